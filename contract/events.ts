@@ -1,0 +1,142 @@
+/**
+ * Session events: the durable, ordered record that clients replay.
+ *
+ * The union below is the only definition: the API's JSON, the stored rows and the TypeScript types all come from it.
+ * Add a member; never change the meaning of one that has shipped.
+ */
+import { z } from "zod";
+import { Content, ReplyBlock, ToolOutcome } from "./blocks.ts";
+import { TurnCode } from "./errors.ts";
+import { ArtifactId, CallId, MessageId, SandboxId, TurnId } from "./ids.ts";
+import { Usage } from "./usage.ts";
+
+/** `queue`: after the turns before it. `interrupt`: the running turn is stopped, and this message goes next. */
+export const MessageMode = z.enum(["queue", "interrupt"]).meta({ id: "MessageMode" });
+export type MessageMode = z.infer<typeof MessageMode>;
+
+const inTurn = { turnId: TurnId };
+const inStep = { turnId: TurnId, step: z.number().int().positive() };
+const ofCall = { ...inStep, callId: CallId };
+const failure = { code: TurnCode, message: z.string(), retryable: z.boolean() };
+const ofSandbox = { sandboxId: SandboxId, provider: z.string(), generation: z.number().int().positive() };
+const sums = { usage: Usage, steps: z.number().int().nonnegative(), durationMs: z.number().int().nonnegative() };
+
+const FACTS = [
+  z.object({ type: z.literal("session.created"), agent: z.string(), title: z.string().optional() }),
+  z.object({ type: z.literal("session.closed") }),
+
+  z.object({
+    type: z.literal("message.received"),
+    messageId: MessageId,
+    turnId: TurnId,
+    mode: MessageMode,
+    content: Content,
+  }),
+  z.object({
+    type: z.literal("message.queued"),
+    messageId: MessageId,
+    turnId: TurnId,
+    position: z.number().int().positive(),
+  }),
+  z.object({ type: z.literal("message.refused"), messageId: MessageId, message: z.string() }),
+
+  z.object({ type: z.literal("turn.started"), ...inTurn, messageId: MessageId }),
+  z.object({
+    type: z.literal("turn.completed"),
+    ...inTurn,
+    ...sums,
+    output: z.string().meta({ description: "The agent's last text." }),
+    structuredOutput: z.unknown().optional().meta({ description: "The answer that matches the agent's outputSchema." }),
+  }),
+  z.object({ type: z.literal("turn.failed"), ...inTurn, ...sums, ...failure }),
+  z.object({
+    type: z.literal("turn.interrupted"),
+    ...inTurn,
+    ...sums,
+    reason: z.enum(["interrupted", "replaced", "closed"]),
+  }),
+
+  z.object({ type: z.literal("step.started"), ...inStep }),
+  z
+    .object({
+      type: z.literal("step.restarted"),
+      ...inStep,
+      attempt: z.number().int().min(2),
+    })
+    .meta({ description: "The attempt before was lost: drop what it had streamed of this step." }),
+  z.object({ type: z.literal("step.completed"), ...inStep, model: z.string(), usage: Usage }),
+
+  z.object({
+    type: z.literal("block.started"),
+    ...inStep,
+    index: z.number().int().nonnegative(),
+    block: z.object({
+      type: z.enum(["text", "thinking", "tool_call"]),
+      callId: CallId.optional(),
+      name: z.string().optional(),
+    }),
+  }),
+  z.object({ type: z.literal("block.delta"), ...inStep, index: z.number().int().nonnegative(), text: z.string() }),
+  z.object({ type: z.literal("block.completed"), ...inStep, index: z.number().int().nonnegative(), block: ReplyBlock }),
+
+  z.object({ type: z.literal("tool.started"), ...ofCall, name: z.string(), arguments: z.unknown() }),
+  z.object({ type: z.literal("tool.output"), ...ofCall, stream: z.enum(["stdout", "stderr"]), text: z.string() }),
+  z.object({
+    type: z.literal("tool.completed"),
+    ...ofCall,
+    name: z.string(),
+    outcome: ToolOutcome,
+    result: z.string().meta({ description: "As the model is shown it." }),
+    durationMs: z.number().int().nonnegative(),
+  }),
+
+  z.object({ type: z.literal("sandbox.starting"), ...ofSandbox }),
+  z.object({ type: z.literal("sandbox.ready"), ...ofSandbox }),
+  z.object({ type: z.literal("sandbox.lost"), ...ofSandbox, message: z.string() }),
+  z.object({ type: z.literal("sandbox.stopped"), ...ofSandbox }),
+
+  z.object({
+    type: z.literal("artifact.uploaded"),
+    turnId: TurnId,
+    artifactId: ArtifactId,
+    path: z.string(),
+    bytes: z.number().int().nonnegative(),
+    sha256: z.string(),
+    contentType: z.string(),
+  }),
+
+  z.object({
+    type: z.literal("error"),
+    turnId: TurnId.optional(),
+    step: z.number().int().positive().optional(),
+    ...failure,
+    retryInMs: z
+      .number()
+      .int()
+      .nonnegative()
+      .optional()
+      .meta({ description: "Present when we try again by ourselves." }),
+  }),
+] as const;
+
+/** A fact as its writer states it, before it has a place in the log. */
+export const Fact = z.discriminatedUnion("type", FACTS);
+export type Fact = z.infer<typeof Fact>;
+
+const Place = {
+  seq: z.number().int().positive(),
+  at: z.number().int().meta({ description: "Milliseconds since 1970." }),
+};
+
+/** A fact with its place in the session's log. */
+export const SessionEvent = z
+  .intersection(z.object(Place), Fact)
+  .meta({ id: "SessionEvent", description: "seq is 1, 2, 3 … per session, without a gap." });
+export type SessionEvent = { readonly seq: number; readonly at: number } & Fact;
+export type EventType = Fact["type"];
+export type SessionEventOf<Type extends EventType> = { readonly seq: number; readonly at: number } & Extract<
+  Fact,
+  { type: Type }
+>;
+
+export const TURN_ENDS: ReadonlySet<EventType> = new Set(["turn.completed", "turn.failed", "turn.interrupted"]);

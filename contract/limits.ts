@@ -1,0 +1,80 @@
+/** Every bound of the system in one place. No import, so that workflow code may use it. Times in ms, sizes in bytes. */
+export const LIMITS = {
+  // What one session may ask of us.
+  /** Messages that may wait for their turn. One more is refused with 429. */
+  messagesWaiting: 100,
+  /** Ids of accepted messages that a workflow remembers across continue-as-new. */
+  messagesRemembered: 200,
+  messageBytesMax: 4 * 1024 * 1024,
+  messageBlocksMax: 64,
+  metadataKeysMax: 32,
+  instructionsBytesMax: 256 * 1024,
+  artifactFoldersMax: 16,
+
+  // Defaults and ceilings of an agent's `limits`.
+  stepsPerTurn: { default: 500, max: 10_000 },
+  turnTimeoutMs: { default: 3_600_000, max: 7 * 24 * 3_600_000 },
+  tokensPerTurn: { default: 1_000_000_000, max: 1_000_000_000_000 },
+  toolsInParallel: { default: 8, max: 32 },
+  modelAttempts: { default: 5, max: 20 },
+  modelIdleTimeoutMs: { default: 60_000, max: 1_800_000 },
+
+  // The workflow.
+  /** Continue-as-new at the next quiescent point from here on: a cold replay stays near a second. */
+  historyEvents: 2_000,
+  historyBytes: 1024 * 1024,
+  workflowTaskTimeoutMs: 5_000,
+  /** What one activity may take, retries excluded. Commands have their own timeout inside it. */
+  activityTimeoutMs: 24 * 3_600_000,
+  quickActivityTimeoutMs: 30_000,
+  /** A worker that is silent for so long is dead, and its activities go to another. */
+  heartbeatTimeoutMs: 4_000,
+  heartbeatEveryMs: 250,
+  activityPayloadBytesMax: 2 * 1024,
+  /** Most calls that one reply of the model may hold; more come back to it as tool errors. */
+  callsPerStep: 64,
+
+  // The event log.
+  eventBytesMax: 256 * 1024,
+  deltaBytes: 1024,
+  deltaEveryMs: 25,
+  outputEveryMs: 50,
+  outputEventBytes: 16 * 1024,
+  eventsPerPage: { default: 200, max: 1_000 },
+  tailEveryMs: 5,
+  heartbeatSseMs: 10_000,
+  /** A reader that has so much unread in our socket buffers is dropped to paging. */
+  streamBufferBytes: 1024 * 1024,
+  streamsPerProcess: 4_000,
+
+  // Tools and their results.
+  toolResultBytes: 32 * 1024,
+  toolArgumentsBytes: 2 * 1024 * 1024,
+  commandTimeoutMs: { default: 120_000, max: 6 * 3_600_000 },
+  /** Spool of one command and stream; what comes after is counted and dropped. */
+  spoolBytesMax: 64 * 1024 * 1024,
+  /** Events of one command's output hold at most so much; the rest is in the spool. */
+  outputEventsBytesMax: 256 * 1024,
+  killGraceMs: 2_000,
+  readLines: { default: 2_000, max: 10_000 },
+  fileReadBytesMax: 16 * 1024 * 1024,
+  lineCharactersMax: 2_000,
+  listEntriesMax: 1_000,
+  listDepth: { default: 2, max: 16 },
+  grepMatchesMax: 200,
+  grepTimeoutMs: 20_000,
+
+  // Artifacts.
+  artifactsPerScan: 10_000,
+  artifactBytesMax: 20 * 1024 * 1024 * 1024,
+  ignoreFileBytesMax: 64 * 1024,
+
+  // Edges.
+  bodyBytesMax: 8 * 1024 * 1024,
+  waitMs: { max: 120_000 },
+  updateTimeoutMs: 8_000,
+  queryTimeoutMs: 3_000,
+  sessionsPerPage: { default: 50, max: 200 },
+  databaseBusyMs: 5_000,
+  drainMs: 8_000,
+} as const;

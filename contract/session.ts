@@ -1,0 +1,73 @@
+/** The session as the workflow tells it and as clients see it. */
+import { z } from "zod";
+import { Agent } from "./agents.ts";
+import type { MessageMode } from "./events.ts";
+import { MessageId, SessionId, TurnId } from "./ids.ts";
+import { Usage } from "./usage.ts";
+
+export const SessionStatus = z.enum(["idle", "running", "waiting", "closed"]).meta({ id: "SessionStatus" });
+export type SessionStatus = z.infer<typeof SessionStatus>;
+
+/** How a turn ended. */
+export const TurnOutcome = z.enum(["completed", "failed", "interrupted"]).meta({ id: "TurnOutcome" });
+export type TurnOutcome = z.infer<typeof TurnOutcome>;
+
+/** The answer of the workflow's `getProgress` query: small, authoritative, the same in `temporal workflow query`. */
+export const Progress = z
+  .object({
+    status: SessionStatus,
+    turn: z
+      .object({
+        turnId: TurnId,
+        messageId: MessageId,
+        step: z.number().int().nonnegative(),
+        startedAt: z.number().int(),
+        /** Summed over the turn so far. */
+        usage: Usage,
+      })
+      .nullable(),
+    running: z.array(z.string()).meta({ description: "What runs now: `step`, or a call as `name callId`." }),
+    waitingFor: z.string().nullable(),
+    queue: z.array(z.object({ messageId: MessageId, turnId: TurnId })),
+    turns: z.number().int().nonnegative().meta({ description: "Turns that have ended." }),
+    lastOutcome: TurnOutcome.nullable(),
+    usage: Usage.meta({ description: "Of the whole session." }),
+    limits: z.object({ messagesWaiting: z.number().int() }),
+  })
+  .meta({ id: "Progress" });
+export type Progress = z.infer<typeof Progress>;
+
+/** Argument of the update `submitMessage`. The message itself is a row, committed before. */
+export interface SubmitMessage {
+  readonly messageId: MessageId;
+  readonly turnId: TurnId;
+  readonly mode: MessageMode;
+}
+/** Answer of the update `submitMessage`. position: 0 = goes now, n = n turns before it. */
+export interface MessageTaken {
+  readonly turnId: TurnId;
+  readonly position: number;
+}
+
+/** Argument of the signal `interruptTurn`. Without a turn: whatever runs. */
+export interface InterruptTurn {
+  readonly turnId?: TurnId;
+}
+
+export const Metadata = z.record(z.string().min(1).max(64), z.string().max(512)).meta({ id: "Metadata" });
+export type Metadata = z.infer<typeof Metadata>;
+
+export const Session = z
+  .object({
+    id: SessionId,
+    status: SessionStatus,
+    title: z.string().nullable(),
+    agent: Agent,
+    metadata: Metadata,
+    createdAt: z.number().int(),
+    updatedAt: z.number().int(),
+    closedAt: z.number().int().nullable(),
+    lastSeq: z.number().int().nonnegative(),
+  })
+  .meta({ id: "Session" });
+export type Session = z.infer<typeof Session>;

@@ -1,0 +1,49 @@
+/** What a tool is. To add one: a file here, a line in registry.ts, its name in contract/agents.ts. */
+import type { z } from "zod";
+import type { ToolName } from "../contract/agents.ts";
+import type { ToolOutcome } from "../contract/blocks.ts";
+import type { CallId } from "../contract/ids.ts";
+import type { Sandbox, SpoolOffsets } from "../sandbox/provider.ts";
+
+/**
+ * What happens when a tool was started and its result was never committed:
+ * `safe`: run again, the effect is the same. `keyed`: run again with the same call id, and the tool itself sees what it has done.
+ */
+export type ReplayRule = "safe" | "keyed";
+
+export interface Tool<Schema extends z.ZodType = z.ZodType> {
+  readonly name: ToolName;
+  /** For the model. */
+  readonly description: string;
+  readonly parameters: Schema;
+  readonly replay: ReplayRule;
+  /** Done in a few milliseconds without a command: may run as a local activity, which has no heartbeat. */
+  readonly quick: boolean;
+  /** A line for Temporal's UI, such as "bash: npm test". */
+  summary(args: z.output<Schema>): string;
+  /** Never throws for what a model can do wrong: that is an `error` result, in words the model can act on. */
+  run(args: z.output<Schema>, context: ToolContext): Promise<ToolResult>;
+}
+
+export interface ToolContext {
+  readonly callId: CallId;
+  readonly sandbox: Sandbox;
+  /** Aborted when the turn is interrupted; the tool then ends what it started and returns `interrupted`. */
+  readonly signal: AbortSignal;
+  /** 1 for the first run of this call, more after a lost attempt. */
+  readonly attempt: number;
+  /** How far earlier attempts have already published this call's output. */
+  readonly published: SpoolOffsets;
+  /** Publishes output as events; `upTo` is committed with them, and is the next attempt's `published`. Coalesced by the caller. */
+  output(stream: "stdout" | "stderr", text: string, upTo: SpoolOffsets): void;
+  /** What an earlier attempt noted before its effect; undefined in the first. */
+  readonly intent: string | undefined;
+  /** Commits a note before an effect, so that the next attempt can tell whether the effect happened. Under 4 KiB. */
+  noteIntent(note: string): Promise<void>;
+}
+
+export interface ToolResult {
+  readonly outcome: Extract<ToolOutcome, "ok" | "error" | "interrupted" | "unknown">;
+  /** As the model is shown it; at most LIMITS.toolResultBytes, cut with words that say what and how to see the rest. */
+  readonly text: string;
+}
