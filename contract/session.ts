@@ -3,6 +3,7 @@ import { z } from "zod";
 import { Agent } from "./agents.ts";
 import type { MessageMode } from "./events.ts";
 import { MessageId, SessionId, TurnId } from "./ids.ts";
+import { LIMITS } from "./limits.ts";
 import { Usage } from "./usage.ts";
 
 export const SessionStatus = z.enum(["idle", "running", "waiting", "closed"]).meta({ id: "SessionStatus" });
@@ -54,7 +55,16 @@ export interface InterruptTurn {
   readonly turnId?: TurnId;
 }
 
-export const Metadata = z.record(z.string().min(1).max(64), z.string().max(512)).meta({ id: "Metadata" });
+export const Metadata = z
+  .record(
+    z.string().regex(/^[\w.:/-]{1,64}$/, "expected a key of 1 to 64 letters, digits or _ . : / -"),
+    z.string().max(512),
+  )
+  .refine(
+    (value) => Object.keys(value).length <= LIMITS.metadataKeysMax,
+    `expected at most ${LIMITS.metadataKeysMax} keys`,
+  )
+  .meta({ id: "Metadata" });
 export type Metadata = z.infer<typeof Metadata>;
 
 export const Session = z

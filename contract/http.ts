@@ -1,0 +1,133 @@
+/** Bodies of the HTTP API, as clients send and get them. */
+import { z } from "zod";
+import { Agent } from "./agents.ts";
+import { Content, TranscriptMessage } from "./blocks.ts";
+import { MessageMode, SessionEvent } from "./events.ts";
+import { ArtifactId, MessageId, SessionId, TurnId } from "./ids.ts";
+import { Metadata, Progress, Session, TurnOutcome } from "./session.ts";
+import { Usage } from "./usage.ts";
+
+export const PostMessage = z
+  .strictObject({
+    content: Content,
+    mode: MessageMode.default("queue"),
+    id: MessageId.optional().meta({ description: "Yours: the same id again is the same message." }),
+  })
+  .meta({ id: "PostMessage" });
+export type PostMessage = z.infer<typeof PostMessage>;
+
+export const CreateSession = z
+  .strictObject({
+    id: SessionId.optional().meta({ description: "Yours: the same id again answers 200 with the same session." }),
+    agent: Agent.prefault({}),
+    backend: z.enum(["openai"]).optional().meta({ description: "Short for agent.backend." }),
+    model: z.string().min(1).max(200).optional().meta({ description: "Short for agent.model." }),
+    sandbox: z.enum(["local"]).optional().meta({ description: "The provider of the session's sandbox." }),
+    title: z.string().min(1).max(200).optional(),
+    metadata: Metadata.default({}),
+    message: z.union([Content, PostMessage]).optional().meta({ description: "The first message." }),
+  })
+  .meta({ id: "CreateSession" });
+export type CreateSession = z.infer<typeof CreateSession>;
+
+export const MessageAccepted = z
+  .object({
+    messageId: MessageId,
+    turnId: TurnId,
+    position: z.number().int().nonnegative().meta({ description: "Turns before it: 0 goes now." }),
+  })
+  .meta({ id: "MessageAccepted" });
+export type MessageAccepted = z.infer<typeof MessageAccepted>;
+
+export const SessionCreated = Session.extend({ message: MessageAccepted.optional() }).meta({ id: "SessionCreated" });
+export type SessionCreated = z.infer<typeof SessionCreated>;
+
+export const SessionDetail = Session.extend({
+  progress: Progress.nullable().meta({
+    description: "The workflow's own answer; null when no worker answered in time, or the session is closed.",
+  }),
+}).meta({ id: "SessionDetail" });
+export type SessionDetail = z.infer<typeof SessionDetail>;
+
+export const SessionList = z
+  .object({ sessions: z.array(Session), next: z.string().nullable() })
+  .meta({ id: "SessionList" });
+export type SessionList = z.infer<typeof SessionList>;
+
+export const EventList = z
+  .object({
+    events: z.array(SessionEvent),
+    next: z.number().int().nonnegative().meta({ description: "Pass as `after` to go on." }),
+  })
+  .meta({ id: "EventList" });
+export type EventList = z.infer<typeof EventList>;
+
+export const Turn = z
+  .object({
+    turnId: TurnId,
+    messageId: MessageId,
+    outcome: TurnOutcome,
+    output: z.string(),
+    structuredOutput: z.unknown().optional(),
+    code: z.string().optional(),
+    message: z.string().optional(),
+    retryable: z.boolean().optional(),
+    usage: Usage,
+    steps: z.number().int().nonnegative(),
+    durationMs: z.number().int().nonnegative(),
+  })
+  .meta({ id: "Turn" });
+export type Turn = z.infer<typeof Turn>;
+
+/** The answer to `POST …/messages?wait=…` when the turn ended in time. */
+export const MessageAnswered = MessageAccepted.extend({ turn: Turn }).meta({ id: "MessageAnswered" });
+export type MessageAnswered = z.infer<typeof MessageAnswered>;
+
+export const TranscriptPage = z
+  .object({
+    messages: z.array(TranscriptMessage.extend({ position: z.number().int().positive() })),
+    next: z.number().int().nonnegative().nullable(),
+  })
+  .meta({ id: "TranscriptPage" });
+export type TranscriptPage = z.infer<typeof TranscriptPage>;
+
+export const Artifact = z
+  .object({
+    id: ArtifactId,
+    turnId: TurnId,
+    path: z.string(),
+    bytes: z.number().int().nonnegative(),
+    sha256: z.string(),
+    contentType: z.string(),
+    uploadedAt: z.number().int(),
+  })
+  .meta({ id: "Artifact" });
+export type Artifact = z.infer<typeof Artifact>;
+
+export const ArtifactList = z.object({ artifacts: z.array(Artifact) }).meta({ id: "ArtifactList" });
+export type ArtifactList = z.infer<typeof ArtifactList>;
+
+export const InterruptRequest = z
+  .strictObject({ turnId: TurnId.optional().meta({ description: "Only this turn; without it, whatever runs." }) })
+  .meta({ id: "InterruptRequest" });
+export type InterruptRequest = z.infer<typeof InterruptRequest>;
+
+export const FileList = z
+  .object({
+    path: z.string(),
+    files: z.array(
+      z.object({
+        path: z.string(),
+        kind: z.enum(["file", "folder", "symlink", "other"]),
+        bytes: z.number().int().nonnegative(),
+        modifiedAt: z.number(),
+      }),
+    ),
+  })
+  .meta({ id: "FileList" });
+export type FileList = z.infer<typeof FileList>;
+
+export const FileWritten = z
+  .object({ path: z.string(), bytes: z.number().int().nonnegative(), sha256: z.string() })
+  .meta({ id: "FileWritten" });
+export type FileWritten = z.infer<typeof FileWritten>;

@@ -1,0 +1,97 @@
+/** Artifact rows: one per path and digest, and what the last scan saw of each file. */
+
+import type { Artifact } from "../contract/http.ts";
+import { type ArtifactId, newId, type SessionId, type TurnId } from "../contract/ids.ts";
+import type { Database } from "./database.ts";
+import { append } from "./event-log.ts";
+
+export interface ScannedFile {
+  readonly path: string;
+  readonly bytes: number;
+  readonly modifiedAt: number;
+}
+
+/** What was last uploaded of each path. */
+export async function knownFiles(database: Database, sessionId: SessionId): Promise<ReadonlyMap<string, ScannedFile>> {
+  const rows = await database.read
+    .selectFrom("artifact_files")
+    .select(["path", "bytes", "modified_at"])
+    .where("session_id", "=", sessionId)
+    .execute();
+  return new Map(rows.map((row) => [row.path, { path: row.path, bytes: row.bytes, modifiedAt: row.modified_at }]));
+}
+
+/** Whether the file is as the last upload saw it. */
+export function isKnown(known: ReadonlyMap<string, ScannedFile>, file: ScannedFile): boolean {
+  const before = known.get(file.path);
+  return before !== undefined && before.bytes === file.bytes && before.modifiedAt === file.modifiedAt;
+}
+
+/** Commits an upload whose blob is stored. Says `artifact.uploaded` unless this path had these bytes before. */
+export async function recordArtifact(
+  database: Database,
+  ids: { readonly sessionId: SessionId; readonly turnId: TurnId },
+  upload: {
+    readonly scanned: ScannedFile;
+    readonly sha256: string;
+    readonly bytes: number;
+    readonly contentType: string;
+  },
+): Promise<boolean> {
+  const { scanned, sha256, bytes, contentType } = upload;
+  const { sessionId, turnId } = ids;
+  return await database.write(async (tx) => {
+    await tx
+      .insertInto("blobs")
+      .values({ sha256, bytes, created_at: Date.now() })
+      .onConflict((conflict) => conflict.column("sha256").doNothing())
+      .execute();
+    const file = { bytes: scanned.bytes, modified_at: scanned.modifiedAt, sha256 };
+    await tx
+      .insertInto("artifact_files")
+      .values({ session_id: sessionId, path: scanned.path, ...file })
+      .onConflict((conflict) => conflict.columns(["session_id", "path"]).doUpdateSet(file))
+      .execute();
+    const artifactId = newId("art");
+    const made = await tx
+      .insertInto("artifacts")
+      .values({
+        id: artifactId,
+        session_id: sessionId,
+        turn_id: turnId,
+        path: scanned.path,
+        sha256,
+        bytes,
+        content_type: contentType,
+        uploaded_at: Date.now(),
+      })
+      .onConflict((conflict) => conflict.columns(["session_id", "path", "sha256"]).doNothing())
+      .returning("id")
+      .executeTakeFirst();
+    if (!made) return false;
+    await append(tx, sessionId, [
+      { type: "artifact.uploaded", turnId, artifactId, path: scanned.path, bytes, sha256, contentType },
+    ]);
+    return true;
+  });
+}
+
+/** A session's artifacts, oldest first. */
+export async function listArtifacts(database: Database, sessionId: SessionId): Promise<readonly Artifact[]> {
+  const rows = await database.read
+    .selectFrom("artifacts")
+    .selectAll()
+    .where("session_id", "=", sessionId)
+    .orderBy("uploaded_at")
+    .orderBy("id")
+    .execute();
+  return rows.map((row) => ({
+    id: row.id as ArtifactId,
+    turnId: row.turn_id as TurnId,
+    path: row.path,
+    bytes: row.bytes,
+    sha256: row.sha256,
+    contentType: row.content_type,
+    uploadedAt: row.uploaded_at,
+  }));
+}

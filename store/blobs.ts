@@ -1,0 +1,101 @@
+/** Bytes by their SHA-256, as files. A blob is whole or not there: it is written under a temporary name and renamed. */
+import { createHash, randomUUID } from "node:crypto";
+import { createReadStream, createWriteStream } from "node:fs";
+import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import path from "node:path";
+import { Readable, Transform } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { LIMITS } from "../contract/limits.ts";
+import { StoreError } from "./error.ts";
+
+export interface Blob {
+  readonly sha256: string;
+  readonly bytes: number;
+}
+
+export interface BlobStore {
+  /** Stores what the stream gives, in constant memory. Storing the same bytes twice keeps one file. Throws StoreError, also when the disk is full. */
+  put(content: Readable | Uint8Array, signal?: AbortSignal): Promise<Blob>;
+  /** A blob's bytes, or a part of them (`end` is included). Throws StoreError when it is not there. */
+  open(sha256: string, range?: { readonly start: number; readonly end: number }): Promise<Readable>;
+  /** Removing a missing one is not an error. */
+  remove(sha256: string): Promise<void>;
+}
+
+const STALE_MS = 3_600_000;
+
+/** Blobs in a folder: `ab/abcdef…`, the first two digits as a folder. */
+export async function openBlobStore(folder: string): Promise<BlobStore> {
+  const temporary = path.join(folder, "tmp");
+  await mkdir(temporary, { recursive: true });
+  await removeStale(temporary);
+  const place = (sha256: string): string => path.join(folder, sha256.slice(0, 2), sha256);
+  return {
+    put: async (content, signal) => {
+      const source = content instanceof Uint8Array ? Readable.from([content]) : content;
+      const file = path.join(temporary, randomUUID());
+      try {
+        const blob = await writeHashed(source, file, signal);
+        await mkdir(path.dirname(place(blob.sha256)), { recursive: true });
+        await rename(file, place(blob.sha256));
+        return blob;
+      } catch (error) {
+        throw fromDisk(error);
+      } finally {
+        await rm(file, { force: true });
+      }
+    },
+    open: async (sha256, range) => {
+      const file = place(sha256);
+      const found = await stat(file).catch(() => undefined);
+      if (!found?.isFile()) throw new StoreError("corrupt", `blob ${sha256} is not in the store`);
+      return createReadStream(file, range);
+    },
+    remove: (sha256) => rm(place(sha256), { force: true }),
+  };
+}
+
+async function writeHashed(source: Readable, file: string, signal: AbortSignal | undefined): Promise<Blob> {
+  const hash = createHash("sha256");
+  let bytes = 0;
+  const count = new Transform({
+    transform(chunk: Uint8Array, _encoding, done) {
+      hash.update(chunk);
+      bytes += chunk.length;
+      if (bytes > LIMITS.artifactBytesMax)
+        done(new StoreError("failed", `a file is larger than ${LIMITS.artifactBytesMax} bytes, the most that is kept`));
+      else done(null, chunk);
+    },
+  });
+  await pipeline(source, count, createWriteStream(file, { flags: "wx" }), ...(signal ? [{ signal }] : []));
+  const handle = await open(file, "r+");
+  try {
+    await handle.sync(); // Before the row that names it is committed.
+  } finally {
+    await handle.close();
+  }
+  return { sha256: hash.digest("hex"), bytes };
+}
+
+/** Files that a killed process left half written. */
+async function removeStale(temporary: string): Promise<void> {
+  for (const name of await readdir(temporary)) {
+    const file = path.join(temporary, name);
+    const found = await stat(file).catch(() => undefined);
+    if (found && Date.now() - found.mtimeMs > STALE_MS) await rm(file, { force: true });
+  }
+}
+
+function fromDisk(error: unknown): unknown {
+  if (error instanceof Error && "code" in error && (error.code === "ENOSPC" || error.code === "EDQUOT")) {
+    return new StoreError("full", "the disk that holds the artifacts is full", { cause: error });
+  }
+  if (
+    error instanceof Error &&
+    "code" in error &&
+    (error.code === "EACCES" || error.code === "EROFS" || error.code === "EIO")
+  ) {
+    return new StoreError("failed", `the artifact store cannot be written: ${String(error.code)}`, { cause: error });
+  }
+  return error;
+}

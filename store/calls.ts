@@ -1,0 +1,172 @@
+/** Tool calls: made by a step's commit, begun with an epoch by each attempt, ended once. */
+
+import type { ToolOutcome, TranscriptMessage } from "../contract/blocks.ts";
+import type { Fact } from "../contract/events.ts";
+import type { CallId, SessionId, TurnId } from "../contract/ids.ts";
+import { type Attempt, beginAttempt, endAttempt } from "./attempts.ts";
+import type { Database, Tx } from "./database.ts";
+import { SupersededError } from "./error.ts";
+import { append } from "./event-log.ts";
+import type { SpoolOffsets } from "./offsets.ts";
+import type { ToolCallsTable } from "./schema.ts";
+import { placeMessage } from "./transcript.ts";
+
+/** A call as an attempt holds it. */
+export interface BegunCall {
+  readonly state: "begun";
+  readonly call: ToolCallsTable;
+  readonly arguments: unknown;
+  readonly epoch: number;
+  readonly published: SpoolOffsets;
+}
+export type CallBegin = BegunCall | { readonly state: "done"; readonly outcome: ToolOutcome };
+
+/** Takes the call for a new attempt, or finds its committed outcome. */
+export async function beginCall(
+  database: Database,
+  ids: { readonly sessionId: SessionId; readonly callId: CallId },
+  attempt: Attempt | undefined,
+): Promise<CallBegin> {
+  return await database.write(async (tx) => {
+    const call = await tx
+      .updateTable("tool_calls")
+      .set((eb) => ({
+        epoch: eb("epoch", "+", 1),
+        state: "running",
+        started_at: eb.fn.coalesce("started_at", eb.val(Date.now())),
+      }))
+      .where("id", "=", ids.callId)
+      .where("session_id", "=", ids.sessionId)
+      .where("outcome", "is", null)
+      .returningAll()
+      .executeTakeFirst();
+    if (!call) {
+      const done = await tx.selectFrom("tool_calls").select("outcome").where("id", "=", ids.callId).executeTakeFirst();
+      if (!done?.outcome) throw new SupersededError(`call ${ids.callId} of session ${ids.sessionId} is gone`);
+      return { state: "done", outcome: done.outcome as ToolOutcome };
+    }
+    const args: unknown = JSON.parse(call.arguments);
+    if (call.epoch === 1) {
+      await append(tx, ids.sessionId, [{ type: "tool.started", ...place(call), name: call.name, arguments: args }]);
+    }
+    await beginAttempt(tx, attempt);
+    const published = { stdout: call.stdout_published, stderr: call.stderr_published };
+    return { state: "begun", call, arguments: args, epoch: call.epoch, published };
+  });
+}
+
+/** Appends a call's output together with how far it reaches. */
+export async function publishOutput(
+  database: Database,
+  begun: BegunCall,
+  output: { readonly facts: readonly Fact[]; readonly upTo: SpoolOffsets },
+): Promise<void> {
+  await database.write((tx) => writeOutput(tx, begun, output));
+}
+
+async function writeOutput(
+  tx: Tx,
+  begun: BegunCall,
+  output: { readonly facts: readonly Fact[]; readonly upTo: SpoolOffsets },
+): Promise<void> {
+  await touch(tx, begun, { stdout_published: output.upTo.stdout, stderr_published: output.upTo.stderr });
+  await append(tx, begun.call.session_id, output.facts);
+}
+
+/** Commits what a call is about to do, so that its next attempt can tell whether it was done. */
+export async function noteIntent(database: Database, begun: BegunCall, intent: string): Promise<void> {
+  await database.write((tx) => touch(tx, begun, { intent }));
+}
+
+export interface CallEnding {
+  readonly outcome: ToolOutcome;
+  readonly text: string;
+  /** Output not yet published. */
+  readonly facts: readonly Fact[];
+}
+
+/** Ends the call: its result in the transcript, its events and its row in one transaction. */
+export async function endCall(
+  database: Database,
+  begun: BegunCall,
+  ending: CallEnding & { readonly attempt: Attempt | undefined },
+): Promise<void> {
+  await database.write(async (tx) => {
+    await touch(tx, begun, { outcome: ending.outcome, state: "done" });
+    await placeResult(tx, begun.call, ending);
+    await append(tx, begun.call.session_id, [...ending.facts, completed(begun.call, ending)]);
+    await endAttempt(tx, ending.attempt);
+  });
+}
+
+/** Writes to the call's row as its newest attempt. An older one meets SupersededError, and nothing of its transaction stays. */
+async function touch(tx: Tx, begun: BegunCall, values: Partial<ToolCallsTable>): Promise<void> {
+  const mine = await tx
+    .updateTable("tool_calls")
+    .set(values)
+    .where("id", "=", begun.call.id)
+    .where("epoch", "=", begun.epoch)
+    .where("outcome", "is", null)
+    .returning("id")
+    .executeTakeFirst();
+  if (!mine) throw new SupersededError(`another attempt of call ${begun.call.id} has taken over`);
+}
+
+/** Puts the result where the transcript keeps its place. */
+export async function placeResult(
+  tx: Tx,
+  call: Pick<ToolCallsTable, "id" | "session_id" | "position" | "provider_call_id" | "name">,
+  result: { readonly outcome: ToolOutcome; readonly text: string },
+): Promise<void> {
+  const message: TranscriptMessage = {
+    role: "tool",
+    blocks: [
+      {
+        type: "tool_result",
+        callId: call.id as CallId,
+        ...(call.provider_call_id !== null && { providerCallId: call.provider_call_id }),
+        name: call.name,
+        outcome: result.outcome,
+        text: result.text,
+      },
+    ],
+  };
+  await placeMessage(tx, call.session_id, { position: call.position, message });
+}
+
+/** Answers every call of a turn that has no result yet, as interrupted, and returns the facts of those that had begun. */
+export async function openCalls(tx: Tx, sessionId: SessionId, turnId: TurnId): Promise<Fact[]> {
+  const open = await tx
+    .updateTable("tool_calls")
+    .set((eb) => ({ epoch: eb("epoch", "+", 1), outcome: "interrupted", state: "done" }))
+    .where("turn_id", "=", turnId)
+    .where("session_id", "=", sessionId)
+    .where("outcome", "is", null)
+    .returningAll()
+    .execute();
+  const facts: Fact[] = [];
+  for (const call of open) {
+    const text =
+      call.started_at === null
+        ? "The turn was stopped before this tool was run."
+        : "The turn was stopped while this tool ran.";
+    await placeResult(tx, call, { outcome: "interrupted", text });
+    if (call.started_at !== null) facts.push(completed(call, { outcome: "interrupted", text }));
+  }
+  return facts;
+}
+
+function completed(call: ToolCallsTable, result: { readonly outcome: ToolOutcome; readonly text: string }): Fact {
+  return {
+    type: "tool.completed",
+    ...place(call),
+    name: call.name,
+    outcome: result.outcome,
+    result: result.text,
+    durationMs: Math.max(0, Date.now() - (call.started_at ?? Date.now())),
+  };
+}
+
+function place(call: ToolCallsTable): { turnId: TurnId; step: number; callId: CallId } {
+  return { turnId: call.turn_id as TurnId, step: call.step, callId: call.id as CallId };
+}

@@ -1,0 +1,72 @@
+/** One database, two ways in: `read` for queries, `write` for transactions. The dialect is chosen here and nowhere else. */
+import { mkdirSync } from "node:fs";
+import path from "node:path";
+import { type Kysely, sql, type Transaction } from "kysely";
+import { StoreError } from "./error.ts";
+import { MIGRATIONS } from "./migrations.ts";
+import type { Schema } from "./schema.ts";
+import { fromSqlite, openSqlite } from "./sqlite.ts";
+
+export type Dialect = "sqlite" | "postgres";
+export type Tx = Transaction<Schema>;
+
+export interface Database {
+  readonly dialect: Dialect;
+  readonly read: Kysely<Schema>;
+  /** All or nothing. What `work` does besides the database may happen, and its commit fail: so it does nothing else. */
+  write<T>(work: (tx: Tx) => Promise<T>): Promise<T>;
+  /** A number that is another one when another connection has committed something. Cheap: no lock, no read of a table. */
+  dataVersion(): number;
+  close(): Promise<void>;
+}
+
+/** Opens the embedded database, making and migrating it when needed; safe when several processes do so at once. */
+export async function openDatabase(file: string): Promise<Database> {
+  mkdirSync(path.dirname(file), { recursive: true });
+  const writer = openSqlite(file, "writer");
+  const reader = openSqlite(file, "reader");
+  const dataVersion = reader.raw.prepare("pragma data_version");
+  const database: Database = {
+    dialect: "sqlite",
+    read: reader.kysely,
+    write: async (work) => {
+      try {
+        return await writer.kysely.transaction().execute(work);
+      } catch (error) {
+        throw fromSqlite(error);
+      }
+    },
+    dataVersion: () => {
+      const version = dataVersion.get()?.["data_version"];
+      if (typeof version !== "number") throw new StoreError("failed", "SQLite gave no data_version");
+      return version;
+    },
+    close: async () => {
+      await writer.kysely.destroy();
+      await reader.kysely.destroy();
+    },
+  };
+  await migrate(database);
+  return database;
+}
+
+async function migrate(database: Database): Promise<void> {
+  // One transaction over all of it: of two processes that start at once, the second waits and then finds nothing to do.
+  await database.write(async (tx) => {
+    await sql`create table if not exists migrations (name text primary key, applied_at bigint not null)`.execute(tx);
+    const { rows } = await sql<{ name: string }>`select name from migrations`.execute(tx);
+    const applied = new Set(rows.map((row) => row.name));
+    const unknown = [...applied].filter((name) => !MIGRATIONS.some((migration) => migration.name === name));
+    if (unknown.length > 0) {
+      throw new StoreError(
+        "corrupt",
+        `the database was written by a newer Perdure (it has ${unknown.join(", ")}); update, or use another state directory`,
+      );
+    }
+    for (const migration of MIGRATIONS) {
+      if (applied.has(migration.name)) continue;
+      await migration.up(tx, database.dialect);
+      await sql`insert into migrations (name, applied_at) values (${migration.name}, ${Date.now()})`.execute(tx);
+    }
+  });
+}

@@ -1,0 +1,17 @@
+/** What the store throws when the world fails it, or when a writer has been overtaken. */
+
+/** locked, full, failed: the store cannot be written now, a retry may help. corrupt: what is stored cannot be read. */
+export class StoreError extends Error {
+  override readonly name = "StoreError";
+  readonly kind: "locked" | "full" | "failed" | "corrupt";
+
+  constructor(kind: StoreError["kind"], message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.kind = kind;
+  }
+}
+
+/** A newer attempt has taken over: whoever meets this must stop, and has written nothing. */
+export class SupersededError extends Error {
+  override readonly name = "SupersededError";
+}

@@ -1,0 +1,67 @@
+/**
+ * The event log: append-only, 1, 2, 3 … per session. `append` is its only writer.
+ *
+ * Rows keep the fact as the JSON text that clients get, so that a reader with 300 watchers parses nothing.
+ */
+import { Fact, type SessionEvent } from "../contract/events.ts";
+import type { SessionId } from "../contract/ids.ts";
+import type { Database, Tx } from "./database.ts";
+import { StoreError } from "./error.ts";
+
+/** An event as it is stored: `fact` is JSON text of an object. */
+export interface EventRow {
+  readonly seq: number;
+  readonly at: number;
+  readonly fact: string;
+}
+
+const ROWS_PER_INSERT = 100;
+
+/**
+ * Appends facts in order, in the caller's transaction, and returns the seq of the last one. The numbers come from the
+ * session's own row, which the transaction holds from here on: so they have no gap and no duplicate, whoever writes.
+ */
+export async function append(tx: Tx, sessionId: SessionId, facts: readonly Fact[]): Promise<number> {
+  const at = Date.now();
+  const session = await tx
+    .updateTable("sessions")
+    .set((eb) => ({ last_seq: eb("last_seq", "+", facts.length), updated_at: at }))
+    .where("id", "=", sessionId)
+    .returning("last_seq")
+    .executeTakeFirst();
+  if (!session) throw new StoreError("failed", `session ${sessionId} is gone`);
+  let seq = session.last_seq - facts.length;
+  const rows = facts.map((fact) => ({ session_id: sessionId, seq: ++seq, at, fact: JSON.stringify(fact) }));
+  for (let start = 0; start < rows.length; start += ROWS_PER_INSERT) {
+    await tx
+      .insertInto("events")
+      .values(rows.slice(start, start + ROWS_PER_INSERT))
+      .execute();
+  }
+  return session.last_seq;
+}
+
+/** Events after a seq, oldest first. */
+export async function eventsAfter(
+  database: Database,
+  sessionId: SessionId,
+  range: { readonly after: number; readonly limit: number },
+): Promise<readonly EventRow[]> {
+  return await database.read
+    .selectFrom("events")
+    .select(["seq", "at", "fact"])
+    .where("session_id", "=", sessionId)
+    .where("seq", ">", range.after)
+    .orderBy("seq")
+    .limit(range.limit)
+    .execute();
+}
+
+/** The event as JSON text, without parsing it. */
+export function eventJson(row: EventRow): string {
+  return `{"seq":${row.seq},"at":${row.at},${row.fact.slice(1)}`;
+}
+
+export function parseEvent(row: EventRow): SessionEvent {
+  return { seq: row.seq, at: row.at, ...Fact.parse(JSON.parse(row.fact)) };
+}

@@ -1,0 +1,173 @@
+/** A user's messages: committed as rows before the workflow hears of them, so that none can vanish. */
+import type { Content } from "../contract/blocks.ts";
+import { ProblemError } from "../contract/errors.ts";
+import type { MessageMode } from "../contract/events.ts";
+import type { MessageId, SessionId, TurnId } from "../contract/ids.ts";
+import { LIMITS } from "../contract/limits.ts";
+import type { SubmitMessage } from "../contract/session.ts";
+import { contentHash } from "./content-hash.ts";
+import type { Database, Tx } from "./database.ts";
+import { append } from "./event-log.ts";
+
+export interface NewMessage {
+  readonly sessionId: SessionId;
+  readonly id: MessageId;
+  readonly turnId: TurnId;
+  readonly mode: MessageMode;
+  readonly content: Content;
+}
+
+/** received: ours alone. submitted: the workflow has it. taken: its turn runs. ended, refused: it is over. */
+export type MessageState = "received" | "submitted" | "taken" | "ended" | "refused";
+
+export interface ReceivedMessage {
+  readonly messageId: MessageId;
+  readonly turnId: TurnId;
+  readonly mode: MessageMode;
+  readonly state: MessageState;
+  /** Messages that were not over when it came. */
+  readonly position: number;
+}
+
+/** Commits a message with `message.received`. The same id with the same content is the same message; with other content a CONFLICT. */
+export async function receiveMessage(database: Database, wanted: NewMessage): Promise<ReceivedMessage> {
+  const hash = contentHash({ content: wanted.content, mode: wanted.mode });
+  const { sessionId, id: messageId, mode } = wanted;
+  return await database.write(async (tx) => {
+    const session = await tx.selectFrom("sessions").select("closed_at").where("id", "=", sessionId).executeTakeFirst();
+    if (!session)
+      throw new ProblemError("SESSION_NOT_FOUND", `there is no session ${sessionId}; POST /v1/sessions makes one`);
+    const repeat = await repeated(tx, wanted, hash);
+    if (repeat) return repeat;
+    if (session.closed_at !== null) {
+      throw new ProblemError(
+        "SESSION_CLOSED",
+        `session ${sessionId} is closed and takes no messages; make a new session`,
+      );
+    }
+    const position = await countOpen(tx, sessionId);
+    if (position >= LIMITS.messagesWaiting) {
+      throw new ProblemError(
+        "QUEUE_FULL",
+        `${position} messages wait in session ${sessionId}, the most it takes; wait for a turn to end`,
+      );
+    }
+    const last = await tx
+      .selectFrom("messages")
+      .select((eb) => eb.fn.max("position").as("position"))
+      .where("session_id", "=", sessionId)
+      .executeTakeFirst();
+    const { turnId } = wanted;
+    await tx
+      .insertInto("messages")
+      .values({
+        session_id: sessionId,
+        id: messageId,
+        position: (last?.position ?? 0) + 1,
+        turn_id: turnId,
+        mode,
+        content: JSON.stringify(wanted.content),
+        content_hash: hash,
+        state: "received",
+        received_at: Date.now(),
+      })
+      .execute();
+    await append(tx, sessionId, [
+      { type: "message.received", messageId, turnId, mode, content: wanted.content },
+      ...(position > 0 && mode === "queue" ? [{ type: "message.queued" as const, messageId, turnId, position }] : []),
+    ]);
+    return { messageId, turnId, mode, state: "received", position: mode === "interrupt" ? 0 : position };
+  });
+}
+
+async function repeated(tx: Tx, wanted: NewMessage, hash: string): Promise<ReceivedMessage | undefined> {
+  const row = await tx
+    .selectFrom("messages")
+    .selectAll()
+    .where("session_id", "=", wanted.sessionId)
+    .where("id", "=", wanted.id)
+    .executeTakeFirst();
+  if (!row) return undefined;
+  if (row.content_hash !== hash) {
+    throw new ProblemError("CONFLICT", `message ${wanted.id} exists with other content or another mode; use a new id`);
+  }
+  const ahead = await tx
+    .selectFrom("messages")
+    .select((eb) => eb.fn.countAll<number>().as("count"))
+    .where("session_id", "=", wanted.sessionId)
+    .where("position", "<", row.position)
+    .where("state", "in", ["received", "submitted", "taken"])
+    .executeTakeFirst();
+  const over = row.state === "taken" || row.state === "ended" || row.state === "refused";
+  return {
+    messageId: row.id,
+    turnId: row.turn_id as TurnId,
+    mode: row.mode as MessageMode,
+    state: row.state as MessageState,
+    position: over ? 0 : Number(ahead?.count ?? 0),
+  };
+}
+
+async function countOpen(tx: Tx, sessionId: SessionId): Promise<number> {
+  const open = await tx
+    .selectFrom("messages")
+    .select((eb) => eb.fn.countAll<number>().as("count"))
+    .where("session_id", "=", sessionId)
+    .where("state", "in", ["received", "submitted", "taken"])
+    .executeTakeFirst();
+  return Number(open?.count ?? 0);
+}
+
+/** Notes that the workflow has taken the message into its queue. */
+export async function markSubmitted(database: Database, sessionId: SessionId, messageId: MessageId): Promise<void> {
+  await database.write(async (tx) => {
+    await tx
+      .updateTable("messages")
+      .set({ state: "submitted" })
+      .where("session_id", "=", sessionId)
+      .where("id", "=", messageId)
+      .where("state", "=", "received")
+      .execute();
+  });
+}
+
+/** Notes that the workflow would not take the message, and says so in the log. */
+export async function markRefused(
+  database: Database,
+  ids: { sessionId: SessionId; messageId: MessageId },
+  message: string,
+): Promise<void> {
+  await database.write(async (tx) => {
+    const refused = await tx
+      .updateTable("messages")
+      .set({ state: "refused" })
+      .where("session_id", "=", ids.sessionId)
+      .where("id", "=", ids.messageId)
+      .where("state", "in", ["received", "submitted"])
+      .returning("id")
+      .executeTakeFirst();
+    if (refused) await append(tx, ids.sessionId, [{ type: "message.refused", messageId: ids.messageId, message }]);
+  });
+}
+
+/** Messages that were committed before `before` and that no workflow is known to have: their API died, or Temporal was away. */
+export async function unsubmitted(
+  database: Database,
+  before: number,
+): Promise<readonly (SubmitMessage & { readonly sessionId: SessionId })[]> {
+  const rows = await database.read
+    .selectFrom("messages")
+    .select(["session_id", "id", "turn_id", "mode"])
+    .where("state", "=", "received")
+    .where("received_at", "<", before)
+    .orderBy("received_at")
+    .orderBy("position")
+    .limit(100)
+    .execute();
+  return rows.map((row) => ({
+    sessionId: row.session_id,
+    messageId: row.id,
+    turnId: row.turn_id as TurnId,
+    mode: row.mode as MessageMode,
+  }));
+}

@@ -1,0 +1,165 @@
+/** Session rows: created once per id, listed newest first, closed once, purged with everything that is theirs. */
+import { Agent } from "../contract/agents.ts";
+import { ProblemError } from "../contract/errors.ts";
+import type { SessionId } from "../contract/ids.ts";
+import { Metadata, type Session, SessionStatus } from "../contract/session.ts";
+import { contentHash } from "./content-hash.ts";
+import type { Database } from "./database.ts";
+import { append } from "./event-log.ts";
+import type { SessionsTable } from "./schema.ts";
+
+export interface NewSession {
+  readonly id: SessionId;
+  readonly agent: Agent;
+  readonly title: string | undefined;
+  readonly metadata: Metadata;
+}
+
+/** Makes the session, or finds it when it was made before from the same content. Other content under the id is a CONFLICT. */
+export async function createSession(
+  database: Database,
+  wanted: NewSession,
+): Promise<{ readonly session: Session; readonly created: boolean }> {
+  const hash = contentHash({ agent: wanted.agent, title: wanted.title, metadata: wanted.metadata });
+  return await database.write(async (tx) => {
+    const found = await tx.selectFrom("sessions").selectAll().where("id", "=", wanted.id).executeTakeFirst();
+    if (found) {
+      if (found.request_hash !== hash) {
+        throw new ProblemError(
+          "CONFLICT",
+          `a session ${wanted.id} exists with another agent, title or metadata; use another id`,
+        );
+      }
+      return { session: toSession(found), created: false };
+    }
+    const now = Date.now();
+    const row = {
+      id: wanted.id,
+      status: "idle",
+      title: wanted.title ?? null,
+      agent_name: wanted.agent.name,
+      agent: JSON.stringify(wanted.agent),
+      metadata: JSON.stringify(wanted.metadata),
+      request_hash: hash,
+      created_at: now,
+      updated_at: now,
+      closed_at: null,
+      last_seq: 0,
+      next_position: 1,
+    };
+    await tx.insertInto("sessions").values(row).execute();
+    const lastSeq = await append(tx, wanted.id, [
+      { type: "session.created", agent: wanted.agent.name, ...(wanted.title !== undefined && { title: wanted.title }) },
+    ]);
+    return { session: toSession({ ...row, last_seq: lastSeq }), created: true };
+  });
+}
+
+export async function findSession(database: Database, id: SessionId): Promise<Session | undefined> {
+  const row = await database.read.selectFrom("sessions").selectAll().where("id", "=", id).executeTakeFirst();
+  return row && toSession(row);
+}
+
+/** The session, or the SESSION_NOT_FOUND that an edge answers with. */
+export async function getSession(database: Database, id: SessionId): Promise<Session> {
+  const session = await findSession(database, id);
+  if (!session) throw new ProblemError("SESSION_NOT_FOUND", `there is no session ${id}; POST /v1/sessions makes one`);
+  return session;
+}
+
+export interface SessionFilter {
+  readonly status?: SessionStatus | undefined;
+  readonly agent?: string | undefined;
+  /** Every pair must be there. */
+  readonly metadata: Metadata;
+  /** Start after this one, in the list's order. */
+  readonly after?: { readonly createdAt: number; readonly id: string } | undefined;
+  readonly limit: number;
+}
+
+/** Newest first. */
+export async function listSessions(database: Database, filter: SessionFilter): Promise<readonly Session[]> {
+  const { status, agent, after } = filter;
+  let query = database.read.selectFrom("sessions").selectAll();
+  if (status !== undefined) query = query.where("status", "=", status);
+  if (agent !== undefined) query = query.where("agent_name", "=", agent);
+  for (const [key, value] of Object.entries(filter.metadata)) {
+    // Metadata is JSON text of ours, with plain keys: the pair stands in it as these very characters, and nothing else does.
+    const pair = `${JSON.stringify(key)}:${JSON.stringify(value)}`;
+    query = query.where((eb) => eb(eb.fn("replace", ["metadata", eb.val(pair), eb.val("")]), "<>", eb.ref("metadata")));
+  }
+  if (after) {
+    query = query.where((eb) =>
+      eb.or([
+        eb("created_at", "<", after.createdAt),
+        eb.and([eb("created_at", "=", after.createdAt), eb("id", "<", after.id)]),
+      ]),
+    );
+  }
+  const rows = await query.orderBy("created_at", "desc").orderBy("id", "desc").limit(filter.limit).execute();
+  return rows.map(toSession);
+}
+
+/** Sets the status and says `session.closed`, once. */
+export async function closeSession(database: Database, id: SessionId): Promise<void> {
+  await database.write(async (tx) => {
+    const closed = await tx
+      .updateTable("sessions")
+      .set({ status: "closed", closed_at: Date.now() })
+      .where("id", "=", id)
+      .where("closed_at", "is", null)
+      .returning("id")
+      .executeTakeFirst();
+    if (!closed) return;
+    const waiting = await tx
+      .updateTable("messages")
+      .set({ state: "refused" })
+      .where("session_id", "=", id)
+      .where("state", "in", ["received", "submitted"])
+      .returning("id")
+      .execute();
+    await append(tx, id, [
+      ...waiting.map((row) => ({
+        type: "message.refused" as const,
+        messageId: row.id,
+        message: "the session was closed before its turn",
+      })),
+      { type: "session.closed" as const },
+    ]);
+  });
+}
+
+/** Deletes every row of a session. Returns the blobs that no other session uses any more. */
+export async function purgeSession(database: Database, id: SessionId): Promise<readonly string[]> {
+  return await database.write(async (tx) => {
+    const artifacts = await tx.deleteFrom("artifacts").where("session_id", "=", id).returning("sha256").execute();
+    const turns = await tx.deleteFrom("turns").where("session_id", "=", id).returning("id").execute();
+    for (const turn of turns) await tx.deleteFrom("steps").where("turn_id", "=", turn.id).execute();
+    for (const table of ["messages", "transcript", "tool_calls", "events", "sandboxes", "artifact_files"] as const) {
+      await tx.deleteFrom(table).where("session_id", "=", id).execute();
+    }
+    await tx.deleteFrom("sessions").where("id", "=", id).execute();
+    const unused: string[] = [];
+    for (const sha256 of new Set(artifacts.map((row) => row.sha256))) {
+      const other = await tx.selectFrom("artifacts").select("id").where("sha256", "=", sha256).executeTakeFirst();
+      if (other) continue;
+      await tx.deleteFrom("blobs").where("sha256", "=", sha256).execute();
+      unused.push(sha256);
+    }
+    return unused;
+  });
+}
+
+function toSession(row: SessionsTable): Session {
+  return {
+    id: row.id,
+    status: SessionStatus.parse(row.status),
+    title: row.title,
+    agent: Agent.parse(JSON.parse(row.agent)),
+    metadata: Metadata.parse(JSON.parse(row.metadata)),
+    createdAt: row.created_at,
+    updatedAt: row.updated_at,
+    closedAt: row.closed_at,
+    lastSeq: row.last_seq,
+  };
+}

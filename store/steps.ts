@@ -1,0 +1,230 @@
+/** Steps: begun with an epoch by each attempt, streamed under it, committed once with everything they bring about. */
+import { Agent } from "../contract/agents.ts";
+import type { ReplyBlock, ToolCallBlock, TranscriptMessage } from "../contract/blocks.ts";
+import type { Fact } from "../contract/events.ts";
+import type { Failure, StepRequest, StepResult } from "../contract/steps.ts";
+import type { Usage } from "../contract/usage.ts";
+import { type Attempt, beginAttempt, endAttempt } from "./attempts.ts";
+import { placeResult } from "./calls.ts";
+import { contentHash } from "./content-hash.ts";
+import type { Database, Tx } from "./database.ts";
+import { SupersededError } from "./error.ts";
+import { append } from "./event-log.ts";
+import { appendMessages } from "./transcript.ts";
+import { beginTurn } from "./turns.ts";
+
+/** A step as an attempt holds it. */
+export interface BegunStep {
+  readonly state: "begun";
+  readonly key: StepRequest;
+  readonly epoch: number;
+  /** Model calls of this step that failed before. */
+  readonly failures: number;
+  readonly agent: Agent;
+  /** Times the agent was asked again in this turn for an answer that matches its schema. */
+  readonly reAsked: number;
+}
+export type StepBegin = BegunStep | { readonly state: "done"; readonly result: StepResult };
+
+/** Takes the step for a new attempt, or finds its committed result. The turn's first step begins the turn. */
+export async function beginStep(
+  database: Database,
+  key: StepRequest,
+  attempt: Attempt | undefined,
+): Promise<StepBegin> {
+  const { sessionId, turnId, step } = key;
+  return await database.write(async (tx) => {
+    const row = await tx
+      .selectFrom("steps")
+      .selectAll()
+      .where("turn_id", "=", turnId)
+      .where("step", "=", step)
+      .executeTakeFirst();
+    if (row?.state === "done" && row.result !== null) {
+      return { state: "done", result: JSON.parse(row.result) as StepResult };
+    }
+    const facts: Fact[] = step === 1 ? await beginTurn(tx, key) : [];
+    const turn = await tx.selectFrom("turns").select(["state", "re_asked"]).where("id", "=", turnId).executeTakeFirst();
+    if (turn?.state !== "running") throw new SupersededError(`turn ${turnId} is over`);
+    const epoch = (row?.epoch ?? 0) + 1;
+    if (row) {
+      await tx.updateTable("steps").set({ epoch }).where("turn_id", "=", turnId).where("step", "=", step).execute();
+      facts.push({ type: "step.restarted", turnId, step, attempt: epoch });
+    } else {
+      await tx
+        .insertInto("steps")
+        .values({ turn_id: turnId, step, epoch, state: "running", failures: 0, result: null })
+        .execute();
+      facts.push({ type: "step.started", turnId, step });
+    }
+    await append(tx, sessionId, facts);
+    await beginAttempt(tx, attempt);
+    const agent = await agentOf(tx, sessionId);
+    return { state: "begun", key, epoch, failures: row?.failures ?? 0, agent, reAsked: turn.re_asked };
+  });
+}
+
+async function agentOf(tx: Tx, sessionId: string): Promise<Agent> {
+  const session = await tx.selectFrom("sessions").select("agent").where("id", "=", sessionId).executeTakeFirst();
+  if (!session) throw new SupersededError(`session ${sessionId} is gone`);
+  return Agent.parse(JSON.parse(session.agent));
+}
+
+/** Appends what the reply has streamed. Throws SupersededError, and writes nothing, when a newer attempt has begun. */
+export async function publishReply(database: Database, begun: BegunStep, facts: readonly Fact[]): Promise<void> {
+  await database.write(async (tx) => {
+    await touch(tx, begun, {});
+    await append(tx, begun.key.sessionId, facts);
+  });
+}
+
+/** Notes a model call that failed and will be tried again. */
+export async function failAttempt(
+  database: Database,
+  begun: BegunStep,
+  failed: {
+    readonly facts: readonly Fact[];
+    readonly failure: Failure;
+    readonly retryInMs: number;
+    readonly attempt: Attempt | undefined;
+  },
+): Promise<void> {
+  const { sessionId, turnId, step } = begun.key;
+  await database.write(async (tx) => {
+    await touch(tx, begun, { failures: begun.failures + 1 });
+    await append(tx, sessionId, [
+      ...failed.facts,
+      { type: "error", turnId, step, ...failed.failure, retryInMs: failed.retryInMs },
+    ]);
+    await endAttempt(tx, failed.attempt);
+  });
+}
+
+/** A call of the reply, as the step's commit makes it: to be run, or answered at once because it cannot be. */
+export interface MadeCall {
+  readonly block: ToolCallBlock;
+  /** Set when the call can not be run: what the model is told instead. */
+  readonly refusal?: string;
+}
+
+export interface StepEnding {
+  readonly result: StepResult;
+  readonly model: string;
+  readonly usage: Usage;
+  readonly blocks: readonly ReplyBlock[];
+  readonly calls: readonly MadeCall[];
+  /** Facts of the reply not yet published. */
+  readonly facts: readonly Fact[];
+  /** What the agent is told before its next step. */
+  readonly reAsk?: string;
+  readonly structuredOutput?: unknown;
+  readonly attempt: Attempt | undefined;
+}
+
+/** Commits the step: reply, calls, usage, events and result in one transaction. */
+export async function endStep(database: Database, begun: BegunStep, ending: StepEnding): Promise<void> {
+  const { sessionId, turnId, step } = begun.key;
+  await database.write(async (tx) => {
+    await touch(tx, begun, { state: "done", result: JSON.stringify(ending.result) });
+    const messages = replyMessages(ending);
+    const next = await appendMessages(tx, sessionId, messages, ending.calls.length);
+    const facts: Fact[] = [...ending.facts];
+    const completed: Fact = { type: "step.completed", turnId, step, model: ending.model, usage: ending.usage };
+    facts.push(completed, ...(await makeCalls(tx, begun, { calls: ending.calls, first: next - ending.calls.length })));
+    if (ending.reAsk !== undefined) {
+      await appendMessages(tx, sessionId, [{ role: "user", blocks: [{ type: "text", text: ending.reAsk }] }]);
+    }
+    await addToTurn(tx, begun, ending);
+    await append(tx, sessionId, facts);
+    await endAttempt(tx, ending.attempt);
+  });
+}
+
+function replyMessages(ending: StepEnding): TranscriptMessage[] {
+  return ending.blocks.length > 0 ? [{ role: "assistant", blocks: [...ending.blocks] }] : [];
+}
+
+async function makeCalls(
+  tx: Tx,
+  begun: BegunStep,
+  made: { readonly calls: readonly MadeCall[]; readonly first: number },
+): Promise<Fact[]> {
+  const { sessionId, turnId, step } = begun.key;
+  const facts: Fact[] = [];
+  for (const [index, { block, refusal }] of made.calls.entries()) {
+    const call = {
+      id: block.callId,
+      session_id: sessionId,
+      turn_id: turnId,
+      step,
+      position: made.first + index,
+      provider_call_id: block.providerCallId ?? null,
+      name: block.name,
+      arguments: JSON.stringify(block.arguments),
+      arguments_hash: contentHash(block.arguments),
+      epoch: 0,
+      state: refusal === undefined ? "planned" : "done",
+      started_at: null,
+      intent: null,
+      stdout_published: 0,
+      stderr_published: 0,
+      outcome: refusal === undefined ? null : "error",
+    };
+    await tx.insertInto("tool_calls").values(call).execute();
+    if (refusal === undefined) continue;
+    await placeResult(tx, call, { outcome: "error", text: refusal });
+    const { callId, name } = block;
+    facts.push(
+      { type: "tool.started", turnId, step, callId, name, arguments: block.arguments },
+      { type: "tool.completed", turnId, step, callId, name, outcome: "error", result: refusal, durationMs: 0 },
+    );
+  }
+  return facts;
+}
+
+async function addToTurn(tx: Tx, begun: BegunStep, ending: StepEnding): Promise<void> {
+  const text = ending.blocks.flatMap((block) => (block.type === "text" ? [block.text] : [])).join("\n");
+  await tx
+    .updateTable("turns")
+    .set((eb) => ({
+      steps: begun.key.step,
+      input_tokens: eb("input_tokens", "+", ending.usage.inputTokens),
+      output_tokens: eb("output_tokens", "+", ending.usage.outputTokens),
+      cached_tokens: eb("cached_tokens", "+", ending.usage.cachedTokens),
+      reasoning_tokens: eb("reasoning_tokens", "+", ending.usage.reasoningTokens),
+      ...(text !== "" && { output: text }),
+      ...(ending.reAsk !== undefined && { re_asked: begun.reAsked + 1 }),
+      ...(ending.structuredOutput !== undefined && { structured_output: JSON.stringify(ending.structuredOutput) }),
+    }))
+    .where("id", "=", begun.key.turnId)
+    .execute();
+}
+
+/** Writes to the step's row as its newest attempt. An older one meets SupersededError, and nothing of its transaction stays. */
+async function touch(
+  tx: Tx,
+  begun: BegunStep,
+  values: { state?: string; result?: string; failures?: number },
+): Promise<void> {
+  const { turnId, step } = begun.key;
+  const mine =
+    Object.keys(values).length > 0
+      ? await tx
+          .updateTable("steps")
+          .set(values)
+          .where("turn_id", "=", turnId)
+          .where("step", "=", step)
+          .where("epoch", "=", begun.epoch)
+          .where("state", "=", "running")
+          .returning("step")
+          .executeTakeFirst()
+      : await tx
+          .selectFrom("steps")
+          .select("step")
+          .where("turn_id", "=", turnId)
+          .where("step", "=", step)
+          .where("epoch", "=", begun.epoch)
+          .where("state", "=", "running")
+          .executeTakeFirst();
+  if (!mine) throw new SupersededError(`another attempt of step ${step} of turn ${turnId} has taken over`);
+}

@@ -1,0 +1,22 @@
+/** The store of one process: its database, its blobs, its transcripts. */
+import path from "node:path";
+import { type BlobStore, openBlobStore } from "./blobs.ts";
+import { type Database, openDatabase } from "./database.ts";
+import { TranscriptCache } from "./transcript.ts";
+
+export interface Store extends AsyncDisposable {
+  readonly database: Database;
+  readonly blobs: BlobStore;
+  readonly transcripts: TranscriptCache;
+}
+
+/** Opens the embedded store below a state directory, making what is missing. */
+export async function openStore(stateDir: string): Promise<Store> {
+  const database = await openDatabase(path.join(stateDir, "perdure.db"));
+  return {
+    database,
+    blobs: await openBlobStore(path.join(stateDir, "blobs")),
+    transcripts: new TranscriptCache(database),
+    [Symbol.asyncDispose]: () => database.close(),
+  };
+}

@@ -1,0 +1,137 @@
+/** A turn's row: begun once, ended once, each with its event in the same transaction. */
+import type { Content } from "../contract/blocks.ts";
+import { asBlocks } from "../contract/blocks.ts";
+import type { Fact } from "../contract/events.ts";
+import type { MessageId, SessionId, TurnId } from "../contract/ids.ts";
+import type { TurnEnding } from "../contract/steps.ts";
+import type { Usage } from "../contract/usage.ts";
+import { openCalls } from "./calls.ts";
+import type { Database, Tx } from "./database.ts";
+import { SupersededError } from "./error.ts";
+import { append } from "./event-log.ts";
+import type { TurnsTable } from "./schema.ts";
+import { appendMessages } from "./transcript.ts";
+
+export interface TurnIds {
+  readonly sessionId: SessionId;
+  readonly turnId: TurnId;
+  readonly messageId: MessageId;
+}
+
+/** The facts of a turn's begin; none when it has begun before. Throws SupersededError when the turn or its session is over. */
+export async function beginTurn(tx: Tx, ids: TurnIds): Promise<Fact[]> {
+  const turn = await tx.selectFrom("turns").select("state").where("id", "=", ids.turnId).executeTakeFirst();
+  if (turn && turn.state !== "running") throw new SupersededError(`turn ${ids.turnId} is over`);
+  if (turn) return [];
+  const message = await tx
+    .updateTable("messages")
+    .set({ state: "taken" })
+    .where("session_id", "=", ids.sessionId)
+    .where("id", "=", ids.messageId)
+    .returning("content")
+    .executeTakeFirst();
+  if (!message) throw new SupersededError(`message ${ids.messageId} of session ${ids.sessionId} is gone`);
+  await tx
+    .insertInto("turns")
+    .values({
+      id: ids.turnId,
+      session_id: ids.sessionId,
+      message_id: ids.messageId,
+      state: "running",
+      started_at: Date.now(),
+      ended_at: null,
+      steps: 0,
+      input_tokens: 0,
+      output_tokens: 0,
+      cached_tokens: 0,
+      reasoning_tokens: 0,
+      output: null,
+      structured_output: null,
+      re_asked: 0,
+    })
+    .execute();
+  await tx.updateTable("sessions").set({ status: "running" }).where("id", "=", ids.sessionId).execute();
+  const content = JSON.parse(message.content) as Content;
+  await appendMessages(tx, ids.sessionId, [{ role: "user", blocks: [...asBlocks(content)] }]);
+  return [{ type: "turn.started", turnId: ids.turnId, messageId: ids.messageId }];
+}
+
+/** Ends a turn, whatever still runs of it: later writers are superseded, and every call has a result that the model can be shown. */
+export async function endTurn(database: Database, ending: TurnEnding): Promise<void> {
+  const { sessionId, turnId, messageId } = ending;
+  await database.write(async (tx) => {
+    const session = await tx
+      .selectFrom("sessions")
+      .select(["id", "closed_at"])
+      .where("id", "=", sessionId)
+      .executeTakeFirst();
+    if (!session) return; // Purged meanwhile: there is nobody left to tell.
+    const before = await tx.selectFrom("turns").select("state").where("id", "=", turnId).executeTakeFirst();
+    if (before && before.state !== "running") return;
+    const facts = before ? [] : await beginTurn(tx, { sessionId, turnId, messageId });
+    facts.push(...(await endOpenWork(tx, sessionId, turnId)));
+    const turn = await tx
+      .updateTable("turns")
+      .set({ state: ending.outcome, ended_at: Date.now() })
+      .where("id", "=", turnId)
+      .returningAll()
+      .executeTakeFirstOrThrow();
+    await tx
+      .updateTable("messages")
+      .set({ state: "ended" })
+      .where("session_id", "=", sessionId)
+      .where("id", "=", messageId)
+      .execute();
+    if (session.closed_at === null)
+      await tx.updateTable("sessions").set({ status: "idle" }).where("id", "=", sessionId).execute();
+    await append(tx, sessionId, [...facts, outcomeFact(turn, ending)]);
+  });
+}
+
+async function endOpenWork(tx: Tx, sessionId: SessionId, turnId: TurnId): Promise<Fact[]> {
+  await tx
+    .updateTable("steps")
+    .set((eb) => ({ epoch: eb("epoch", "+", 1) }))
+    .where("turn_id", "=", turnId)
+    .where("state", "=", "running")
+    .execute();
+  return await openCalls(tx, sessionId, turnId);
+}
+
+function outcomeFact(turn: TurnsTable, ending: TurnEnding): Fact {
+  const sums = {
+    turnId: ending.turnId,
+    usage: usageOf(turn),
+    steps: turn.steps,
+    durationMs: Math.max(0, (turn.ended_at ?? turn.started_at) - turn.started_at),
+  };
+  switch (ending.outcome) {
+    case "completed":
+      return {
+        type: "turn.completed",
+        ...sums,
+        output: turn.output ?? "",
+        ...(turn.structured_output !== null && { structuredOutput: JSON.parse(turn.structured_output) as unknown }),
+      };
+    case "failed": {
+      const failure = ending.failure ?? {
+        code: "PROVIDER_ERROR" as const,
+        message: "the turn failed",
+        retryable: true,
+      };
+      return { type: "turn.failed", ...sums, ...failure };
+    }
+    case "interrupted":
+      return { type: "turn.interrupted", ...sums, reason: ending.reason ?? "interrupted" };
+  }
+}
+
+/** The tokens that a turn has cost so far. */
+export function usageOf(turn: TurnsTable): Usage {
+  return {
+    inputTokens: turn.input_tokens,
+    outputTokens: turn.output_tokens,
+    cachedTokens: turn.cached_tokens,
+    reasoningTokens: turn.reasoning_tokens,
+  };
+}
