@@ -11,7 +11,6 @@ const HEAVY = [
 
 export default defineConfig({
   test: {
-    include: ["test/**/*.test.ts"],
     pool: "forks",
     teardownTimeout: 10_000,
     projects: [
@@ -19,6 +18,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: "light",
+          include: ["test/**/*.test.ts"],
           exclude: HEAVY,
           maxWorkers: 2,
           testTimeout: 10_000,
