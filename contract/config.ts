@@ -1,0 +1,98 @@
+/** The environment that every process of Perdure reads, as one schema. Nothing else reads the environment. */
+import { z } from "zod";
+
+const LOOPBACK = /^(127(\.\d{1,3}){3}|::1|localhost)$/;
+const ADDRESS = /^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})$/;
+const PORT_MAX = 65_535;
+
+/** One rule per variable: what is accepted, the default, and the words that say what was expected. */
+const Environment = z.object({
+  PERDURE_PORT: z
+    .string()
+    .default("8700")
+    .refine((text) => /^\d{1,5}$/.test(text) && Number(text) <= PORT_MAX, "a port from 0 (any free one) to 65535")
+    .transform(Number),
+  PERDURE_HOST: z
+    .string()
+    .default("127.0.0.1")
+    .refine(
+      (host) => LOOPBACK.test(host),
+      "a loopback address such as 127.0.0.1: the API asks nobody for a key yet, so it must not be reachable from elsewhere",
+    ),
+  PERDURE_STATE_DIR: z.string().default(".perdure"),
+  PERDURE_MODEL: z.string().default("gpt-5"),
+  PERDURE_LOG_LEVEL: z
+    .enum(["silent", "error", "warn", "info", "debug"], { error: "silent, error, warn, info or debug" })
+    .default("info"),
+  TEMPORAL_ADDRESS: z
+    .string()
+    .refine(
+      (text) => Number(ADDRESS.exec(text)?.[2] ?? PORT_MAX + 1) <= PORT_MAX,
+      "host:port of a Temporal server, such as 127.0.0.1:7233",
+    )
+    .optional(),
+  TEMPORAL_NAMESPACE: z.string().default("default"),
+  OPENAI_API_KEY: z.string().optional(),
+  OPENAI_BASE_URL: z.string().default("https://api.openai.com/v1").refine(isHttpUrl, "an http:// or https:// URL"),
+});
+
+/** The names of all variables, for documents and for tests of documents. */
+export const CONFIG_VARIABLES: readonly string[] = Object.keys(Environment.shape);
+
+/** Variables whose value must not be repeated in a message. */
+const SECRET: ReadonlySet<string> = new Set(["OPENAI_API_KEY"]);
+
+export interface Config {
+  /** Port of the API; 0 asks for any free one. */
+  readonly port: number;
+  readonly host: string;
+  /** As it was given, so perhaps relative: each process makes it absolute where it starts. */
+  readonly stateDir: string;
+  readonly model: string;
+  readonly logLevel: "silent" | "error" | "warn" | "info" | "debug";
+  /** Undefined means: start the embedded server. */
+  readonly temporalAddress: string | undefined;
+  readonly temporalNamespace: string;
+  readonly openaiApiKey: string | undefined;
+  readonly openaiBaseUrl: string;
+}
+
+/** The environment cannot be used. The message has one line per wrong variable. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+}
+
+/**
+ * Reads the environment. An empty variable counts as one that is not set.
+ * @throws ConfigError that lists every wrong variable, with what was expected and what came.
+ */
+export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ""));
+  const read = Environment.safeParse(given);
+  if (!read.success) throw new ConfigError(complaint(given, read.error.issues));
+  const { data } = read;
+  return {
+    port: data.PERDURE_PORT,
+    host: data.PERDURE_HOST,
+    stateDir: data.PERDURE_STATE_DIR,
+    model: data.PERDURE_MODEL,
+    logLevel: data.PERDURE_LOG_LEVEL,
+    temporalAddress: data.TEMPORAL_ADDRESS,
+    temporalNamespace: data.TEMPORAL_NAMESPACE,
+    openaiApiKey: data.OPENAI_API_KEY,
+    openaiBaseUrl: data.OPENAI_BASE_URL,
+  };
+}
+
+function complaint(given: Readonly<Record<string, unknown>>, issues: readonly z.core.$ZodIssue[]): string {
+  const lines = issues.map((issue) => {
+    const name = String(issue.path[0]);
+    const came = SECRET.has(name) ? "something else" : JSON.stringify(given[name]);
+    return `  ${name}: expected ${issue.message}; got ${came}`;
+  });
+  return `the environment is not usable:\n${lines.join("\n")}`;
+}
+
+function isHttpUrl(text: string): boolean {
+  return URL.canParse(text) && ["http:", "https:"].includes(new URL(text).protocol);
+}

@@ -1,0 +1,63 @@
+/** The environment: defaults, every kind of wrong value, and that all of them are told at once. */
+import { expect, test } from "vitest";
+import { CONFIG_VARIABLES, ConfigError, readConfig } from "../../contract/config.ts";
+
+test("an empty environment gives the documented defaults", () => {
+  expect(readConfig({})).toEqual({
+    port: 8700,
+    host: "127.0.0.1",
+    stateDir: ".perdure",
+    model: "gpt-5",
+    logLevel: "info",
+    temporalAddress: undefined,
+    temporalNamespace: "default",
+    openaiApiKey: undefined,
+    openaiBaseUrl: "https://api.openai.com/v1",
+  });
+});
+
+test("an empty variable counts as one that is not set", () => {
+  const empty = Object.fromEntries(CONFIG_VARIABLES.map((name) => [name, ""]));
+  expect(readConfig(empty)).toEqual(readConfig({}));
+});
+
+test("port 0, IPv6 loopback and a bracketed Temporal address are taken", () => {
+  const config = readConfig({ PERDURE_PORT: "0", PERDURE_HOST: "::1", TEMPORAL_ADDRESS: "[::1]:7233" });
+  expect(config).toMatchObject({ port: 0, host: "::1", temporalAddress: "[::1]:7233" });
+});
+
+test.each([
+  ["PERDURE_PORT", "70000"],
+  ["PERDURE_PORT", "-1"],
+  ["PERDURE_PORT", "8700x"],
+  ["PERDURE_PORT", "1e3"],
+  ["PERDURE_HOST", "0.0.0.0"],
+  ["PERDURE_HOST", "example.com"],
+  ["PERDURE_HOST", "127.0.0.1.example.com"],
+  ["PERDURE_LOG_LEVEL", "loud"],
+  ["TEMPORAL_ADDRESS", "localhost"],
+  ["TEMPORAL_ADDRESS", "localhost:99999"],
+  ["TEMPORAL_ADDRESS", "http://localhost:7233"],
+  ["OPENAI_BASE_URL", "file:///etc/passwd"],
+  ["OPENAI_BASE_URL", "api.openai.com"],
+])("%s=%s is refused, with its name and what came", (name, value) => {
+  expect(() => readConfig({ [name]: value })).toThrow(new RegExp(`${name}: expected .*; got "`));
+});
+
+test("every wrong variable is named in one error", () => {
+  const wrong = { PERDURE_PORT: "x", PERDURE_HOST: "0.0.0.0", OPENAI_BASE_URL: "y", OPENAI_API_KEY: "sk-secret" };
+
+  const error = thrown(() => readConfig(wrong));
+
+  expect(error).toBeInstanceOf(ConfigError);
+  expect(String(error)).toMatch(/PERDURE_PORT[\s\S]*PERDURE_HOST[\s\S]*OPENAI_BASE_URL/);
+  expect(String(error)).not.toContain("sk-secret");
+});
+
+function thrown(run: () => unknown): unknown {
+  try {
+    return run();
+  } catch (error) {
+    return error;
+  }
+}
