@@ -34,6 +34,18 @@ export const LIMITS = {
   /** Most calls that one reply of the model may hold; more come back to it as tool errors. */
   callsPerStep: 64,
 
+  // The model.
+  /** Characters of one reply, arguments and thinking included; a longer one is a runaway model. */
+  replyCharactersMax: 16 * 1024 * 1024,
+  /** Characters of what a provider says in an error that we pass on. */
+  providerWordsMax: 400,
+  modelsListedMax: 1_000,
+  modelListTimeoutMs: 10_000,
+  /** An outputSchema: its size, and what compiling it or checking one answer with it may take. */
+  outputSchemaBytesMax: 256 * 1024,
+  outputSchemaTimeoutMs: 1_000,
+  outputSchemasRemembered: 64,
+
   // The event log.
   eventBytesMax: 256 * 1024,
   deltaBytes: 1024,
@@ -77,4 +89,23 @@ export const LIMITS = {
   sessionsPerPage: { default: 50, max: 200 },
   databaseBusyMs: 5_000,
   drainMs: 8_000,
+
+  // The supervisor of processes.
+  /** A process that is not ready after so long is taken for hung. */
+  startTimeoutMs: 60_000,
+  /** Pause before the second, third … restart: doubled each time. The first restart has none. */
+  restartBackoffMs: { first: 100, max: 5_000 },
+  /** A process that lived so long starts again without a pause. */
+  restartResetMs: 30_000,
+  deathsMax: 10,
+  deathsWindowMs: 60_000,
+  /** What Temporal gets after TERM, and a process left behind by a killed supervisor. */
+  temporalStopMs: 1_500,
+  orphanStopMs: 3_000,
+  /** After KILL: how long the kernel may take to let a process go. */
+  killWaitMs: 300,
+  healthEveryMs: 20,
+  healthTimeoutMs: 2_000,
+  logFileBytesMax: 10 * 1024 * 1024,
+  logCheckEveryMs: 60_000,
 } as const;
