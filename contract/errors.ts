@@ -34,6 +34,7 @@ export type TurnCode = z.infer<typeof TurnCode>;
 /** Codes of problem documents (RFC 9457), with their HTTP status and title. */
 export const PROBLEMS = {
   INVALID_INPUT: { status: 400, title: "The request is not valid", retryable: false },
+  FORBIDDEN: { status: 403, title: "This caller may not use the API", retryable: false },
   NOT_FOUND: { status: 404, title: "There is no such resource", retryable: false },
   SESSION_NOT_FOUND: { status: 404, title: "There is no such session", retryable: false },
   METHOD_NOT_ALLOWED: { status: 405, title: "This method is not supported here", retryable: false },
@@ -64,7 +65,10 @@ export const Problem = z
     errors: z
       .array(
         z.strictObject({
-          path: z.string().meta({ description: "JSON pointer into the request." }),
+          path: z.string().meta({
+            description:
+              "JSON pointer into the request's body; of what is not in the body, it begins with /query, /path or /headers.",
+          }),
           message: z.string(),
         }),
       )

@@ -112,6 +112,27 @@ export const InterruptRequest = z
   .meta({ id: "InterruptRequest" });
 export type InterruptRequest = z.infer<typeof InterruptRequest>;
 
+export const InterruptAnswer = z
+  .object({
+    interrupted: z.boolean().meta({ description: "Whether something ran: an idle session has nothing to interrupt." }),
+    message: z.string(),
+  })
+  .meta({ id: "InterruptAnswer" });
+export type InterruptAnswer = z.infer<typeof InterruptAnswer>;
+
+export const CloseAnswer = z
+  .object({
+    closed: z
+      .boolean()
+      .meta({ description: "Whether it is closed already; else it will be, and `session.closed` says when." }),
+    message: z.string(),
+  })
+  .meta({ id: "CloseAnswer" });
+export type CloseAnswer = z.infer<typeof CloseAnswer>;
+
+export const Health = z.object({ status: z.enum(["alive", "ready"]) }).meta({ id: "Health" });
+export type Health = z.infer<typeof Health>;
+
 export const FileList = z
   .object({
     path: z.string(),

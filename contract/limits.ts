@@ -32,7 +32,7 @@ export const LIMITS = {
   heartbeatEveryMs: 250,
   activityPayloadBytesMax: 2 * 1024,
   /** Most calls that one reply of the model may hold; more come back to it as tool errors. */
-  callsPerStep: 64,
+  callsPerStep: 20,
 
   // The model.
   /** Characters of one reply, arguments and thinking included; a longer one is a runaway model. */
@@ -83,6 +83,26 @@ export const LIMITS = {
 
   // Edges.
   bodyBytesMax: 8 * 1024 * 1024,
+  /** Objects and lists that a request's JSON may nest. */
+  jsonDepthMax: 64,
+  idempotencyKeyCharactersMax: 255,
+  /** What an event source is told to wait before it comes back. */
+  sseRetryMs: 250,
+  /** A reader whose buffers have not emptied for so long is disconnected. */
+  streamDrainMs: 60_000,
+  /** Two queries for one session's progress lie so far apart, however much happens. */
+  progressEveryMs: 100,
+  /** The reconciler's beat, and how old a message is when it takes it for undelivered. */
+  reconcileEveryMs: 1_000,
+  undeliveredAfterMs: 3_000,
+  reconcileSessionsAtOnce: 16,
+  /** What `DELETE` waits for the session to close. */
+  closeWaitMs: 10_000,
+  purgeTimeoutMs: 30_000,
+  workspaceTimeoutMs: 20_000,
+  readyTimeoutMs: 2_000,
+  /** How long the bytes of a look into a workspace stay in the store after their last use. */
+  temporaryBlobMs: 60_000,
   waitMs: { max: 120_000 },
   updateTimeoutMs: 8_000,
   queryTimeoutMs: 3_000,
