@@ -129,8 +129,10 @@ export async function endStep(database: Database, begun: BegunStep, ending: Step
     const messages = replyMessages(ending);
     const next = await appendMessages(tx, sessionId, messages, ending.calls.length);
     const facts: Fact[] = [...ending.facts];
-    const completed: Fact = { type: "step.completed", turnId, step, model: ending.model, usage: ending.usage };
-    facts.push(completed, ...(await makeCalls(tx, begun, { calls: ending.calls, first: next - ending.calls.length })));
+    if (ending.result.next !== "failed") {
+      facts.push({ type: "step.completed", turnId, step, model: ending.model, usage: ending.usage });
+    }
+    facts.push(...(await makeCalls(tx, begun, { calls: ending.calls, first: next - ending.calls.length })));
     if (ending.reAsk !== undefined) {
       await appendMessages(tx, sessionId, [{ role: "user", blocks: [{ type: "text", text: ending.reAsk }] }]);
     }

@@ -19,6 +19,8 @@ export interface Tool<Schema extends z.ZodType = z.ZodType> {
   readonly replay: ReplayRule;
   /** Done in a few milliseconds without a command: may run as a local activity, which has no heartbeat. */
   readonly quick: boolean;
+  /** Whether it may leave new or changed files, artifacts among them. */
+  readonly changesFiles: boolean;
   /** A line for Temporal's UI, such as "bash: npm test". */
   summary(args: z.output<Schema>): string;
   /** Never throws for what a model can do wrong: that is an `error` result, in words the model can act on. */

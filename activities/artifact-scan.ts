@@ -1,0 +1,90 @@
+/** Finds the files of an agent's artifact folders that are new or changed, leaving out what `.artifactignore` names. */
+import ignore, { type Ignore } from "ignore";
+import { Agent } from "../contract/agents.ts";
+import type { SessionId } from "../contract/ids.ts";
+import { LIMITS } from "../contract/limits.ts";
+import type { Sandbox } from "../sandbox/provider.ts";
+import { SandboxError } from "../sandbox/provider.ts";
+import { isKnown, knownFiles, type ScannedFile } from "../store/artifacts.ts";
+import { findSandbox, type SandboxDeps } from "./session-sandbox.ts";
+
+const IGNORE_FILE = ".artifactignore";
+
+/** Used for a folder that has no `.artifactignore` of its own; a file there replaces all of it. */
+const DEFAULT_IGNORE = [
+  "node_modules/",
+  ".git/",
+  ".venv/",
+  ".env",
+  "env/",
+  "venv/",
+  "dist/",
+  "__pycache__/",
+  "__pytest_cache__/",
+  ".pytest_cache/",
+];
+
+/** Files that are not in the store as they are now, in path order. Empty files, folders and symlinks are none. */
+export async function newArtifacts(
+  deps: SandboxDeps,
+  sessionId: SessionId,
+  sandbox: Sandbox,
+): Promise<readonly ScannedFile[]> {
+  const folders = await artifactFolders(deps, sessionId);
+  const known = await knownFiles(deps.store.database, sessionId);
+  const found = new Map<string, ScannedFile>();
+  for (const folder of folders) {
+    // Of two folders that overlap, the first that holds a file decides about it.
+    for (const file of await scanFolder(sandbox, folder)) if (!found.has(file.path)) found.set(file.path, file);
+  }
+  return [...found.values()].filter((file) => !isKnown(known, file));
+}
+
+/** Whether there is anything to upload. A look, not a promise: the upload looks again. */
+export async function hasNewArtifacts(deps: SandboxDeps, sessionId: SessionId): Promise<boolean> {
+  const sandbox = await findSandbox(deps, sessionId);
+  return sandbox !== undefined && (await newArtifacts(deps, sessionId, sandbox)).length > 0;
+}
+
+async function artifactFolders(deps: SandboxDeps, sessionId: SessionId): Promise<readonly string[]> {
+  const row = await deps.store.database.read
+    .selectFrom("sessions")
+    .select("agent")
+    .where("id", "=", sessionId)
+    .executeTakeFirst();
+  return row ? Agent.parse(JSON.parse(row.agent)).artifacts : [];
+}
+
+async function scanFolder(sandbox: Sandbox, folder: string): Promise<readonly ScannedFile[]> {
+  const root = folder.replace(/^(\.\/)+/, "").replace(/\/+$/, "");
+  try {
+    const info = await sandbox.stat(root === "" ? "." : root);
+    if (info?.kind !== "folder") return [];
+    const entries = await sandbox.listFiles(root === "" ? "." : root, {
+      depth: LIMITS.listDepth.max,
+      max: LIMITS.artifactsPerScan,
+    });
+    if (!entries.some((entry) => entry.kind === "file")) return [];
+    const rules = await ignoreRules(sandbox, root);
+    const prefix = root === "" || root === "." ? "" : `${root}/`;
+    return entries
+      .filter((entry) => entry.kind === "file" && entry.bytes > 0)
+      .filter((entry) => entry.path.startsWith(prefix) && !isIgnored(rules, entry.path.slice(prefix.length)))
+      .map(({ path, bytes, modifiedAt }) => ({ path, bytes, modifiedAt }));
+  } catch (error) {
+    if (error instanceof SandboxError && error.kind !== "lost") return []; // Not there, or not ours to read: nothing to keep.
+    throw error;
+  }
+}
+
+function isIgnored(rules: Ignore, path: string): boolean {
+  return path === IGNORE_FILE || rules.ignores(path);
+}
+
+async function ignoreRules(sandbox: Sandbox, root: string): Promise<Ignore> {
+  const file = root === "" || root === "." ? IGNORE_FILE : `${root}/${IGNORE_FILE}`;
+  const info = await sandbox.stat(file).catch(() => undefined);
+  if (info?.kind !== "file") return ignore().add(DEFAULT_IGNORE);
+  const bytes = await sandbox.readFile(file, { length: LIMITS.ignoreFileBytesMax });
+  return ignore().add(new TextDecoder().decode(bytes));
+}

@@ -1,0 +1,168 @@
+/** One step: one model call, streamed to the log while it comes, committed whole. */
+import { ApplicationFailure } from "@temporalio/activity";
+import { BackendError, type StepOutput, type SteppedBackend } from "../backends/backend.ts";
+import { createOutputValidator } from "../backends/output-schema.ts";
+import type { Agent } from "../contract/agents.ts";
+import type { Failure, StepRequest, StepResult } from "../contract/steps.ts";
+import { NO_USAGE } from "../contract/usage.ts";
+import { SupersededError } from "../store/error.ts";
+import { type BegunStep, beginStep, endStep, failAttempt, publishReply, type StepEnding } from "../store/steps.ts";
+import type { Store } from "../store/store.ts";
+import { toolDeclarations } from "../tools/registry.ts";
+import { attempted, type RunningAttempt, type WorkerIdentity } from "./attempt.ts";
+import { planCalls } from "./planned-calls.ts";
+import { ReplyWriter } from "./reply-writer.ts";
+
+export interface RunStepDeps {
+  readonly store: Store;
+  readonly identity: WorkerIdentity;
+  readonly backends: ReadonlyMap<string, SteppedBackend>;
+}
+
+/** Attempts of one step, lost workers included, after which it is the step itself that kills them. */
+const ATTEMPTS_MAX = 100;
+const BACKOFF_MS = { first: 500, max: 30_000, asked: 600_000 };
+
+export type RunStep = (request: StepRequest) => Promise<StepResult>;
+
+export function createRunStep(deps: RunStepDeps): RunStep {
+  const { database } = deps.store;
+  return (request) =>
+    attempted(deps.identity, async (running) => {
+      // A retry after a lost answer finds the step committed and returns it: the model is not called again.
+      const begun = await beginStep(database, request, running.attempt);
+      if (begun.state === "done") return begun.result;
+      const lost = new AbortController();
+      using writer = new ReplyWriter(
+        request,
+        (facts) => publishReply(database, begun, facts),
+        (error) => lost.abort(error),
+      );
+      try {
+        if (begun.epoch > ATTEMPTS_MAX)
+          throw new BackendError("PROVIDER_ERROR", `this step was lost ${ATTEMPTS_MAX} times`, { retryable: false });
+        const output = await callModel(deps, begun, { writer, signal: AbortSignal.any([running.signal, lost.signal]) });
+        return await commit(deps, begun, { output, writer, running });
+      } catch (error) {
+        if (running.signal.aborted) throw error;
+        if (lost.signal.aborted) throw lost.signal.reason; // Superseded, or the store failed: not the model's fault.
+        return await fail(deps, begun, { error, writer, running });
+      }
+    });
+}
+
+interface Reply {
+  readonly writer: ReplyWriter;
+  readonly running: RunningAttempt;
+}
+
+async function callModel(
+  deps: RunStepDeps,
+  begun: BegunStep,
+  io: { readonly writer: ReplyWriter; readonly signal: AbortSignal },
+): Promise<StepOutput> {
+  const { agent, key } = begun;
+  const backend = deps.backends.get(agent.backend);
+  if (!backend) {
+    const have = [...deps.backends.keys()].join(", ");
+    throw new BackendError("BACKEND_NOT_INSTALLED", `this worker has no backend "${agent.backend}"; it has ${have}`);
+  }
+  const transcript = await deps.store.transcripts.read(key.sessionId);
+  const input = { sessionId: key.sessionId, agent, transcript, tools: toolDeclarations(agent.tools) };
+  return await backend.step(input, io.writer, io.signal);
+}
+
+async function commit(
+  deps: RunStepDeps,
+  begun: BegunStep,
+  reply: Reply & { readonly output: StepOutput },
+): Promise<StepResult> {
+  const { output, writer, running } = reply;
+  const { blocks, usage, model } = output;
+  const { made, planned } = planCalls(begun.agent, blocks);
+  const common = { model, usage, blocks, calls: made, attempt: running.attempt };
+  const ending =
+    made.length > 0
+      ? { ...common, result: { next: "calls" as const, calls: planned, usage } }
+      : { ...common, ...conclude(begun, output) };
+  const facts = await writer.end();
+  await endStep(deps.store.database, begun, { ...ending, facts });
+  return ending.result;
+}
+
+/** What an answer without calls means: the turn is done, or the agent is asked once more for the shape that it owes. */
+function conclude(begun: BegunStep, output: StepOutput): Pick<StepEnding, "result" | "reAsk" | "structuredOutput"> {
+  const { usage } = output;
+  if (output.refusal !== undefined) {
+    const message = `the model declined: ${output.refusal.slice(0, 300)}`;
+    return { result: { next: "failed", usage, failure: { code: "INVALID_RESPONSE", message, retryable: false } } };
+  }
+  const checked = checkOutput(begun.agent, output);
+  if (checked.state === "fits")
+    return { result: { next: "done", usage }, ...(checked.value !== undefined && { structuredOutput: checked.value }) };
+  if (begun.reAsked === 0) {
+    const reAsk = `Your answer does not match the JSON schema that it must have: ${checked.errors}\nAnswer again, with nothing but JSON that matches the schema.`;
+    return { result: { next: "calls", calls: [], usage }, reAsk };
+  }
+  const message = `the agent's answer does not match its outputSchema, also when asked again: ${checked.errors}`.slice(
+    0,
+    500,
+  );
+  return { result: { next: "failed", usage, failure: { code: "INVALID_RESPONSE", message, retryable: false } } };
+}
+
+function checkOutput(
+  agent: Agent,
+  output: StepOutput,
+): { readonly state: "fits"; readonly value?: unknown } | { readonly state: "differs"; readonly errors: string } {
+  if (!agent.outputSchema) return { state: "fits" };
+  const text = output.blocks.flatMap((block) => (block.type === "text" ? [block.text] : [])).join("");
+  const checked = createOutputValidator(agent.outputSchema)(text);
+  return "errors" in checked
+    ? { state: "differs", errors: checked.errors.slice(0, 2_000) }
+    : { state: "fits", value: checked.value };
+}
+
+/** Tries again in a while, or commits the failure as the step's result: a turn always ends, in words. */
+async function fail(
+  deps: RunStepDeps,
+  begun: BegunStep,
+  reply: Reply & { readonly error: unknown },
+): Promise<StepResult> {
+  const { error, writer, running } = reply;
+  if (error instanceof SupersededError) throw error;
+  const backendError = asBackendError(error);
+  const failure: Failure = {
+    code: backendError.code,
+    message: backendError.message.slice(0, 500),
+    retryable: backendError.retryable,
+  };
+  const facts = await writer.end();
+  const isLast = !backendError.retryable || begun.failures + 1 >= begun.agent.limits.modelAttempts;
+  if (!isLast) {
+    const retryInMs = backOff(begun.failures, backendError.retryAfterMs);
+    await failAttempt(deps.store.database, begun, { facts, failure, retryInMs, attempt: running.attempt });
+    throw ApplicationFailure.create({
+      type: failure.code,
+      message: failure.message,
+      nextRetryDelay: Math.max(1, retryInMs),
+    });
+  }
+  const result: StepResult = { next: "failed", failure, usage: NO_USAGE };
+  const nothing = { model: begun.agent.model ?? "", usage: NO_USAGE, blocks: [], calls: [] };
+  await endStep(deps.store.database, begun, { ...nothing, result, facts, attempt: running.attempt });
+  return result;
+}
+
+function asBackendError(error: unknown): BackendError {
+  if (error instanceof BackendError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  return new BackendError("PROVIDER_ERROR", `the step failed: ${message}`, { cause: error });
+}
+
+/** The provider's own wish when it has one, else twice as long each time, with a quarter of it left to chance. */
+function backOff(failures: number, askedMs: number | undefined): number {
+  if (askedMs !== undefined) return Math.min(askedMs, BACKOFF_MS.asked);
+  const full = Math.min(BACKOFF_MS.first * 2 ** failures, BACKOFF_MS.max);
+  return Math.round(full * (0.75 + Math.random() * 0.25));
+}

@@ -1,0 +1,105 @@
+/** One tool call: begun once, re-attached as often as it takes, ended once with a result that the model can be shown. */
+import { Context } from "@temporalio/activity";
+import { ToolName } from "../contract/agents.ts";
+import type { CallId, SessionId, TurnId } from "../contract/ids.ts";
+import { LIMITS } from "../contract/limits.ts";
+import type { CallKey, CallResult } from "../contract/steps.ts";
+import { SandboxError } from "../sandbox/provider.ts";
+import { type BegunCall, beginCall, endCall, noteIntent, publishOutput } from "../store/calls.ts";
+import { parseArguments, TOOLS } from "../tools/registry.ts";
+import type { Tool, ToolResult } from "../tools/tool.ts";
+import { hasNewArtifacts } from "./artifact-scan.ts";
+import { attempted, attemptedLocally, type RunningAttempt, type WorkerIdentity } from "./attempt.ts";
+import { OutputPublisher } from "./output-publisher.ts";
+import { openSandbox, type SandboxDeps } from "./session-sandbox.ts";
+
+export interface RunToolDeps extends SandboxDeps {
+  readonly identity: WorkerIdentity;
+}
+
+/** Attempts of one call, lost workers included, after which it is the call itself that kills them. */
+const ATTEMPTS_MAX = 100;
+
+export type RunTool = (key: CallKey) => Promise<CallResult>;
+
+export function createRunTool(deps: RunToolDeps): RunTool {
+  const work =
+    (key: CallKey) =>
+    async (running: RunningAttempt): Promise<CallResult> => {
+      const begun = await beginCall(deps.store.database, key, running.attempt);
+      if (begun.state === "done") return { outcome: begun.outcome, artifacts: true };
+      const result = await runBegun(deps, begun, running);
+      return { outcome: result.outcome, artifacts: result.artifacts };
+    };
+  return (key) => (Context.current().info.isLocal ? attemptedLocally(work(key)) : attempted(deps.identity, work(key)));
+}
+
+async function runBegun(
+  deps: RunToolDeps,
+  begun: BegunCall,
+  running: RunningAttempt,
+): Promise<ToolResult & { readonly artifacts: boolean }> {
+  const { database } = deps.store;
+  const { call } = begun;
+  const sessionId: SessionId = call.session_id;
+  const place = { turnId: call.turn_id as TurnId, step: call.step, callId: call.id as CallId };
+  const lost = new AbortController();
+  using publisher = new OutputPublisher(
+    place,
+    (output) => publishOutput(database, begun, output),
+    (error) => lost.abort(error),
+  );
+  const tool: Tool = TOOLS[ToolName.parse(call.name)];
+  const signal = AbortSignal.any([running.signal, lost.signal]);
+  const result = await runTool(deps, begun, { tool, publisher, signal });
+  if (lost.signal.aborted) throw lost.signal.reason;
+  // A worker that goes down leaves the command alone: the next attempt follows it from where this one was.
+  if (running.signal.aborted && !running.isStopped()) throw new Error("this worker goes down");
+  const facts = await publisher.end();
+  await endCall(database, begun, {
+    outcome: result.outcome,
+    text: bounded(result.text),
+    facts,
+    attempt: running.attempt,
+  });
+  return { ...result, artifacts: tool.changesFiles && (await hasNewArtifacts(deps, sessionId)) };
+}
+
+async function runTool(
+  deps: RunToolDeps,
+  begun: BegunCall,
+  io: { readonly tool: Tool; readonly publisher: OutputPublisher; readonly signal: AbortSignal },
+): Promise<ToolResult> {
+  const { call, epoch } = begun;
+  const parsed = parseArguments(io.tool, begun.arguments);
+  if ("error" in parsed) return { outcome: "error", text: parsed.error };
+  if (epoch > ATTEMPTS_MAX)
+    return { outcome: "unknown", text: `This call was lost ${ATTEMPTS_MAX} times. What it did is unknown.` };
+  try {
+    const sandbox = await openSandbox(deps, call.session_id);
+    return await io.tool.run(parsed.args, {
+      callId: call.id as CallId,
+      sandbox,
+      signal: io.signal,
+      attempt: epoch,
+      published: begun.published,
+      output: (stream, text, upTo) => io.publisher.add(stream, text, upTo),
+      intent: call.intent ?? undefined,
+      noteIntent: (note) => noteIntent(deps.store.database, begun, note),
+    });
+  } catch (error) {
+    if (!(error instanceof SandboxError)) throw error;
+    if (error.kind === "lost" && io.tool.replay === "keyed" && epoch > 1) {
+      return {
+        outcome: "unknown",
+        text: `The sandbox was lost while this ran, and what it did is unknown: ${error.message}`,
+      };
+    }
+    return { outcome: "error", text: error.message };
+  }
+}
+
+/** Tools cut their results themselves, with words; this is the bound that holds whatever they do. */
+function bounded(text: string): string {
+  return text.length <= LIMITS.toolResultBytes * 2 ? text : `${text.slice(0, LIMITS.toolResultBytes * 2)}\n[cut]`;
+}

@@ -1,0 +1,48 @@
+/** The ends of turns and sessions, and what is left to remove after them. */
+import type { SessionId } from "../contract/ids.ts";
+import type { TurnEnding } from "../contract/steps.ts";
+import { closeSession, purgeSession } from "../store/sessions.ts";
+import { endTurn } from "../store/turns.ts";
+import { attempted, attemptedLocally } from "./attempt.ts";
+import type { RunToolDeps } from "./run-tool.ts";
+import { openSandbox, stopSandbox } from "./session-sandbox.ts";
+
+export interface SessionKey {
+  readonly sessionId: SessionId;
+}
+
+export interface SessionEnds {
+  /** Makes the session's sandbox ahead of the first tool that needs it. */
+  ensureSandbox(key: SessionKey): Promise<void>;
+  /** Commits how a turn ended. A repeat changes nothing. */
+  endTurn(ending: TurnEnding): Promise<void>;
+  /** Stops the sandbox, then says that the session is closed. A repeat changes nothing. */
+  closeSession(key: SessionKey): Promise<void>;
+  /** Removes the sandbox, the rows and the blobs that nobody else uses. */
+  purgeSession(key: SessionKey): Promise<void>;
+}
+
+export function createSessionEnds(deps: RunToolDeps): SessionEnds {
+  const { database, blobs, transcripts } = deps.store;
+  return {
+    ensureSandbox: ({ sessionId }) =>
+      attempted(deps.identity, async () => {
+        await openSandbox(deps, sessionId);
+      }),
+    endTurn: (ending) => attemptedLocally(() => endTurn(database, ending)),
+    closeSession: ({ sessionId }) =>
+      attempted(deps.identity, async () => {
+        await stopSandbox(deps, sessionId);
+        await closeSession(database, sessionId);
+        transcripts.forget(sessionId);
+      }),
+    purgeSession: ({ sessionId }) =>
+      attempted(deps.identity, async () => {
+        await stopSandbox(deps, sessionId).catch((error: unknown) => {
+          if (!(error instanceof Error && error.message.includes("is gone"))) throw error;
+        });
+        for (const sha256 of await purgeSession(database, sessionId)) await blobs.remove(sha256);
+        transcripts.forget(sessionId);
+      }),
+  };
+}

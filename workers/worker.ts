@@ -1,0 +1,84 @@
+/** A worker over given dependencies: workflows from the bundle, activities over the store, a sandbox provider and backends. */
+import { NativeConnection, Runtime, Worker } from "@temporalio/worker";
+import type { Logger } from "pino";
+import { createActivities } from "../activities/index.ts";
+import type { SteppedBackend } from "../backends/backend.ts";
+import type { SandboxProvider } from "../sandbox/provider.ts";
+import type { Store } from "../store/store.ts";
+import { workflowBundle } from "./bundle.ts";
+
+/** The same as TASK_QUEUE of workflows/messages.ts, which would bring the workflow runtime into this process. */
+export const TASK_QUEUE = "perdure";
+
+export interface WorkerDeps {
+  readonly store: Store;
+  readonly sandboxes: SandboxProvider;
+  readonly backends: ReadonlyMap<string, SteppedBackend>;
+  readonly host: string;
+  readonly process: string;
+  readonly address: string;
+  readonly namespace: string;
+  readonly logger: Logger;
+}
+
+export interface RunningWorker {
+  readonly connection: NativeConnection;
+  /** Resolves when the worker has stopped; rejects when it failed. */
+  readonly done: Promise<void>;
+  /** Takes no new work, gives what runs a moment to end, then hands it back. */
+  shutdown(): void;
+}
+
+/** Connects and starts polling. Throws when the server cannot be reached. */
+export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
+  installRuntime(deps.logger);
+  const [connection, bundle] = await Promise.all([
+    NativeConnection.connect({ address: deps.address }),
+    workflowBundle(),
+  ]);
+  const worker = await Worker.create({
+    connection,
+    namespace: deps.namespace,
+    taskQueue: TASK_QUEUE,
+    identity: `perdure-worker ${process.pid}@${deps.host}`,
+    workflowBundle: { codePath: bundle },
+    activities: createActivities({
+      store: deps.store,
+      sandboxes: deps.sandboxes,
+      backends: deps.backends,
+      host: deps.host,
+      identity: { host: deps.host, process: deps.process },
+    }),
+    // A cancel reaches an activity with the answer to a heartbeat, so this bounds how long stopping a turn takes.
+    maxHeartbeatThrottleInterval: 400,
+    maxConcurrentActivityTaskExecutions: 200,
+    maxConcurrentWorkflowTaskExecutions: 100,
+    maxConcurrentLocalActivityExecutions: 100,
+    // When a worker dies, what waits in its own queue goes to another after this long.
+    stickyQueueScheduleToStartTimeout: 500,
+    maxCachedWorkflows: 1_000,
+    shutdownGraceTime: 1_500,
+    shutdownForceTime: 6_000,
+  });
+  const done = worker.run().finally(() => connection.close());
+  return { connection, done, shutdown: () => worker.shutdown() };
+}
+
+/** The SDK's own log goes to ours. Once per process: the runtime is a singleton of the SDK. */
+function installRuntime(logger: Logger): void {
+  const at =
+    (level: "trace" | "debug" | "info" | "warn" | "error") =>
+    (message: string, meta?: object): void =>
+      logger[level](meta ?? {}, message);
+  Runtime.install({
+    logger: {
+      trace: at("trace"),
+      debug: at("debug"),
+      info: at("debug"), // The SDK tells at info what is detail here.
+      warn: at("warn"),
+      error: at("error"),
+      log: (_level, message, meta) => logger.debug(meta ?? {}, message),
+    },
+    shutdownSignals: [],
+  });
+}

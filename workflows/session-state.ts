@@ -1,0 +1,146 @@
+/** Pure state of one session. No Temporal, no clock, no I/O: data in, data out. All of it is carried by continue-as-new. */
+import type { MessageId, TurnId } from "../contract/ids.ts";
+import { LIMITS } from "../contract/limits.ts";
+import type { MessageTaken, Progress, SubmitMessage, TurnOutcome } from "../contract/session.ts";
+import type { Usage } from "../contract/usage.ts";
+
+export interface SessionState {
+  /** Waiting for their turn, first to go first. */
+  readonly queue: readonly Waiting[];
+  /** Messages of the past, newest last, so that a repeat is known as one. */
+  readonly recent: readonly Waiting[];
+  readonly turn: TurnState | null;
+  readonly closing: boolean;
+  readonly turns: number;
+  readonly lastOutcome: TurnOutcome | null;
+  readonly usage: Usage;
+  /** Whether the sandbox has been asked for: it is made while the first model call runs. */
+  readonly hasSandbox: boolean;
+}
+
+export interface Waiting {
+  readonly messageId: MessageId;
+  readonly turnId: TurnId;
+}
+
+export interface TurnState extends Waiting {
+  /** The step that runs, or goes next. */
+  readonly step: number;
+  readonly startedAt: number;
+  readonly deadline: number;
+  readonly usage: Usage;
+  /** A tool has run since the last upload at the turn's end. */
+  readonly hasRunTools: boolean;
+}
+
+const NONE: Usage = { inputTokens: 0, outputTokens: 0, cachedTokens: 0, reasoningTokens: 0 };
+
+export const emptySession: SessionState = {
+  queue: [],
+  recent: [],
+  turn: null,
+  closing: false,
+  turns: 0,
+  lastOutcome: null,
+  usage: NONE,
+  hasSandbox: false,
+};
+
+/** The reason a message cannot be taken, or undefined when it can. */
+export function refusal(state: SessionState, message: SubmitMessage): string | undefined {
+  if (findTaken(state, message)) return undefined;
+  if (state.closing) return "the session is closing and takes no more messages";
+  if (state.queue.length >= LIMITS.messagesWaiting)
+    return `${state.queue.length} messages wait already, the most a session takes`;
+  return undefined;
+}
+
+/** Takes a message: to the end of the queue, or to its head when it interrupts. A repeat changes nothing. */
+export function take(
+  state: SessionState,
+  message: SubmitMessage,
+): { readonly state: SessionState; readonly taken: MessageTaken } {
+  const repeat = findTaken(state, message);
+  if (repeat) return { state, taken: repeat };
+  const waiting: Waiting = { messageId: message.messageId, turnId: message.turnId };
+  const isFirst = message.mode === "interrupt";
+  const queue = isFirst ? [waiting, ...state.queue] : [...state.queue, waiting];
+  const position = isFirst ? 0 : state.queue.length + (state.turn ? 1 : 0);
+  return { state: { ...state, queue }, taken: { turnId: message.turnId, position } };
+}
+
+function findTaken(state: SessionState, message: SubmitMessage): MessageTaken | undefined {
+  const index = state.queue.findIndex((other) => other.messageId === message.messageId);
+  const queued = state.queue[index];
+  if (queued) return { turnId: queued.turnId, position: index + (state.turn ? 1 : 0) };
+  if (state.turn?.messageId === message.messageId) return { turnId: state.turn.turnId, position: 0 };
+  const past = state.recent.find((other) => other.messageId === message.messageId);
+  return past && { turnId: past.turnId, position: 0 };
+}
+
+/** Begins the turn of the first message in the queue. */
+export function beginTurn(state: SessionState, now: number, turnTimeoutMs: number): SessionState {
+  const [next, ...queue] = state.queue;
+  if (!next || state.turn) throw new Error("beginTurn() needs a waiting message and no turn");
+  const turn: TurnState = {
+    ...next,
+    step: 1,
+    startedAt: now,
+    deadline: now + turnTimeoutMs,
+    usage: NONE,
+    hasRunTools: false,
+  };
+  return { ...state, queue, turn };
+}
+
+export function changeTurn(state: SessionState, change: Partial<TurnState>): SessionState {
+  if (!state.turn) throw new Error("changeTurn() needs a turn");
+  return { ...state, turn: { ...state.turn, ...change } };
+}
+
+export function endTurn(state: SessionState, outcome: TurnOutcome): SessionState {
+  const { turn } = state;
+  if (!turn) throw new Error("endTurn() needs a turn");
+  const recent = [...state.recent, { messageId: turn.messageId, turnId: turn.turnId }].slice(
+    -LIMITS.messagesRemembered,
+  );
+  return {
+    ...state,
+    turn: null,
+    recent,
+    turns: state.turns + 1,
+    lastOutcome: outcome,
+    usage: addUsage(state.usage, turn.usage),
+  };
+}
+
+export function addUsage(a: Usage, b: Usage): Usage {
+  return {
+    inputTokens: a.inputTokens + b.inputTokens,
+    outputTokens: a.outputTokens + b.outputTokens,
+    cachedTokens: a.cachedTokens + b.cachedTokens,
+    reasoningTokens: a.reasoningTokens + b.reasoningTokens,
+  };
+}
+
+/** The answer to `getProgress`. */
+export function progress(state: SessionState, running: readonly string[], isClosed: boolean): Progress {
+  const { turn } = state;
+  return {
+    status: isClosed ? "closed" : turn ? "running" : "idle",
+    turn: turn && {
+      turnId: turn.turnId,
+      messageId: turn.messageId,
+      step: turn.step,
+      startedAt: turn.startedAt,
+      usage: turn.usage,
+    },
+    running: [...running],
+    waitingFor: null,
+    queue: [...state.queue],
+    turns: state.turns,
+    lastOutcome: state.lastOutcome,
+    usage: turn ? addUsage(state.usage, turn.usage) : state.usage,
+    limits: { messagesWaiting: LIMITS.messagesWaiting },
+  };
+}

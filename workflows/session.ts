@@ -1,0 +1,234 @@
+/**
+ * The session workflow: one per session, alive until closed.
+ *
+ * It owns order (one turn at a time) and waiting (messages, stops, close). It never holds a transcript, an argument or
+ * an output: activities read and write those by id, so history stays small and continue-as-new carries only `SessionState`.
+ */
+import { defineSearchAttributeKey, SearchAttributeType } from "@temporalio/common";
+import {
+  ApplicationFailure,
+  allHandlersFinished,
+  CancellationScope,
+  condition,
+  continueAsNew,
+  isCancellation,
+  log,
+  setHandler,
+  sleep,
+  upsertSearchAttributes,
+} from "@temporalio/workflow";
+import type { SessionStatus } from "../contract/session.ts";
+import type { TurnEnding } from "../contract/steps.ts";
+import { ArtifactUploads } from "./artifact-uploads.ts";
+import { closeSession, getProgress, interruptTurn, type SessionInput, submitMessage } from "./messages.ts";
+import { local, remote } from "./proxies.ts";
+import {
+  beginTurn,
+  changeTurn,
+  emptySession,
+  endTurn,
+  progress,
+  refusal,
+  type SessionState,
+  take,
+} from "./session-state.ts";
+import { isLongHistory, runTurn, type TurnEnd } from "./turn.ts";
+
+const STATUS = defineSearchAttributeKey("PerdureStatus", SearchAttributeType.KEYWORD);
+
+type StopReason = "interrupted" | "replaced" | "closed" | "timed_out";
+
+export interface SessionRun extends SessionInput {
+  readonly carried?: SessionState;
+}
+
+export async function session(input: SessionRun): Promise<void> {
+  const run = new SessionWorkflow(input);
+  await run.main();
+}
+
+class SessionWorkflow {
+  readonly #input: SessionRun;
+  #state: SessionState;
+  readonly #running = new Set<string>();
+  #scope: CancellationScope | undefined;
+  #stop: StopReason | undefined;
+  #sandbox: Promise<void> | undefined;
+  #isClosed = false;
+
+  constructor(input: SessionRun) {
+    this.#input = input;
+    this.#state = input.carried ?? emptySession;
+    this.#listen();
+  }
+
+  /** Handlers are set before the first await, because messages may be there before the main function runs. */
+  #listen(): void {
+    setHandler(
+      submitMessage,
+      (message) => {
+        const { state, taken } = take(this.#state, message);
+        const isNew = state !== this.#state;
+        this.#state = state;
+        if (isNew && message.mode === "interrupt") this.#stopTurn("replaced");
+        return taken;
+      },
+      { validator: (message) => refuseIf(refusal(this.#state, message)) },
+    );
+    setHandler(interruptTurn, ({ turnId }) => {
+      if (turnId === undefined || turnId === this.#state.turn?.turnId) this.#stopTurn("interrupted");
+    });
+    setHandler(closeSession, () => {
+      this.#state = { ...this.#state, closing: true };
+      this.#stopTurn("closed");
+    });
+    setHandler(getProgress, () => progress(this.#state, [...this.#running], this.#isClosed));
+  }
+
+  #stopTurn(reason: StopReason): void {
+    if (!this.#state.turn || this.#stop) return; // The first reason stands.
+    this.#stop = reason;
+    this.#scope?.cancel();
+  }
+
+  async main(): Promise<void> {
+    const { sessionId, agent } = this.#input;
+    try {
+      await this.#loop();
+    } catch (error) {
+      // `temporal workflow cancel` means close: whatever ran has been ended by its own cancel.
+      if (!isCancellation(error)) throw error;
+      this.#state = { ...this.#state, closing: true };
+    }
+    await CancellationScope.nonCancellable(async () => {
+      await this.#sandbox;
+      await remote.closeSession.executeWithOptions({ summary: `close ${agent.name}` }, [{ sessionId }]);
+      this.#isClosed = true;
+      this.#announce("closed");
+      await condition(allHandlersFinished);
+    });
+  }
+
+  async #loop(): Promise<void> {
+    const { agent } = this.#input;
+    for (;;) {
+      if (!this.#state.turn) {
+        await condition(() => this.#state.closing || this.#state.queue.length > 0);
+        if (this.#state.closing) return;
+        this.#state = beginTurn(this.#state, Date.now(), agent.limits.turnTimeoutMs);
+        this.#announce("running");
+      }
+      const isAtBoundary = await this.#turn();
+      if (this.#state.closing && !this.#state.turn) return;
+      if (!this.#state.turn && this.#state.queue.length === 0) this.#announce("idle");
+      if (isAtBoundary || isLongHistory()) {
+        await this.#sandbox;
+        await condition(allHandlersFinished);
+        await continueAsNew<typeof session>({ ...this.#input, carried: this.#state });
+      }
+    }
+  }
+
+  /** Runs the turn until it has ended and said so, or until it is a good moment to continue as new (true). */
+  async #turn(): Promise<boolean> {
+    const { sessionId } = this.#input;
+    const turn = this.#state.turn;
+    if (!turn) throw new Error("#turn() needs a turn");
+    const uploads = new ArtifactUploads({ sessionId, turnId: turn.turnId });
+    const end = await this.#runStoppable(uploads);
+    if (end?.ended === "boundary" && !this.#stop) {
+      await CancellationScope.nonCancellable(() => uploads.settle());
+      if (!this.#stop) return true;
+    }
+    await CancellationScope.nonCancellable(async () => {
+      if (this.#state.turn?.hasRunTools) uploads.start();
+      await uploads.settle();
+      const ending = this.#ending(end);
+      await local.endTurn.executeWithOptions({ summary: ending.outcome }, [ending]);
+      this.#state = endTurn(this.#state, ending.outcome);
+      this.#stop = undefined;
+    });
+    return false;
+  }
+
+  /** The turn in a scope of its own, which a stop or its deadline cancels; undefined when that happened. */
+  async #runStoppable(uploads: ArtifactUploads): Promise<TurnEnd | undefined> {
+    const { sessionId, agent } = this.#input;
+    const turn = this.#state.turn;
+    if (!turn || this.#stop) return undefined;
+    const scope = new CancellationScope();
+    const timer = new CancellationScope();
+    this.#scope = scope;
+    const timedOut = timer
+      .run(() => sleep(Math.max(1, turn.deadline - Date.now())))
+      .then(() => this.#stopTurn("timed_out"))
+      .catch((error: unknown) => {
+        if (!isCancellation(error)) throw error;
+      });
+    try {
+      return await scope.run(() =>
+        runTurn({
+          sessionId,
+          agent,
+          turn: () => this.#state.turn ?? turn,
+          change: (change) => {
+            this.#state = changeTurn(this.#state, change);
+          },
+          running: this.#running,
+          startSandbox: () => this.#startSandbox(),
+          sandboxReady: async () => await this.#sandbox,
+          artifactsChanged: () => uploads.start(),
+        }),
+      );
+    } catch (error) {
+      if (!isCancellation(error)) return { ended: "failed", failure: unexpected(error) };
+      if (!this.#stop) this.#stop = "closed"; // The workflow itself was cancelled.
+      if (this.#stop === "closed") this.#state = { ...this.#state, closing: true };
+      return undefined;
+    } finally {
+      this.#scope = undefined;
+      timer.cancel();
+      await timedOut;
+    }
+  }
+
+  /** Asked for once, beside the first model call. A sandbox that is lost later is made anew by the tool that misses it. */
+  #startSandbox(): void {
+    const { sessionId, agent } = this.#input;
+    if (this.#state.hasSandbox || !agent.hasTools) return;
+    this.#sandbox ??= CancellationScope.nonCancellable(() =>
+      remote.ensureSandbox.executeWithOptions({ summary: "make the sandbox" }, [{ sessionId }]),
+    )
+      .catch((error: unknown) => log.warn("the sandbox was not made ahead", { error: String(error) }))
+      .then(() => {
+        this.#state = { ...this.#state, hasSandbox: true };
+      });
+  }
+
+  #ending(end: TurnEnd | undefined): TurnEnding {
+    const turn = this.#state.turn;
+    if (!turn) throw new Error("#ending() needs a turn");
+    const ids = { sessionId: this.#input.sessionId, turnId: turn.turnId, messageId: turn.messageId };
+    if (end?.ended === "completed") return { ...ids, outcome: "completed" };
+    if (end?.ended === "failed") return { ...ids, outcome: "failed", failure: end.failure };
+    if (this.#stop === "timed_out") {
+      const message = `the turn took longer than ${this.#input.agent.limits.turnTimeoutMs} ms, the agent's limit turnTimeoutMs`;
+      return { ...ids, outcome: "failed", failure: { code: "TIMEOUT", message, retryable: true } };
+    }
+    return { ...ids, outcome: "interrupted", reason: this.#stop ?? "interrupted" };
+  }
+
+  #announce(status: SessionStatus): void {
+    upsertSearchAttributes([{ key: STATUS, value: status }]);
+  }
+}
+
+/** An activity that failed for good without saying why in its result: ours to mend, but the session goes on. */
+function unexpected(error: unknown): { code: "PROVIDER_ERROR"; message: string; retryable: boolean } {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
+  return { code: "PROVIDER_ERROR", message: cause.slice(0, 500), retryable: true };
+}
+
+function refuseIf(reason: string | undefined): void {
+  if (reason) throw ApplicationFailure.nonRetryable(reason, "Refused");
+}
