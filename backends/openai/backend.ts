@@ -1,0 +1,228 @@
+/** The backend that speaks OpenAI's wires through the models of `@openai/agents`: one model call per step, no state of its own. */
+import type { Model } from "@openai/agents";
+import type OpenAI from "openai";
+import { LIMITS } from "../../contract/limits.ts";
+import {
+  BackendError,
+  type ModelInfo,
+  type StepInput,
+  type StepOutput,
+  type SteppedBackend,
+  type StepSink,
+  type ValidationResult,
+} from "../backend.ts";
+import { ChatReader } from "./chat-stream.ts";
+import { Concessions } from "./concessions.ts";
+import { type ErrorContext, toBackendError } from "./errors.ts";
+import { TranscriptEncoder, type Wire } from "./items.ts";
+import { modelRequest } from "./request.ts";
+import { BodySplicer } from "./request-body.ts";
+import { ResponsesReader } from "./responses-stream.ts";
+import { loadSdk, type Sdk } from "./sdk.ts";
+
+export interface OpenAiBackendOptions {
+  /** Without one the backend can be made, and each step fails with AUTH_REQUIRED. */
+  readonly apiKey: string | undefined;
+  /** Default: OpenAI's own. */
+  readonly baseUrl?: string | undefined;
+  /** For agents that name none. */
+  readonly defaultModel: string;
+}
+
+const OPENAI_URL = "https://api.openai.com/v1";
+const NO_KEY =
+  "there is no key for the model provider; set OPENAI_API_KEY in the worker's environment and start it again";
+
+/** Makes the backend, and begins to load the SDK in the background. */
+export function createOpenAiBackend(options: OpenAiBackendOptions): SteppedBackend {
+  return new OpenAiBackend(options);
+}
+
+class OpenAiBackend implements SteppedBackend {
+  readonly name = "openai";
+  readonly #options: OpenAiBackendOptions;
+  readonly #sdk: Promise<Sdk>;
+  readonly #encoder = new TranscriptEncoder();
+  readonly #splicer = new BodySplicer();
+  readonly #concessions = new Concessions();
+  #client: OpenAI | undefined;
+
+  constructor(options: OpenAiBackendOptions) {
+    this.#options = options;
+    this.#sdk = loadSdk();
+    // A failure is told by each step that waits for it, not by an unhandled rejection.
+    this.#sdk.catch(() => undefined);
+  }
+
+  async step(input: StepInput, sink: StepSink, signal: AbortSignal): Promise<StepOutput> {
+    const model = input.agent.model ?? this.#options.defaultModel;
+    const context = this.#context(model);
+    if (signal.aborted) throw aborted();
+    const client = await this.#connect();
+    // Bounded: each round leaves out one more of the few fields that may be refused.
+    for (;;) {
+      try {
+        return await this.#call({ input, sink, signal, model, client, context });
+      } catch (error) {
+        if (error instanceof BackendError || !this.#concessions.learn(model, error)) {
+          throw error instanceof SinkFailure ? error.error : toBackendError(error, context);
+        }
+      }
+    }
+  }
+
+  async listModels(): Promise<readonly ModelInfo[]> {
+    const models: ModelInfo[] = [];
+    try {
+      const client = await this.#connect();
+      for await (const { id } of client.models.list({ timeout: LIMITS.modelListTimeoutMs })) {
+        if (models.push({ id }) >= LIMITS.modelsListedMax) break;
+      }
+    } catch (error) {
+      throw toBackendError(error, this.#context(this.#options.defaultModel));
+    }
+    return models;
+  }
+
+  async validate(): Promise<ValidationResult> {
+    try {
+      await this.listModels();
+      return { valid: true, errors: [] };
+    } catch (error) {
+      return { valid: false, errors: [error instanceof Error ? error.message : String(error)] };
+    }
+  }
+
+  async #call({ input, sink, signal, model, client, context }: Call): Promise<StepOutput> {
+    const { api } = input.agent.backendOptions;
+    const wire: Wire = api ?? "responses";
+    using silence = new SilenceGuard(input.agent.limits.modelIdleTimeoutMs);
+    using conversation = this.#splicer.splice(this.#pieces(input, wire));
+    const request = modelRequest({
+      input,
+      wire,
+      marker: conversation.marker,
+      leaveOut: this.#concessions.of(model),
+      signal: AbortSignal.any([signal, silence.signal]),
+    });
+    const reader = wire === "responses" ? new ResponsesReader(sink, context) : new ChatReader(sink, context);
+    const speaker = await this.#model(client, model, wire);
+    try {
+      for await (const event of speaker.getStreamedResponse(request)) {
+        silence.heard();
+        if (event.type === "model") reader.read(event.event);
+      }
+    } catch (error) {
+      if (reader.sinkFailure !== undefined) throw new SinkFailure(reader.sinkFailure.error);
+      if (signal.aborted) throw aborted();
+      if (silence.broken) throw silence.error(context);
+      throw reader.failure() ?? error;
+    }
+    // The SDK's stream ends without a word when it is aborted, so this must be asked.
+    if (signal.aborted) throw aborted();
+    if (silence.broken) throw silence.error(context);
+    return finished(reader);
+  }
+
+  #pieces({ agent, transcript }: StepInput, wire: Wire): readonly Uint8Array[] {
+    const pieces = this.#encoder.encode(transcript, wire);
+    if (wire === "responses" || agent.instructions === undefined) return pieces;
+    return [Buffer.from(JSON.stringify({ role: "system", content: agent.instructions })), ...pieces];
+  }
+
+  async #model(client: OpenAI, model: string, wire: Wire): Promise<Model> {
+    const sdk = await this.#sdk;
+    // The SDK declares its own copy of the client's type.
+    const its = client as never;
+    return wire === "responses"
+      ? new sdk.OpenAIResponsesModel(its, model)
+      : new sdk.OpenAIChatCompletionsModel(its, model);
+  }
+
+  async #connect(): Promise<OpenAI> {
+    const { apiKey, baseUrl } = this.#options;
+    if (apiKey === undefined || apiKey === "") throw new BackendError("AUTH_REQUIRED", NO_KEY);
+    const sdk = await this.#sdk;
+    this.#client ??= new sdk.OpenAI({
+      apiKey,
+      baseURL: baseUrl ?? OPENAI_URL,
+      maxRetries: 0, // The activity's retries are the only ones.
+      timeout: LIMITS.modelIdleTimeoutMs.max, // Each step has its own, shorter one.
+      logLevel: "off",
+      fetch: this.#splicer.fetch,
+    });
+    return this.#client;
+  }
+
+  #context(model: string): ErrorContext {
+    const origin = new URL(this.#options.baseUrl ?? OPENAI_URL).origin;
+    return { model, origin, apiKey: this.#options.apiKey };
+  }
+}
+
+interface Call {
+  readonly input: StepInput;
+  readonly sink: StepSink;
+  readonly signal: AbortSignal;
+  readonly model: string;
+  readonly client: OpenAI;
+  readonly context: ErrorContext;
+}
+
+/** What the sink threw, on its way out: it goes to the caller as it is. */
+class SinkFailure extends Error {
+  readonly error: unknown;
+
+  constructor(error: unknown) {
+    super("the sink failed");
+    this.error = error;
+  }
+}
+
+/** Aborts a request of which nothing was heard for too long; before the headers too. */
+class SilenceGuard {
+  readonly #controller = new AbortController();
+  readonly #timer: NodeJS.Timeout;
+  readonly #limitMs: number;
+
+  constructor(limitMs: number) {
+    this.#limitMs = limitMs;
+    this.#timer = setTimeout(() => this.#controller.abort(), limitMs);
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  get broken(): boolean {
+    return this.#controller.signal.aborted;
+  }
+
+  heard(): void {
+    this.#timer.refresh();
+  }
+
+  error(context: ErrorContext): BackendError {
+    return new BackendError(
+      "TIMEOUT",
+      `nothing came from the model provider at ${context.origin} for ${this.#limitMs} ms`,
+    );
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+  }
+}
+
+function finished(reader: ResponsesReader | ChatReader): StepOutput {
+  try {
+    return reader.finish();
+  } catch (error) {
+    if (reader.sinkFailure !== undefined) throw new SinkFailure(reader.sinkFailure.error);
+    throw error;
+  }
+}
+
+function aborted(): BackendError {
+  return new BackendError("ABORTED", "the model call was stopped");
+}

@@ -1,0 +1,169 @@
+/** The transcript as the two wires want it: each message is turned into bytes once, and kept for as long as the message lives. */
+import type {
+  Block,
+  FileBlock,
+  ImageBlock,
+  ThinkingBlock,
+  ToolCallBlock,
+  TranscriptMessage,
+} from "../../contract/blocks.ts";
+import { BackendError } from "../backend.ts";
+
+export type Wire = "responses" | "chat_completions";
+type Json = Readonly<Record<string, unknown>>;
+
+export class TranscriptEncoder {
+  readonly #known: Readonly<Record<Wire, WeakMap<TranscriptMessage, Uint8Array>>> = {
+    responses: new WeakMap(),
+    chat_completions: new WeakMap(),
+  };
+
+  /** One piece per message: the JSON of its items, separated by commas, without brackets; empty for a message without items. */
+  encode(transcript: readonly TranscriptMessage[], wire: Wire): readonly Uint8Array[] {
+    const known = this.#known[wire];
+    return transcript.map((message) => {
+      const made = known.get(message);
+      if (made !== undefined) return made;
+      const items = wire === "responses" ? responsesItems(message) : chatMessages(message);
+      const piece = Buffer.from(items.map((item) => JSON.stringify(item)).join(","));
+      known.set(message, piece);
+      return piece;
+    });
+  }
+}
+
+// Responses
+
+function responsesItems(message: TranscriptMessage): readonly Json[] {
+  if (message.role === "user") {
+    return message.blocks.length === 0 ? [] : [{ role: "user", content: message.blocks.map(inputContent) }];
+  }
+  if (message.role === "tool") {
+    return message.blocks.map((block) => {
+      const result = asKind(block, "tool_result", message);
+      return { type: "function_call_output", call_id: result.providerCallId ?? result.callId, output: result.text };
+    });
+  }
+  const items = message.blocks.map((block) => outputItem(block, message));
+  // A reasoning item without the item that it led to is refused by the provider.
+  const last = items.findLastIndex((item) => item !== undefined && item["type"] !== "reasoning");
+  return items.slice(0, last + 1).filter((item) => item !== undefined);
+}
+
+function inputContent(block: Block): Json {
+  switch (block.type) {
+    case "text":
+      return { type: "input_text", text: block.text };
+    case "image":
+      return { type: "input_image", detail: block.detail ?? "auto", image_url: link(block) };
+    case "file":
+      // A link must come without a filename: the provider refuses both together.
+      return block.url === undefined
+        ? { type: "input_file", filename: block.filename, file_data: link(block) }
+        : { type: "input_file", file_url: block.url };
+    default:
+      throw new Error(`a user's message holds a ${block.type} block`);
+  }
+}
+
+function outputItem(block: Block, message: TranscriptMessage): Json | undefined {
+  if (block.type === "thinking") return reasoningItem(block);
+  if (block.type === "tool_call") {
+    const name = block.name;
+    return {
+      type: "function_call",
+      call_id: wireCallId(block),
+      name,
+      arguments: argumentsText(block),
+      status: "completed",
+    };
+  }
+  const { text } = asKind(block, "text", message);
+  if (text === "") return undefined;
+  const content = [{ type: "output_text", text, annotations: [] }];
+  return { type: "message", role: "assistant", status: "completed", content };
+}
+
+/** Only an item that carries its encrypted content can be sent back: the provider keeps nothing, so its id alone finds nothing. */
+function reasoningItem(block: ThinkingBlock): Json | undefined {
+  if (block.opaque?.backend !== "openai") return undefined;
+  const item = block.opaque.item as Json | null;
+  return typeof item === "object" && typeof item?.["encrypted_content"] === "string" ? item : undefined;
+}
+
+// Chat Completions
+
+function chatMessages(message: TranscriptMessage): readonly Json[] {
+  if (message.role === "tool") {
+    return message.blocks.map((block) => {
+      const result = asKind(block, "tool_result", message);
+      return { role: "tool", tool_call_id: result.providerCallId ?? result.callId, content: result.text };
+    });
+  }
+  if (message.role === "user") {
+    if (message.blocks.length === 0) return [];
+    const [first, ...others] = message.blocks;
+    // Text alone goes as a plain string, because not every server of this wire takes a list.
+    const plain = first?.type === "text" && others.length === 0;
+    return [{ role: "user", content: plain ? first.text : message.blocks.map(chatContent) }];
+  }
+  const texts: string[] = [];
+  const calls: Json[] = [];
+  for (const block of message.blocks) {
+    if (block.type === "thinking") continue;
+    if (block.type === "tool_call") {
+      const call = { name: block.name, arguments: argumentsText(block) };
+      calls.push({ id: wireCallId(block), type: "function", function: call });
+    } else texts.push(asKind(block, "text", message).text);
+  }
+  const text = texts.filter((part) => part !== "").join("\n\n");
+  if (text === "" && calls.length === 0) return [];
+  return [
+    { role: "assistant", content: text === "" ? null : text, ...(calls.length === 0 ? {} : { tool_calls: calls }) },
+  ];
+}
+
+function chatContent(block: Block): Json {
+  switch (block.type) {
+    case "text":
+      return { type: "text", text: block.text };
+    case "image": {
+      const detail = block.detail === undefined ? {} : { detail: block.detail };
+      return { type: "image_url", image_url: { url: link(block), ...detail } };
+    }
+    case "file":
+      if (block.url !== undefined) {
+        throw new BackendError(
+          "INVALID_INPUT",
+          `the file ${block.filename} is a link, which the Chat Completions API does not take; send its data, or use the Responses API`,
+        );
+      }
+      return { type: "file", file: { filename: block.filename, file_data: link(block) } };
+    default:
+      throw new Error(`a user's message holds a ${block.type} block`);
+  }
+}
+
+// Both
+
+function asKind<K extends Block["type"]>(
+  block: Block,
+  type: K,
+  message: TranscriptMessage,
+): Extract<Block, { readonly type: K }> {
+  if (block.type === type) return block as Extract<Block, { readonly type: K }>;
+  throw new Error(`a message of role ${message.role} holds a ${block.type} block`);
+}
+
+function link(block: ImageBlock | FileBlock): string {
+  return block.url ?? `data:${block.mediaType ?? "application/octet-stream"};base64,${block.data ?? ""}`;
+}
+
+function wireCallId(call: ToolCallBlock): string {
+  return call.providerCallId ?? call.callId;
+}
+
+/** Always valid JSON: some providers parse what the model once wrote, and would refuse the whole conversation for ever. */
+function argumentsText(call: ToolCallBlock): string {
+  return JSON.stringify(typeof call.arguments === "string" ? { malformed_arguments: call.arguments } : call.arguments);
+}
