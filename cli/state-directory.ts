@@ -1,0 +1,156 @@
+/**
+ * The state directory: who holds it, which processes run on it, and which ones a killed supervisor left behind.
+ *
+ * The claim is a lock that the kernel drops when its holder dies, however it dies, so it is never stale and two
+ * supervisors never both have it. The files beside it only tell people (and the next holder) what there is.
+ */
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { z } from "zod";
+import { identityOf, isAlive, type KnownProcess } from "./process-identity.ts";
+import { StackError } from "./stack-error.ts";
+
+export const ProcessName = z.enum(["temporal", "worker", "api"]);
+export type ProcessName = z.infer<typeof ProcessName>;
+
+/** One line of `processes.json`: a living process of the stack. */
+export const ProcessEntry = z.object({
+  name: ProcessName,
+  pid: z.number().int().positive(),
+  /** How often it was started again. */
+  restarts: z.number().int().nonnegative(),
+  /** Of this pid, in ms since 1970. */
+  startedAt: z.number().int(),
+});
+export type ProcessEntry = z.infer<typeof ProcessEntry>;
+
+const Holder = z.object({
+  pid: z.number().int().positive(),
+  since: z.number().int(),
+  apiUrl: z.string().nullable(),
+  processes: z.array(z.object({ name: ProcessName, pid: z.number().int().positive(), identity: z.string() })),
+});
+type Holder = z.infer<typeof Holder>;
+
+/** A process that outlived its supervisor. */
+export interface Orphan extends KnownProcess {
+  readonly name: ProcessName;
+}
+
+export class StateDirectory {
+  readonly path: string;
+  readonly #lock: DatabaseSync;
+  readonly #since = Date.now();
+  /** What the last holder left running, as it was when this one came. */
+  readonly orphans: readonly Orphan[];
+  /** Identities by pid, so that each process is looked up once, while it certainly is what we started. */
+  readonly #identities = new Map<number, string>();
+
+  private constructor(directory: string, lock: DatabaseSync) {
+    this.path = directory;
+    this.#lock = lock;
+    this.orphans = (readHolder(directory)?.processes ?? []).filter(isAlive);
+    // From now on the file names this holder, but keeps the orphans: should we die before they are stopped, the next one finds them.
+    this.#writeHolder(this.orphans, null);
+  }
+
+  /**
+   * Makes the directory and takes it for this process, until `release` or death.
+   * @throws StackError `held` when another supervisor lives on it, `state` when it cannot be made or locked.
+   */
+  static claim(directory: string): StateDirectory {
+    try {
+      mkdirSync(path.join(directory, "logs"), { recursive: true, mode: 0o700 });
+    } catch (error) {
+      throw new StackError("state", `the state directory ${directory} cannot be made: ${reason(error)}`, {
+        cause: error,
+      });
+    }
+    return new StateDirectory(directory, lock(directory));
+  }
+
+  get databaseFile(): string {
+    return path.join(this.path, "temporal.db");
+  }
+
+  get compileCache(): string {
+    return path.join(this.path, "compile-cache");
+  }
+
+  logFile(name: ProcessName): string {
+    return path.join(this.path, "logs", `${name}.log`);
+  }
+
+  /** Writes both files anew. Identities go first: a process that is listed can also be taken over. */
+  record(processes: readonly ProcessEntry[], apiUrl: string | null): void {
+    const known = processes.map(({ name, pid }) => ({ name, pid, identity: this.#identity(pid) }));
+    this.#writeHolder(known, apiUrl);
+    this.#write("processes.json", processes);
+  }
+
+  /** Gives the directory back; calling again changes nothing. */
+  release(): void {
+    if (!this.#lock.isOpen) return;
+    this.#write("processes.json", []);
+    rmSync(path.join(this.path, "supervisor.json"), { force: true });
+    this.#lock.close();
+  }
+
+  #identity(pid: number): string {
+    const identity = this.#identities.get(pid) ?? identityOf(pid) ?? "gone";
+    this.#identities.set(pid, identity);
+    return identity;
+  }
+
+  #writeHolder(processes: readonly Orphan[], apiUrl: string | null): void {
+    const holder: Holder = { pid: process.pid, since: this.#since, apiUrl, processes: [...processes] };
+    this.#write("supervisor.json", holder);
+  }
+
+  #write(name: string, value: unknown): void {
+    const file = path.join(this.path, name);
+    writeFileSync(`${file}.tmp`, `${JSON.stringify(value, null, 1)}\n`, { mode: 0o600 });
+    renameSync(`${file}.tmp`, file);
+  }
+}
+
+function lock(directory: string): DatabaseSync {
+  const database = new DatabaseSync(path.join(directory, "supervisor.lock"), { timeout: 0 });
+  try {
+    database.exec("BEGIN EXCLUSIVE");
+    return database;
+  } catch (error) {
+    database.close();
+    if (!/database is locked/.test(reason(error))) {
+      throw new StackError("state", `the state directory ${directory} cannot be locked: ${reason(error)}`, {
+        cause: error,
+      });
+    }
+    throw new StackError("held", heldBy(directory), { cause: error });
+  }
+}
+
+function heldBy(directory: string): string {
+  const holder = readHolder(directory);
+  if (!holder)
+    return `another perdure is just starting on ${directory}; wait for it, or set PERDURE_STATE_DIR to another folder`;
+  const api = holder.apiUrl === null ? "it is still starting" : `its api is ${holder.apiUrl}`;
+  const since = new Date(holder.since).toISOString();
+  return (
+    `another perdure holds ${directory}: pid ${holder.pid}, since ${since}, ${api}. ` +
+    `Use that one, stop it (kill ${holder.pid}), or set PERDURE_STATE_DIR to another folder`
+  );
+}
+
+function readHolder(directory: string): Holder | undefined {
+  try {
+    return Holder.parse(JSON.parse(readFileSync(path.join(directory, "supervisor.json"), "utf8")));
+  } catch {
+    return undefined; // Missing, or from another version: then it tells nothing that could be trusted.
+  }
+}
+
+function reason(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

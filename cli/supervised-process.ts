@@ -1,0 +1,265 @@
+/**
+ * One process that is kept alive: started again at once when it dies, with a growing pause when it keeps dying, and
+ * given up in words when that does not help.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { closeSync, openSync } from "node:fs";
+import { LIMITS } from "../contract/limits.ts";
+import { boundLog, logTail } from "./log-file.ts";
+import { StackError } from "./stack-error.ts";
+import type { ProcessEntry, ProcessName } from "./state-directory.ts";
+
+export interface Command {
+  readonly file: string;
+  readonly args: readonly string[];
+  readonly env: NodeJS.ProcessEnv;
+  /** `ipc`: a Node program of ours. `guard`: a program behind the guard, which reads a pipe on descriptor 3. */
+  readonly channel: "ipc" | "guard";
+}
+
+export interface ProcessPlan {
+  readonly name: ProcessName;
+  readonly logFile: string;
+  /** Called before each start. Synchronous, because a restart is on the way to a session's next event. */
+  readonly command: () => Command;
+  /** Waits until the process that was just started is ready; without it, readiness is its message `{type: "ready"}`. */
+  readonly untilReady?: (signal: AbortSignal) => Promise<boolean>;
+  /** Asked after a death before readiness: a reason why another start cannot help, or undefined to try again. */
+  readonly obstacle: () => Promise<string | undefined>;
+}
+
+export type ProcessEvent =
+  | { readonly type: "started"; readonly name: ProcessName; readonly pid: number }
+  | { readonly type: "ready"; readonly name: ProcessName; readonly pid: number; readonly afterMs: number }
+  | { readonly type: "died"; readonly name: ProcessName; readonly pid: number; readonly how: string }
+  | {
+      readonly type: "restarted";
+      readonly name: ProcessName;
+      readonly oldPid: number;
+      readonly how: string;
+      readonly pid: number;
+      readonly afterMs: number;
+    };
+
+export interface ProcessHooks {
+  readonly onEvent: (event: ProcessEvent) => void;
+  /** The set of living processes has changed. Comes before the event that tells of it. */
+  readonly onChange: () => void;
+  readonly onGiveUp: (error: StackError) => void;
+}
+
+/** One life of the process: from a start to a death. */
+interface Life {
+  readonly child: ChildProcess;
+  readonly startedAt: number;
+  readonly ended: AbortController;
+  ready: boolean;
+}
+
+interface Death {
+  readonly pid: number;
+  readonly how: string;
+  readonly at: number;
+}
+
+export class SupervisedProcess {
+  /** Resolves at the first readiness; rejects when the process is given up or stopped before it. */
+  readonly firstReady: Promise<void>;
+  readonly #resolveReady: () => void;
+  readonly #rejectReady: (error: StackError) => void;
+  readonly #plan: ProcessPlan;
+  readonly #hooks: ProcessHooks;
+  #life: Life | undefined;
+  #restarts = 0;
+  #quickDeaths = 0;
+  #deaths: readonly number[] = [];
+  #restartTimer: NodeJS.Timeout | undefined;
+  #stopping = false;
+
+  constructor(plan: ProcessPlan, hooks: ProcessHooks) {
+    this.#plan = plan;
+    this.#hooks = hooks;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.firstReady = promise;
+    this.#resolveReady = resolve;
+    this.#rejectReady = reject;
+    promise.catch(() => undefined); // Whoever waits for it hears; nobody has to.
+  }
+
+  /** What `processes.json` says of it; undefined while it is dead. */
+  get entry(): ProcessEntry | undefined {
+    const pid = this.#life?.child.pid;
+    if (this.#life === undefined || pid === undefined) return undefined;
+    return { name: this.#plan.name, pid, restarts: this.#restarts, startedAt: this.#life.startedAt };
+  }
+
+  start(): void {
+    this.#startLife();
+    const pid = this.#life?.child.pid;
+    if (pid !== undefined) this.#hooks.onEvent({ type: "started", name: this.#plan.name, pid });
+  }
+
+  /** Asks it to end and kills it after the grace. Resolves when it is gone; it is not started again. */
+  async stop(graceMs: number): Promise<void> {
+    this.#stopping = true;
+    clearTimeout(this.#restartTimer);
+    this.#rejectReady(new StackError("stopped", `${this.#plan.name} was stopped before it was ready`));
+    const life = this.#life;
+    if (!life) return;
+    const gone = new Promise<void>((resolve) => life.ended.signal.addEventListener("abort", () => resolve()));
+    life.child.kill("SIGTERM");
+    const timer = setTimeout(() => life.child.kill("SIGKILL"), graceMs);
+    await gone.finally(() => clearTimeout(timer));
+  }
+
+  /** Ends it without asking; `stop` that is under way ends with it. */
+  kill(): void {
+    this.#stopping = true;
+    clearTimeout(this.#restartTimer);
+    this.#life?.child.kill("SIGKILL");
+  }
+
+  #startLife(): void {
+    const { file, args, env, channel } = this.#plan.command();
+    boundLog(this.#plan.logFile);
+    const log = openSync(this.#plan.logFile, "a", 0o600);
+    try {
+      // A group of its own: Ctrl-C in a terminal reaches the supervisor only, which then stops everything in order.
+      const child = spawn(file, args, {
+        env,
+        detached: true,
+        stdio: ["ignore", log, log, channel === "ipc" ? "ipc" : "pipe"],
+      });
+      child.stdio[3]?.on("error", ignore); // The guard, when it has ended before its pipe is closed.
+      const life: Life = { child, startedAt: Date.now(), ended: new AbortController(), ready: false };
+      this.#life = life;
+      this.#watch(life);
+    } finally {
+      closeSync(log);
+    }
+    this.#hooks.onChange();
+  }
+
+  #watch(life: Life): void {
+    const { child } = life;
+    let why: string | undefined;
+    const overdue = setTimeout(() => {
+      why = `was not ready after ${LIMITS.startTimeoutMs / 1_000} s`;
+      child.kill("SIGKILL");
+    }, LIMITS.startTimeoutMs);
+    const end = (how: string): void => {
+      if (life.ended.signal.aborted) return;
+      clearTimeout(overdue);
+      life.ended.abort();
+      this.#onDeath(life, why ?? how);
+    };
+    child.on("error", (error) => {
+      if (child.pid === undefined) end(`could not be started: ${error.message}`);
+    });
+    child.once("exit", (code, signal) => end(signal === null ? `ended with code ${code}` : `died by ${signal}`));
+    const ready = (): void => {
+      clearTimeout(overdue);
+      this.#onReady(life);
+    };
+    if (this.#plan.untilReady) this.#plan.untilReady(life.ended.signal).then((is) => is && ready(), ignore);
+    else child.on("message", (message) => isReady(message) && ready());
+  }
+
+  #onReady(life: Life): void {
+    if (life !== this.#life || life.ready || life.ended.signal.aborted) return;
+    life.ready = true;
+    const { pid } = life.child;
+    if (pid !== undefined) {
+      const afterMs = Date.now() - life.startedAt;
+      this.#hooks.onEvent({ type: "ready", name: this.#plan.name, pid, afterMs });
+    }
+    this.#resolveReady();
+  }
+
+  #onDeath(life: Life, how: string): void {
+    const death: Death = { pid: life.child.pid ?? 0, how, at: Date.now() };
+    dismissGuard(life.child);
+    this.#life = undefined;
+    if (this.#stopping) {
+      this.#hooks.onChange();
+      return;
+    }
+    const lived = death.at - life.startedAt;
+    this.#quickDeaths = lived >= LIMITS.restartResetMs ? 0 : this.#quickDeaths + 1;
+    this.#deaths = [...this.#deaths.filter((at) => death.at - at < LIMITS.deathsWindowMs), death.at];
+    const pauseMs = pauseBefore(this.#quickDeaths);
+
+    if (this.#deaths.length >= LIMITS.deathsMax) this.#giveUp(this.#tooManyDeaths(how));
+    else if (life.ready && pauseMs === 0) this.#restart(death);
+    else this.#restartLater(death, pauseMs, life.ready);
+  }
+
+  #restartLater(death: Death, pauseMs: number, wasReady: boolean): void {
+    this.#hooks.onChange();
+    this.#hooks.onEvent({ type: "died", name: this.#plan.name, pid: death.pid, how: death.how });
+    const again = (): void => {
+      if (!this.#stopping) this.#restartTimer = setTimeout(() => this.#restart(death), pauseMs);
+    };
+    const decide = (obstacle: string | undefined): void => {
+      if (obstacle === undefined) again();
+      else this.#giveUp(new StackError("port_taken", obstacle));
+    };
+    if (wasReady) again();
+    else this.#plan.obstacle().then(decide, again);
+  }
+
+  #restart(death: Death): void {
+    this.#restarts += 1;
+    try {
+      this.#startLife();
+    } catch (error) {
+      this.#giveUp(
+        new StackError("state", `${this.#plan.name} cannot be started again: ${String(error)}`, { cause: error }),
+      );
+      return;
+    }
+    const pid = this.#life?.child.pid;
+    if (pid === undefined) return;
+    const afterMs = Date.now() - death.at;
+    this.#hooks.onEvent({ type: "restarted", name: this.#plan.name, oldPid: death.pid, how: death.how, pid, afterMs });
+  }
+
+  #giveUp(error: StackError): void {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    this.#hooks.onChange();
+    this.#rejectReady(error);
+    this.#hooks.onGiveUp(error);
+  }
+
+  #tooManyDeaths(how: string): StackError {
+    const { name, logFile } = this.#plan;
+    const within = `${LIMITS.deathsWindowMs / 1_000} s`;
+    return new StackError(
+      "gave_up",
+      `gave up: ${name} died ${this.#deaths.length} times within ${within}, the last time it ${how}. ` +
+        `Its last lines (all of them: ${logFile}):\n${logTail(logFile).replaceAll(/^/gm, "  ")}`,
+    );
+  }
+}
+
+/** None after the first death, then 100 ms, 200 ms … up to the limit. */
+function pauseBefore(quickDeaths: number): number {
+  const { first, max } = LIMITS.restartBackoffMs;
+  return quickDeaths <= 1 ? 0 : Math.min(max, first * 2 ** (quickDeaths - 2));
+}
+
+/** Tells the guard, if there is one, that what it guards has ended: it must not signal whoever gets that pid next. */
+function dismissGuard(child: ChildProcess): void {
+  const pipe = child.stdio[3];
+  if (!pipe || !("end" in pipe)) return;
+  pipe.end("ended\n");
+}
+
+function isReady(message: unknown): boolean {
+  return typeof message === "object" && message !== null && "type" in message && message.type === "ready";
+}
+
+function ignore(): void {
+  // Nothing to do: the death of the process is told by its exit.
+}

@@ -1,0 +1,127 @@
+/**
+ * The embedded Temporal server: its tuned command line, its database's first start, and the guard that ends it when
+ * its supervisor is killed.
+ */
+import { existsSync, rmSync, writeFileSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
+import { pathToFileURL } from "node:url";
+import { waitServing } from "./grpc-health.ts";
+import { packagePath } from "./package-root.ts";
+import { StackError } from "./stack-error.ts";
+
+/** Everything here is embedded: nobody else on the network has business with it. */
+export const TEMPORAL_HOST = "127.0.0.1";
+/** The ports people expect, taken when they are free. */
+export const TEMPORAL_PORTS = { frontend: 7233, ui: 8233 } as const;
+
+const FIRST_LOOK_MS = 150;
+
+/**
+ * Measured, each of them: without the first four an activity costs 95 ms instead of 7.5, and a timer under a second a
+ * whole one. WAL with synchronous=normal survives any kill of the process.
+ */
+const TUNING = [
+  ...["journal_mode=wal", "synchronous=normal"].flatMap((pragma) => ["--sqlite-pragma", pragma]),
+  ...[
+    "history.transferProcessorMaxPollRPS=10000",
+    "system.enableActivityEagerExecution=true",
+    "history.timerProcessorMaxPollRPS=1000",
+    'history.timerProcessorMaxTimeShift="20ms"',
+    "history.visibilityProcessorMaxPollRPS=200",
+    "frontend.namespaceRPS.visibility=200",
+  ].flatMap((setting) => ["--dynamic-config-value", setting]),
+  ...["PerdureStatus=Keyword", "PerdureAgent=Keyword", "PerdureWaitingFor=Keyword"].flatMap((attribute) => [
+    "--search-attribute",
+    attribute,
+  ]),
+];
+
+/**
+ * Runs the command in its own place, beside a watcher that holds a pipe from the supervisor on descriptor 3. The
+ * watcher is there before the server is, so no instant is unguarded. A line on the pipe says that the server has
+ * ended; the pipe's end without a line says that the supervisor was killed.
+ */
+const GUARD = `
+(
+  trap '' HUP INT TERM
+  if read -r _ <&3; then exit; fi
+  kill -TERM $$
+  for _ in 1 2 3; do kill -0 $$ || exit; sleep 1; done
+  kill -KILL $$
+) </dev/null >/dev/null 2>&1 &
+exec "$@" 3<&-
+`;
+
+export interface TemporalServer {
+  readonly binary: string;
+  readonly databaseFile: string;
+  readonly namespace: string;
+  readonly port: number;
+  readonly uiPort: number;
+}
+
+export function temporalCommand(server: TemporalServer): { readonly file: string; readonly args: readonly string[] } {
+  const { binary, databaseFile, namespace, port, uiPort } = server;
+  const place = ["--ip", TEMPORAL_HOST, "--port", String(port), "--ui-port", String(uiPort)];
+  const store = ["--db-filename", databaseFile, "--namespace", namespace, "--log-level", "error"];
+  return {
+    file: "/bin/sh",
+    args: ["-c", GUARD, "perdure-temporal", binary, "server", "start-dev", ...place, ...store, ...TUNING],
+  };
+}
+
+/**
+ * To be called before each start. A kill in the first 100 ms of the very first start leaves a half-made schema that
+ * never starts again. No client can have stored anything in it, so it is begun anew.
+ */
+export function dropHalfMadeDatabase(databaseFile: string): void {
+  if (existsSync(okFile(databaseFile))) return;
+  for (const suffix of ["", "-wal", "-shm"]) rmSync(databaseFile + suffix, { force: true });
+}
+
+/** To be called when the server has answered: from now on the database holds things. */
+export function confirmDatabase(databaseFile: string): void {
+  writeFileSync(
+    okFile(databaseFile),
+    "The schema is complete. Without this file the database beside it is begun anew.\n",
+  );
+}
+
+/**
+ * Waits until our server serves. When another program took the port in the instant after it was found free, ours ends
+ * within 100 ms, and ours never serves before 200: so the first look is between the two, and never mistakes a
+ * stranger's server for ours.
+ */
+export async function waitOwnTemporal(address: string, signal: AbortSignal): Promise<boolean> {
+  await delay(FIRST_LOOK_MS);
+  return waitServing(address, signal);
+}
+
+/** What the server may know of our environment: no key of ours, and no TEMPORAL_* variable that would change it. */
+export function temporalEnv(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const { PATH, HOME, TMPDIR, TZ } = env;
+  return { PATH, HOME, TMPDIR, TZ, NO_COLOR: "1" };
+}
+
+/** Finds or gets the server's binary, as `npm test` and `npm start` did in their set-up. */
+export async function findTemporal(log: (line: string) => void): Promise<string> {
+  const script = pathToFileURL(packagePath("scripts/get-temporal.mjs")).href;
+  const { getTemporal } = (await import(script)) as GetTemporal;
+  try {
+    return await getTemporal({ cacheDir: packagePath(".cache/temporal"), log });
+  } catch (error) {
+    throw new StackError("no_temporal", error instanceof Error ? error.message : String(error), { cause: error });
+  }
+}
+
+/** The script runs on Node 20 before anything is installed, so it is plain JavaScript without types of its own. */
+interface GetTemporal {
+  readonly getTemporal: (options: {
+    readonly cacheDir: string;
+    readonly log: (line: string) => void;
+  }) => Promise<string>;
+}
+
+function okFile(databaseFile: string): string {
+  return `${databaseFile}.ok`;
+}

@@ -1,0 +1,200 @@
+/** The supervisor with stand-ins for worker and api: starting, restarting, giving up, refusing, stopping. */
+import { writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { describe, expect, test } from "vitest";
+import { healthServer, isRunning, StateFolder, startTestStack, until } from "./fixtures/world.ts";
+
+// Beside each other: they mostly wait, and each has a state directory and ports of its own.
+describe.concurrent("the stack", () => {
+  test("processes.json names exactly the living processes, and each of them works", async () => {
+    using state = new StateFolder();
+    await using temporal = await healthServer();
+    await using stack = await startTestStack({ state, temporal: temporal.address });
+
+    expect(state.entries()).toEqual(stack.processes());
+    expect(state.entries().map(({ name, restarts }) => [name, restarts])).toEqual([
+      ["worker", 0],
+      ["api", 0],
+    ]);
+    expect(Number(await (await fetch(stack.apiUrl)).text())).toBe(state.pid("api"));
+    expect([stack.temporalAddress, stack.uiUrl]).toEqual([temporal.address, undefined]);
+  });
+
+  test("a killed worker is started again at once, and nothing else is", async () => {
+    using state = new StateFolder();
+    await using temporal = await healthServer();
+    await using stack = await startTestStack({ state, temporal: temporal.address });
+    const [worker, api] = [state.pid("worker"), state.pid("api")];
+
+    process.kill(worker, "SIGKILL");
+    const restart = await until("it is started again", () => stack.events.find(({ type }) => type === "restarted"));
+
+    expect(restart).toMatchObject({ name: "worker", oldPid: worker, how: "died by SIGKILL", pid: state.pid("worker") });
+    expect(restart.type === "restarted" && restart.afterMs).toBeLessThan(200);
+    expect(state.entries().find(({ name }) => name === "worker")).toMatchObject({ restarts: 1 });
+    expect(state.pid("api")).toBe(api);
+    expect(isRunning(state.pid("worker"))).toBe(true);
+  });
+
+  test("a killed api comes back at the same address", async () => {
+    using state = new StateFolder();
+    await using temporal = await healthServer();
+    await using stack = await startTestStack({ state, temporal: temporal.address });
+    const { apiUrl } = stack;
+    const before = state.pid("api");
+
+    process.kill(before, "SIGKILL");
+    const answered = await until("it answers again", () =>
+      fetch(apiUrl).then(
+        (answer) => answer.text(),
+        () => undefined,
+      ),
+    );
+
+    expect(answered).not.toBe(String(before));
+    expect(stack.apiUrl).toBe(apiUrl);
+  });
+
+  test("after ten deaths in a minute it gives up in words and stops everything", { timeout: 60_000 }, async () => {
+    using state = new StateFolder();
+    await using temporal = await healthServer();
+    const fire = state.file("fire");
+    await using stack = await startTestStack({ state, temporal: temporal.address, worker: `dies-if:${fire}` });
+    const api = state.pid("api");
+
+    writeFileSync(fire, "");
+    process.kill(state.pid("worker"), "SIGKILL");
+    const end = await stack.exited;
+
+    expect(end).toMatchObject({
+      ended: "gave_up",
+      message: expect.stringContaining("worker died 10 times within 60 s"),
+    });
+    expect(end.ended === "gave_up" && end.message).toContain("ended with code 7");
+    expect(end.ended === "gave_up" && end.message).toContain("the disk is on fire");
+    expect(end.ended === "gave_up" && end.message).toContain(state.file("logs", "worker.log"));
+    expect(isRunning(api)).toBe(false);
+    expect(state.entries()).toEqual([]);
+  });
+
+  test("a taken port is named at once, with the way to choose another, and nothing is started", async () => {
+    using state = new StateFolder();
+    await using temporal = await healthServer();
+    await using taken = await listening();
+
+    const start = startTestStack({ state, temporal: temporal.address, env: { PERDURE_PORT: String(taken.port) } });
+
+    await expect(start).rejects.toThrow(new RegExp(`port ${taken.port} .* taken .* set PERDURE_PORT`));
+    expect(state.entries()).toEqual([]);
+  });
+
+  test("a port that is taken while the api is down ends the stack at once", async () => {
+    using state = new StateFolder();
+    await using temporal = await healthServer();
+    const fire = state.file("fire");
+    await using stack = await startTestStack({ state, temporal: temporal.address, api: `dies-if:${fire}` });
+    const port = Number(new URL(stack.apiUrl).port);
+
+    writeFileSync(fire, "");
+    process.kill(state.pid("api"), "SIGKILL");
+    await using _taken = await until("the port is ours", () => listening(port).catch(() => undefined));
+
+    expect(await stack.exited).toMatchObject({ ended: "gave_up", message: expect.stringContaining(`port ${port}`) });
+  });
+
+  test("a second stack on the same directory is refused, and told who holds it", async () => {
+    using state = new StateFolder();
+    await using temporal = await healthServer();
+    await using stack = await startTestStack({ state, temporal: temporal.address });
+
+    const second = startTestStack({ state, temporal: temporal.address });
+
+    await expect(second).rejects.toThrow(
+      new RegExp(`another perdure holds .*pid ${process.pid}, since 2.*${stack.apiUrl}`),
+    );
+    expect(state.entries()).toEqual(stack.processes());
+  });
+
+  test("stopping leaves no process, and stopping twice is stopping once", async () => {
+    using state = new StateFolder();
+    await using temporal = await healthServer();
+    const stack = await startTestStack({ state, temporal: temporal.address });
+    const pids = stack.processes().map(({ pid }) => pid);
+
+    await Promise.all([stack.stop(), stack.stop()]);
+
+    expect(pids.map(isRunning)).toEqual([false, false]);
+    expect(state.entries()).toEqual([]);
+    expect(await stack.exited).toEqual({ ended: "stopped" });
+    expect(stack.events.filter(({ type }) => type === "restarted")).toEqual([]);
+  });
+
+  test("programs that ignore SIGTERM are gone within ten seconds of a stop", async () => {
+    using state = new StateFolder();
+    await using temporal = await healthServer();
+    const stack = await startTestStack({ state, temporal: temporal.address, worker: "stubborn", api: "stubborn" });
+    const pids = stack.processes().map(({ pid }) => pid);
+    const from = Date.now();
+
+    await stack.stop();
+
+    expect(Date.now() - from).toBeLessThan(10_000);
+    expect(pids.map(isRunning)).toEqual([false, false]);
+  });
+
+  test("kill ends a stop that is under way", async () => {
+    using state = new StateFolder();
+    await using temporal = await healthServer();
+    const stack = await startTestStack({ state, temporal: temporal.address, worker: "stubborn" });
+    const from = Date.now();
+
+    const stopped = stack.stop();
+    stack.kill();
+    await stopped;
+
+    expect(Date.now() - from).toBeLessThan(2_000);
+  });
+
+  test("the api is not given the model's key, the worker is", async () => {
+    using state = new StateFolder();
+    await using temporal = await healthServer();
+    await using _stack = await startTestStack({
+      state,
+      temporal: temporal.address,
+      env: { OPENAI_API_KEY: "sk-secret" },
+    });
+
+    expect(JSON.parse(state.read("logs", "worker.log"))).toMatchObject({
+      key: "sk-secret",
+      temporal: temporal.address,
+    });
+    expect(state.read("logs", "api.log")).not.toContain("sk-secret");
+  });
+
+  test.each([
+    ["that is not there", 0],
+    ["that does not serve", 2],
+  ])("a Temporal server %s is waited for, and the wait can be stopped", async (_name, status) => {
+    using state = new StateFolder();
+    await using temporal = await healthServer(status);
+    const address = status === 0 ? "127.0.0.1:1" : temporal.address;
+    const stopping = new AbortController();
+
+    const start = startTestStack({ state, temporal: address, signal: stopping.signal });
+    stopping.abort();
+
+    await expect(start).rejects.toMatchObject({ kind: "stopped" });
+    expect(state.entries()).toEqual([]);
+  });
+});
+
+async function listening(port = 0): Promise<AsyncDisposable & { readonly port: number }> {
+  const server = createServer();
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(port, "127.0.0.1", resolve);
+  });
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new Error("no port");
+  return { port: address.port, [Symbol.asyncDispose]: () => new Promise((resolve) => server.close(() => resolve())) };
+}
