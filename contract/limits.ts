@@ -63,8 +63,9 @@ export const LIMITS = {
   toolResultBytes: 32 * 1024,
   toolArgumentsBytes: 2 * 1024 * 1024,
   commandTimeoutMs: { default: 120_000, max: 6 * 3_600_000 },
-  /** Spool of one command and stream; what comes after is counted and dropped. */
+  /** Kept of one command and stream from its beginning; what comes after is counted, and its end is kept. */
   spoolBytesMax: 64 * 1024 * 1024,
+  spoolTailBytes: 128 * 1024,
   /** Events of one command's output hold at most so much; the rest is in the spool. */
   outputEventsBytesMax: 256 * 1024,
   killGraceMs: 2_000,
@@ -85,6 +86,8 @@ export const LIMITS = {
   bodyBytesMax: 8 * 1024 * 1024,
   /** Objects and lists that a request's JSON may nest. */
   jsonDepthMax: 64,
+  /** Fields and list items of a request's JSON, all together. */
+  jsonValuesMax: 100_000,
   idempotencyKeyCharactersMax: 255,
   /** What an event source is told to wait before it comes back. */
   sseRetryMs: 250,
