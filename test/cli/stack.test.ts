@@ -1,8 +1,8 @@
-/** The supervisor with stand-ins for worker and api: starting, restarting, giving up, refusing, stopping. */
+/** The supervisor with stand-ins for worker, api and Temporal: starting, restarting, giving up, refusing, taking over, stopping. */
 import { writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { describe, expect, test } from "vitest";
-import { healthServer, isRunning, StateFolder, startTestStack, until } from "./fixtures/world.ts";
+import { healthServer, isRunning, StateFolder, startSupervisor, startTestStack, until } from "./fixtures/world.ts";
 
 // Beside each other: they mostly wait, and each has a state directory and ports of its own.
 describe.concurrent("the stack", () => {
@@ -185,6 +185,73 @@ describe.concurrent("the stack", () => {
 
     await expect(start).rejects.toMatchObject({ kind: "stopped" });
     expect(state.entries()).toEqual([]);
+  });
+
+  test("a start right after a kill takes over, and stops even what will not go", async () => {
+    using state = new StateFolder();
+    await using temporal = await healthServer();
+    const env = { TEMPORAL_ADDRESS: temporal.address };
+    await using first = startSupervisor(state, env, "stubborn");
+    await first.ready();
+    const orphans = state.entries().map(({ pid }) => pid);
+    process.kill(first.pid, "SIGKILL");
+
+    await using second = startSupervisor(state, env);
+    await second.ready();
+
+    expect(orphans.filter(isRunning)).toEqual([]);
+    expect(second.stderr()).toContain(`stopped what it left behind (pid ${orphans.join(", ")})`);
+    expect(state.entries().map(({ pid }) => isRunning(pid))).toEqual([true, true]);
+  });
+
+  test("a second start while the first lives exits with 1 and names it", async () => {
+    using state = new StateFolder();
+    await using temporal = await healthServer();
+    const env = { TEMPORAL_ADDRESS: temporal.address };
+    await using first = startSupervisor(state, env);
+    const api = /api (\S+)/.exec(await first.ready())?.[1] ?? "";
+
+    await using second = startSupervisor(state, env);
+
+    expect(await second.exited).toBe(1);
+    expect(second.stdout()).toBe("");
+    expect(second.stderr()).toMatch(
+      new RegExp(`^perdure: another perdure holds .*: pid ${first.pid}, since .*${api}.*\n$`),
+    );
+  });
+
+  test("Ctrl-C twice ends programs that will not drain, at once", async () => {
+    using state = new StateFolder();
+    await using temporal = await healthServer();
+    await using supervisor = startSupervisor(state, { TEMPORAL_ADDRESS: temporal.address }, "stubborn");
+    await supervisor.ready();
+    const pids = state.entries().map(({ pid }) => pid);
+    const from = Date.now();
+
+    process.kill(supervisor.pid, "SIGINT");
+    await until("it says that it stops", () => supervisor.stderr().includes("once more"));
+    process.kill(supervisor.pid, "SIGINT");
+    await supervisor.exited;
+
+    expect(Date.now() - from).toBeLessThan(3_000);
+    expect(pids.filter(isRunning)).toEqual([]);
+  });
+
+  test("a wrong environment is told in one line per variable, without a stack trace", async () => {
+    using state = new StateFolder();
+    await using supervisor = startSupervisor(state, { PERDURE_PORT: "none", PERDURE_HOST: "0.0.0.0" });
+
+    expect(await supervisor.exited).toBe(1);
+    expect(supervisor.stderr()).toMatch(/^perdure: .*\n {2}PERDURE_PORT: .*\n {2}PERDURE_HOST: .*\n$/);
+  });
+
+  test("a state directory that cannot be made is told in words", async () => {
+    using state = new StateFolder();
+    writeFileSync(state.file("file"), "");
+    await using supervisor = startSupervisor(state, { PERDURE_STATE_DIR: state.file("file", "below") });
+
+    expect(await supervisor.exited).toBe(1);
+    expect(supervisor.stderr()).toMatch(/^perdure: the state directory .* cannot be made: .*\n$/);
   });
 });
 
