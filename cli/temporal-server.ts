@@ -108,7 +108,7 @@ export async function findTemporal(log: (line: string) => void): Promise<string>
   const script = pathToFileURL(packagePath("scripts/get-temporal.mjs")).href;
   const { getTemporal } = (await import(script)) as GetTemporal;
   try {
-    return await getTemporal({ cacheDir: packagePath(".cache/temporal"), log });
+    return await getTemporal({ log });
   } catch (error) {
     throw new StackError("no_temporal", error instanceof Error ? error.message : String(error), { cause: error });
   }
@@ -116,10 +116,7 @@ export async function findTemporal(log: (line: string) => void): Promise<string>
 
 /** The script runs on Node 20 before anything is installed, so it is plain JavaScript without types of its own. */
 interface GetTemporal {
-  readonly getTemporal: (options: {
-    readonly cacheDir: string;
-    readonly log: (line: string) => void;
-  }) => Promise<string>;
+  readonly getTemporal: (options: { readonly log: (line: string) => void }) => Promise<string>;
 }
 
 function okFile(databaseFile: string): string {

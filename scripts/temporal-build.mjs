@@ -1,0 +1,62 @@
+/** Builds the `temporal` binary from the Go module proxy, for machines that cannot reach the official download. */
+import { execFile, spawn } from "node:child_process";
+import { writeFile } from "node:fs/promises";
+import path from "node:path";
+import { promisify } from "node:util";
+import { isOlder } from "./version-order.mjs";
+
+/** What go.mod needs for a version of the CLI. Its part `cliext` has no tag of its own, so it is pinned here. */
+const RECIPES = { "1.8.2": { go: [1, 26, 4], cliext: "v0.0.0-20260731000218-c579925f193f" } };
+/** From here on Go fetches a newer Go by itself. */
+const GO_MIN = [1, 21, 0];
+const BUILD_TIMEOUT_MS = 25 * 60_000;
+
+/**
+ * @param {{ version: string, target: string, folder: string, onProgress: (text: string) => void }} options
+ * @returns {Promise<void>}
+ */
+export async function buildTemporal({ version, target, folder, onProgress }) {
+  const recipe = RECIPES[version];
+  if (!recipe) throw new Error(`there is no recipe to build version ${version}`);
+  const go = await goVersion();
+  if (isOlder(go, GO_MIN)) throw new Error(`Go ${go.join(".")} is too old: ${GO_MIN.join(".")} or newer is needed`);
+  await writeFile(
+    path.join(folder, "go.mod"),
+    [
+      "module local/temporal-cli",
+      `go ${recipe.go.join(".")}`,
+      `require github.com/temporalio/cli v${version}`,
+      `replace github.com/temporalio/cli/cliext => github.com/temporalio/cli/cliext ${recipe.cliext}`,
+    ].join("\n\n"),
+  );
+  onProgress(`building Temporal ${version} with Go ${go.join(".")} (about 5 minutes, once)`);
+  const env = { ...process.env, CGO_ENABLED: "0", GOWORK: "off", GOFLAGS: "" };
+  if (isOlder(go, recipe.go)) env.GOTOOLCHAIN = "auto";
+  const link = `-s -w -X github.com/temporalio/cli/internal/temporalcli.Version=${version}`;
+  const flags = ["-mod=mod", "-trimpath", "-buildvcs=false", "-ldflags", link, "-o", target];
+  await run("go", ["build", ...flags, "github.com/temporalio/cli/cmd/temporal"], { cwd: folder, env });
+}
+
+async function goVersion() {
+  const { stdout } = await promisify(execFile)("go", ["env", "GOVERSION"]).catch((error) => {
+    throw new Error("there is no Go on the PATH", { cause: error });
+  });
+  const [, ...numbers] = /go(\d+)\.(\d+)(?:\.(\d+))?/.exec(stdout) ?? [];
+  return numbers.map((text) => Number(text ?? 0));
+}
+
+function run(file, args, options) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(file, args, { ...options, stdio: ["ignore", "ignore", "pipe"], timeout: BUILD_TIMEOUT_MS });
+    let tail = "";
+    child.stderr.on("data", (bytes) => {
+      tail = (tail + bytes).slice(-2_000);
+    });
+    child.on("error", reject);
+    child.on("close", (code, signal) => {
+      if (code === 0) return resolve();
+      const lines = tail.split("\n").filter((line) => line !== "" && !line.startsWith("go: downloading"));
+      reject(new Error(`go build failed (${signal ?? code}): ${lines.slice(-5).join(" | ")}`));
+    });
+  });
+}
