@@ -13,6 +13,7 @@ import {
 } from "../backend.ts";
 import { ChatReader } from "./chat-stream.ts";
 import { Concessions } from "./concessions.ts";
+import { createSend } from "./connection.ts";
 import { type ErrorContext, toBackendError } from "./errors.ts";
 import { TranscriptEncoder, type Wire } from "./items.ts";
 import { modelRequest } from "./request.ts";
@@ -43,7 +44,7 @@ class OpenAiBackend implements SteppedBackend {
   readonly #options: OpenAiBackendOptions;
   readonly #sdk: Promise<Sdk>;
   readonly #encoder = new TranscriptEncoder();
-  readonly #splicer = new BodySplicer();
+  readonly #splicer = new BodySplicer(createSend());
   readonly #concessions = new Concessions();
   #client: OpenAI | undefined;
 
@@ -125,9 +126,9 @@ class OpenAiBackend implements SteppedBackend {
   }
 
   #pieces({ agent, transcript }: StepInput, wire: Wire): readonly Uint8Array[] {
-    const pieces = this.#encoder.encode(transcript, wire);
-    if (wire === "responses" || agent.instructions === undefined) return pieces;
-    return [Buffer.from(JSON.stringify({ role: "system", content: agent.instructions })), ...pieces];
+    const conversation = this.#encoder.encode(transcript, wire);
+    if (wire === "responses" || agent.instructions === undefined) return [conversation];
+    return [Buffer.from(JSON.stringify({ role: "system", content: agent.instructions })), conversation];
   }
 
   async #model(client: OpenAI, model: string, wire: Wire): Promise<Model> {

@@ -1,4 +1,4 @@
-/** The transcript as the two wires want it: each message is turned into bytes once, and kept for as long as the message lives. */
+/** The transcript as the two wires want it: each message is turned into bytes once, and these are kept for as long as the conversation is. */
 import type {
   Block,
   FileBlock,
@@ -12,24 +12,55 @@ import { BackendError } from "../backend.ts";
 export type Wire = "responses" | "chat_completions";
 type Json = Readonly<Record<string, unknown>>;
 
+/** A conversation that was turned into bytes, as far as it had come. */
+interface Encoded {
+  readonly messages: TranscriptMessage[];
+  /** Has room behind `length`, so that what is new is put at its end. */
+  bytes: Buffer;
+  length: number;
+}
+
 export class TranscriptEncoder {
-  readonly #known: Readonly<Record<Wire, WeakMap<TranscriptMessage, Uint8Array>>> = {
+  /** By the first message: a conversation's bytes live as long as it does. */
+  readonly #known: Readonly<Record<Wire, WeakMap<TranscriptMessage, Encoded>>> = {
     responses: new WeakMap(),
     chat_completions: new WeakMap(),
   };
 
-  /** One piece per message: the JSON of its items, separated by commas, without brackets; empty for a message without items. */
-  encode(transcript: readonly TranscriptMessage[], wire: Wire): readonly Uint8Array[] {
-    const known = this.#known[wire];
-    return transcript.map((message) => {
-      const made = known.get(message);
-      if (made !== undefined) return made;
+  /**
+   * The JSON of all items, separated by commas, without brackets. A longer transcript of the same messages only costs
+   * what is new in it; the bytes that were given out before stay as they are.
+   */
+  encode(transcript: readonly TranscriptMessage[], wire: Wire): Uint8Array {
+    const [first] = transcript;
+    if (first === undefined) return Buffer.alloc(0);
+    let encoded = this.#known[wire].get(first);
+    if (encoded === undefined || encoded.messages.some((message, i) => message !== transcript[i])) {
+      encoded = { messages: [], bytes: Buffer.alloc(0), length: 0 };
+      this.#known[wire].set(first, encoded);
+    }
+    for (const message of transcript.slice(encoded.messages.length)) {
       const items = wire === "responses" ? responsesItems(message) : chatMessages(message);
-      const piece = Buffer.from(items.map((item) => JSON.stringify(item)).join(","));
-      known.set(message, piece);
-      return piece;
-    });
+      append(encoded, items.map((item) => JSON.stringify(item)).join(","));
+      encoded.messages.push(message);
+    }
+    return encoded.bytes.subarray(0, encoded.length);
   }
+}
+
+const ROOM_MIN = 4_096;
+
+function append(encoded: Encoded, text: string): void {
+  if (text === "") return;
+  const addition = Buffer.from(encoded.length === 0 ? text : `,${text}`);
+  const length = encoded.length + addition.length;
+  if (length > encoded.bytes.length) {
+    const roomier = Buffer.allocUnsafeSlow(Math.max(ROOM_MIN, Math.ceil(length * 1.5)));
+    encoded.bytes.copy(roomier, 0, 0, encoded.length);
+    encoded.bytes = roomier;
+  }
+  addition.copy(encoded.bytes, encoded.length);
+  encoded.length = length;
 }
 
 // Responses
