@@ -1,6 +1,6 @@
 /** All activities of a worker, made over its dependencies. */
 import { createRunStep, type RunStep, type RunStepDeps } from "./run-step.ts";
-import { createRunTool, type RunTool, type RunToolDeps } from "./run-tool.ts";
+import { createRunTool, type RunTool } from "./run-tool.ts";
 import { createServeWorkspace, type ServeWorkspace } from "./serve-workspace.ts";
 import { createSessionEnds, type SessionEnds } from "./session-ends.ts";
 import { createUploadArtifacts, type UploadArtifacts } from "./upload-artifacts.ts";
@@ -12,7 +12,7 @@ export interface Activities extends SessionEnds {
   serveWorkspace: ServeWorkspace;
 }
 
-export function createActivities(deps: RunStepDeps & RunToolDeps): Activities {
+export function createActivities(deps: RunStepDeps): Activities {
   return {
     runStep: createRunStep(deps),
     runTool: createRunTool(deps),

@@ -3,19 +3,18 @@ import { ApplicationFailure } from "@temporalio/activity";
 import { BackendError, type StepOutput, type SteppedBackend } from "../backends/backend.ts";
 import { createOutputValidator } from "../backends/output-schema.ts";
 import type { Agent } from "../contract/agents.ts";
-import type { Failure, StepRequest, StepResult } from "../contract/steps.ts";
+import type { Failure, StepAnswer, StepRequest, StepResult } from "../contract/steps.ts";
 import { NO_USAGE } from "../contract/usage.ts";
 import { SupersededError } from "../store/error.ts";
 import { type BegunStep, beginStep, endStep, failAttempt, publishReply, type StepEnding } from "../store/steps.ts";
-import type { Store } from "../store/store.ts";
 import { toolDeclarations } from "../tools/registry.ts";
-import { attempted, type RunningAttempt, type WorkerIdentity } from "./attempt.ts";
+import { attempted, type RunningAttempt } from "./attempt.ts";
 import { planCalls } from "./planned-calls.ts";
+import { runQuickCalls } from "./quick-calls.ts";
 import { ReplyWriter } from "./reply-writer.ts";
+import type { RunToolDeps } from "./run-tool.ts";
 
-export interface RunStepDeps {
-  readonly store: Store;
-  readonly identity: WorkerIdentity;
+export interface RunStepDeps extends RunToolDeps {
   readonly backends: ReadonlyMap<string, SteppedBackend>;
 }
 
@@ -23,32 +22,42 @@ export interface RunStepDeps {
 const ATTEMPTS_MAX = 100;
 const BACKOFF_MS = { first: 500, max: 30_000, asked: 600_000 };
 
-export type RunStep = (request: StepRequest) => Promise<StepResult>;
+export type RunStep = (request: StepRequest) => Promise<StepAnswer>;
 
 export function createRunStep(deps: RunStepDeps): RunStep {
-  const { database } = deps.store;
   return (request) =>
     attempted(deps.identity, async (running) => {
       // A retry after a lost answer finds the step committed and returns it: the model is not called again.
-      const begun = await beginStep(database, request, running.attempt);
-      if (begun.state === "done") return begun.result;
-      const lost = new AbortController();
-      using writer = new ReplyWriter(
-        request,
-        (facts) => publishReply(database, begun, facts),
-        (error) => lost.abort(error),
-      );
-      try {
-        if (begun.epoch > ATTEMPTS_MAX)
-          throw new BackendError("PROVIDER_ERROR", `this step was lost ${ATTEMPTS_MAX} times`, { retryable: false });
-        const output = await callModel(deps, begun, { writer, signal: AbortSignal.any([running.signal, lost.signal]) });
-        return await commit(deps, begun, { output, writer, running });
-      } catch (error) {
-        if (running.signal.aborted) throw error;
-        if (lost.signal.aborted) throw lost.signal.reason; // Superseded, or the store failed: not the model's fault.
-        return await fail(deps, begun, { error, writer, running });
-      }
+      const begun = await beginStep(deps.store.database, request, running.attempt);
+      const result = begun.state === "done" ? begun.result : await replyTo(deps, begun, running);
+      if (result.next !== "calls") return result;
+      const quick = await runQuickCalls(deps, { sessionId: request.sessionId, calls: result.calls }, running);
+      const calls = result.calls
+        .filter((call) => !call.quick)
+        .map(({ callId, name, summary }) => ({ callId, name, summary }));
+      return { next: "calls", calls, usage: result.usage, ...quick };
     });
+}
+
+async function replyTo(deps: RunStepDeps, begun: BegunStep, running: RunningAttempt): Promise<StepResult> {
+  const lost = new AbortController();
+  using writer = new ReplyWriter(
+    begun.key,
+    (facts) => publishReply(deps.store.database, begun, facts),
+    (error) => lost.abort(error),
+  );
+  try {
+    if (begun.epoch > ATTEMPTS_MAX) {
+      throw new BackendError("PROVIDER_ERROR", `this step was lost ${ATTEMPTS_MAX} times`, { retryable: false });
+    }
+    const signal = AbortSignal.any([running.signal, lost.signal]);
+    const output = await callModel(deps, begun, { writer, signal });
+    return await commit(deps, begun, { output, writer, running });
+  } catch (error) {
+    if (running.signal.aborted) throw error;
+    if (lost.signal.aborted) throw lost.signal.reason; // Superseded, or the store failed: not the model's fault.
+    return await fail(deps, begun, { error, writer, running });
+  }
 }
 
 interface Reply {
@@ -80,13 +89,15 @@ async function commit(
   const { output, writer, running } = reply;
   const { blocks, usage, model } = output;
   const { made, planned } = planCalls(begun.agent, blocks);
-  const common = { model, usage, blocks, calls: made, attempt: running.attempt };
+  const common = { model, usage, blocks, calls: made };
   const ending =
     made.length > 0
       ? { ...common, result: { next: "calls" as const, calls: planned, usage } }
       : { ...common, ...conclude(begun, output) };
   const facts = await writer.end();
-  await endStep(deps.store.database, begun, { ...ending, facts });
+  // While quick calls follow in this attempt its row stays, so that a dead worker's attempt is handed back.
+  const attempt = planned.some((call) => call.quick) ? undefined : running.attempt;
+  await endStep(deps.store.database, begun, { ...ending, facts, attempt });
   return ending.result;
 }
 

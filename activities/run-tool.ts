@@ -1,5 +1,4 @@
 /** One tool call: begun once, re-attached as often as it takes, ended once with a result that the model can be shown. */
-import { Context } from "@temporalio/activity";
 import { ToolName } from "../contract/agents.ts";
 import type { CallId, SessionId, TurnId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
@@ -9,7 +8,7 @@ import { type BegunCall, beginCall, endCall, noteIntent, publishOutput } from ".
 import { parseArguments, TOOLS } from "../tools/registry.ts";
 import type { Tool, ToolResult } from "../tools/tool.ts";
 import { hasNewArtifacts } from "./artifact-scan.ts";
-import { attempted, attemptedLocally, type RunningAttempt, type WorkerIdentity } from "./attempt.ts";
+import { attempted, type RunningAttempt, type WorkerIdentity } from "./attempt.ts";
 import { OutputPublisher } from "./output-publisher.ts";
 import { openSandbox, type SandboxDeps } from "./session-sandbox.ts";
 
@@ -23,22 +22,29 @@ const ATTEMPTS_MAX = 100;
 export type RunTool = (key: CallKey) => Promise<CallResult>;
 
 export function createRunTool(deps: RunToolDeps): RunTool {
-  const work =
-    (key: CallKey) =>
-    async (running: RunningAttempt): Promise<CallResult> => {
-      const begun = await beginCall(deps.store.database, key, running.attempt);
-      if (begun.state === "done") return { outcome: begun.outcome, artifacts: true };
-      const result = await runBegun(deps, begun, running);
-      return { outcome: result.outcome, artifacts: result.artifacts };
-    };
-  return (key) => (Context.current().info.isLocal ? attemptedLocally(work(key)) : attempted(deps.identity, work(key)));
+  return (key) => attempted(deps.identity, (running) => runCall(deps, key, running));
+}
+
+/**
+ * Runs a call for an attempt, or finds its committed outcome. `endsAttempt` is false while the same attempt has more to
+ * do after this call: until then its row must stay, so that a dead worker's attempt is handed back.
+ */
+export async function runCall(
+  deps: RunToolDeps,
+  key: CallKey,
+  running: RunningAttempt & { readonly endsAttempt?: boolean },
+): Promise<CallResult> {
+  const begun = await beginCall(deps.store.database, key, running.attempt);
+  // What an earlier attempt left in the artifact folders is not known here: the upload will look.
+  if (begun.state === "done") return { outcome: begun.outcome, artifacts: true };
+  return await runBegun(deps, begun, running);
 }
 
 async function runBegun(
   deps: RunToolDeps,
   begun: BegunCall,
-  running: RunningAttempt,
-): Promise<ToolResult & { readonly artifacts: boolean }> {
+  running: RunningAttempt & { readonly endsAttempt?: boolean },
+): Promise<CallResult> {
   const { database } = deps.store;
   const { call } = begun;
   const sessionId: SessionId = call.session_id;

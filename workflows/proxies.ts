@@ -17,5 +17,5 @@ export const remote = proxyActivities<Activities>({
   retry,
 });
 
-/** Commits and quick tools. Safe to repeat with their workflow task, because what they commit is found again under its key. */
+/** Mere commits. Safe to repeat with their workflow task, because what they commit is found again under its key. */
 export const local = proxyLocalActivities<Activities>({ startToCloseTimeout: LIMITS.quickActivityTimeoutMs, retry });

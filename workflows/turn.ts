@@ -4,8 +4,10 @@ import type { SessionId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { Failure, PlannedCall } from "../contract/steps.ts";
 import type { SessionAgent } from "./messages.ts";
-import { local, remote } from "./proxies.ts";
+import { remote } from "./proxies.ts";
 import { addUsage, type TurnState } from "./session-state.ts";
+
+type CallToRun = Omit<PlannedCall, "quick">;
 
 export type TurnEnd =
   | { readonly ended: "completed" }
@@ -64,15 +66,17 @@ async function runStep(context: TurnContext, step: number): Promise<TurnEnd | un
     case "done":
       return { ended: "completed" };
     case "calls":
-      if (result.calls.length > 0) await runCalls(context, result.calls);
+      if (result.ranTools || result.calls.length > 0) context.change({ hasRunTools: true });
+      if (result.artifacts) context.artifactsChanged();
+      await runCalls(context, result.calls);
       return undefined;
   }
 }
 
 /** Runs a step's calls in parallel, as many at once as the agent may, started in the order the model made them. */
-async function runCalls(context: TurnContext, calls: readonly PlannedCall[]): Promise<void> {
+async function runCalls(context: TurnContext, calls: readonly CallToRun[]): Promise<void> {
+  if (calls.length === 0) return;
   await context.sandboxReady();
-  context.change({ hasRunTools: true });
   const waiting = [...calls];
   const runNext = async (): Promise<void> => {
     for (let call = waiting.shift(); call; call = waiting.shift()) await runCall(context, call);
@@ -81,12 +85,11 @@ async function runCalls(context: TurnContext, calls: readonly PlannedCall[]): Pr
   await Promise.all(Array.from({ length: lanes }, runNext));
 }
 
-async function runCall(context: TurnContext, call: PlannedCall): Promise<void> {
+async function runCall(context: TurnContext, call: CallToRun): Promise<void> {
   const { sessionId, running } = context;
   const label = `${call.name} ${call.callId}`;
-  const { runTool } = call.quick ? local : remote;
   running.add(label);
-  const result = await runTool
+  const result = await remote.runTool
     .executeWithOptions({ summary: call.summary }, [{ sessionId, callId: call.callId }])
     .finally(() => running.delete(label));
   if (result.artifacts) context.artifactsChanged();
