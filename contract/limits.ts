@@ -35,6 +35,8 @@ export const LIMITS = {
   callsPerStep: 20,
 
   // The model.
+  /** A worker has taken up its predecessor's commands by then; loading the SDK before would block it for 300 ms. */
+  sdkLoadDelayMs: 1_000,
   /** Characters of one reply, arguments and thinking included; a longer one is a runaway model. */
   replyCharactersMax: 16 * 1024 * 1024,
   /** Characters of what a provider says in an error that we pass on. */

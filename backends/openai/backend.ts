@@ -34,7 +34,7 @@ const OPENAI_URL = "https://api.openai.com/v1";
 const NO_KEY =
   "there is no key for the model provider; set OPENAI_API_KEY in the worker's environment and start it again";
 
-/** Makes the backend, and begins to load the SDK in the background. */
+/** Makes the backend at once; the SDK is loaded by the first step, or shortly after the start when nobody waits for it. */
 export function createOpenAiBackend(options: OpenAiBackendOptions): SteppedBackend {
   return new OpenAiBackend(options);
 }
@@ -42,7 +42,7 @@ export function createOpenAiBackend(options: OpenAiBackendOptions): SteppedBacke
 class OpenAiBackend implements SteppedBackend {
   readonly name = "openai";
   readonly #options: OpenAiBackendOptions;
-  readonly #sdk: Promise<Sdk>;
+  #sdk: Promise<Sdk> | undefined;
   readonly #encoder = new TranscriptEncoder();
   readonly #splicer = new BodySplicer(createSend());
   readonly #concessions = new Concessions();
@@ -50,9 +50,8 @@ class OpenAiBackend implements SteppedBackend {
 
   constructor(options: OpenAiBackendOptions) {
     this.#options = options;
-    this.#sdk = loadSdk();
     // A failure is told by each step that waits for it, not by an unhandled rejection.
-    this.#sdk.catch(() => undefined);
+    setTimeout(() => this.#load().catch(() => undefined), LIMITS.sdkLoadDelayMs).unref();
   }
 
   async step(input: StepInput, sink: StepSink, signal: AbortSignal): Promise<StepOutput> {
@@ -132,7 +131,7 @@ class OpenAiBackend implements SteppedBackend {
   }
 
   async #model(client: OpenAI, model: string, wire: Wire): Promise<Model> {
-    const sdk = await this.#sdk;
+    const sdk = await this.#load();
     // The SDK declares its own copy of the client's type.
     const its = client as never;
     return wire === "responses"
@@ -140,10 +139,15 @@ class OpenAiBackend implements SteppedBackend {
       : new sdk.OpenAIChatCompletionsModel(its, model);
   }
 
+  #load(): Promise<Sdk> {
+    this.#sdk ??= loadSdk();
+    return this.#sdk;
+  }
+
   async #connect(): Promise<OpenAI> {
     const { apiKey, baseUrl } = this.#options;
     if (apiKey === undefined || apiKey === "") throw new BackendError("AUTH_REQUIRED", NO_KEY);
-    const sdk = await this.#sdk;
+    const sdk = await this.#load();
     this.#client ??= new sdk.OpenAI({
       apiKey,
       baseURL: baseUrl ?? OPENAI_URL,

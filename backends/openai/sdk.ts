@@ -1,4 +1,4 @@
-/** The vendor's SDK, loaded in the background: its import takes some 300 ms, and a worker that restarts must be up at once. */
+/** The vendor's SDK, loaded late: its import blocks the process for some 300 ms, and a worker that restarts must be up at once. */
 import type { OpenAIChatCompletionsModel, OpenAIResponsesModel } from "@openai/agents";
 import type OpenAI from "openai";
 import { BackendError } from "../backend.ts";

@@ -114,6 +114,16 @@ test("without a key a step says what to set, and the backend can be made all the
   expect(error.message).toContain("OPENAI_API_KEY");
 });
 
+test("the key is not passed on, whatever it looks like", async () => {
+  const apiKey = "plain:secret:value";
+  const backend = createOpenAiBackend({ apiKey, baseUrl: world.model.url, defaultModel: "m" });
+  const transcript = [scripted({ status: 401, body: said("invalid_api_key", `no such key: ${apiKey}`) })];
+
+  const error = await failureOf(backend.step(anInput({ transcript }), new Memory(), new AbortController().signal));
+
+  expect(error.message).toContain("no such key: [key]");
+});
+
 test("a refused connection is retryable and names the address without user and password", async () => {
   const baseUrl = "http://user:password@127.0.0.1:1/v1";
   const backend = createOpenAiBackend({ apiKey: KEY, baseUrl, defaultModel: "m" });
