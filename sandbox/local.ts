@@ -1,0 +1,207 @@
+/**
+ * The provider `local`: plain processes and a folder on this host. It isolates nothing: a command may do what the user
+ * who runs the worker may do. `<root>/<sandbox id>/` holds `workspace`, `calls` (what the supervisor writes) and `tmp`.
+ */
+import { spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { rename, rm } from "node:fs/promises";
+import path from "node:path";
+import { CallId, SandboxId } from "../contract/ids.ts";
+import { isGroupAlive, livingGroups, processes, readClaim } from "./call-folder.ts";
+import { commandEnvironment } from "./environment.ts";
+import { createSandboxFiles } from "./files.ts";
+import { resolveInside } from "./paths.ts";
+import type { CommandStart, Sandbox, SandboxProvider } from "./provider.ts";
+import { SandboxError } from "./provider.ts";
+import { followCall } from "./spool.ts";
+import { KILL_SCRIPT, START_SCRIPT } from "./supervisor.ts";
+
+export interface LocalProviderOptions {
+  /** The folder of all sandboxes of this host; made when it is missing. */
+  readonly root: string;
+  /** Whose PATH, USER and language commands get. Default: this process. */
+  readonly hostEnvironment?: Readonly<Record<string, string | undefined>>;
+}
+
+/** A longer argument than this is refused by the kernel (128 KiB), so the command then goes by file. */
+const ARGUMENT_BYTES_MAX = 100 * 1024;
+
+export function createLocalProvider(options: LocalProviderOptions): SandboxProvider {
+  const hostEnvironment = options.hostEnvironment ?? process.env;
+  const folderOf = (id: SandboxId): string => path.join(path.resolve(options.root), checkedSandboxId(id));
+  return {
+    name: "local",
+    async open(id) {
+      for (const name of ["workspace", "calls", "tmp"]) {
+        mkdirSync(path.join(folderOf(id), name), { recursive: true, mode: 0o755 });
+      }
+      return createSandbox(id, realpathSync(folderOf(id)), hostEnvironment);
+    },
+    async find(id) {
+      if (!existsSync(path.join(folderOf(id), "workspace"))) return undefined;
+      return createSandbox(id, realpathSync(folderOf(id)), hostEnvironment);
+    },
+    async remove(id) {
+      const folder = folderOf(id);
+      if (!existsSync(folder)) return;
+      const real = realpathSync(folder);
+      // Gone for everybody at once: a start that is on its way finds no folder to claim its call in.
+      const doomed = path.join(path.dirname(real), `.removed-${randomUUID()}`);
+      await rename(real, doomed).catch(ignoreMissing);
+      killEverything(doomed, real);
+      await rm(doomed, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
+    },
+  };
+}
+
+function createSandbox(
+  id: SandboxId,
+  folder: string,
+  hostEnvironment: Readonly<Record<string, string | undefined>>,
+): Sandbox {
+  const workspace = path.join(folder, "workspace");
+  const calls = path.join(folder, "calls");
+  const temporary = path.join(folder, "tmp");
+  const environment = commandEnvironment(hostEnvironment, { home: workspace, temporary });
+  const callFolder = (callId: CallId): string => path.join(calls, checkedCallId(callId));
+  const checkThere = (): void => {
+    if (!existsSync(workspace)) throw new SandboxError("lost", `the sandbox ${id} is gone: its folder is missing`);
+  };
+  return {
+    id,
+    workspace,
+    ...createSandboxFiles({ workspace, calls, temporary }),
+    async start(command) {
+      const call = callFolder(command.callId);
+      if (readClaim(call) !== undefined) return;
+      checkThere();
+      const cwd = workingFolder(workspace, command.cwd);
+      makeCallFolder(call);
+      await runDetached([START_SCRIPT, call, cwd, String(command.timeoutMs), argumentOf(command, call)], environment);
+      if (readClaim(call) !== undefined) return;
+      checkThere();
+      throw new SandboxError("failed", "the command could not be started: nobody claimed its call folder");
+    },
+    async *follow(callId, from, signal) {
+      const call = callFolder(callId);
+      if (!existsSync(call)) {
+        checkThere();
+        throw new SandboxError("not_found", `no command was started under ${callId}`);
+      }
+      yield* followCall(call, from, signal);
+    },
+    async kill(callId) {
+      if (!existsSync(workspace)) return;
+      const call = callFolder(callId);
+      makeCallFolder(call);
+      await runDetached([KILL_SCRIPT, call], environment);
+    },
+    spoolPath: (callId, stream) => path.join(callFolder(callId), stream),
+  };
+}
+
+/**
+ * Runs a script of the supervisor in a session of its own, tied to nothing of ours. Resolves when it has closed its
+ * standard output: a reader that dies cannot hurt it, as nothing is ever written there.
+ */
+function runDetached([script, ...args]: readonly [string, ...string[]], env: Record<string, string>): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const child = spawn("/bin/sh", ["-c", script, "perdure", ...args], {
+      cwd: "/",
+      env,
+      detached: true,
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+    child.unref();
+    child.once("error", (cause) => {
+      reject(new SandboxError("failed", "the command could not be started: no process could be made", { cause }));
+    });
+    child.stdout.once("close", resolve);
+    child.stdout.resume();
+  });
+}
+
+/** Not recursive: the folders above must not come back after the sandbox was removed. */
+function makeCallFolder(call: string): void {
+  try {
+    mkdirSync(call);
+  } catch (thrown) {
+    const code = thrown instanceof Error && "code" in thrown ? thrown.code : undefined;
+    if (code === "EEXIST") return;
+    throw new SandboxError(code === "ENOENT" ? "lost" : "failed", `no folder could be made for the command (${code})`, {
+      cause: thrown,
+    });
+  }
+}
+
+/** The command as an argument, or an empty one after it was put into the file that the supervisor then runs. */
+function argumentOf({ command }: CommandStart, call: string): string {
+  if (command.includes("\0")) throw new SandboxError("failed", "the command holds a NUL byte, which no shell takes");
+  if (command !== "" && Buffer.byteLength(command) <= ARGUMENT_BYTES_MAX) return command;
+  // By rename: another starter of the same call may have its command reading this file already.
+  const written = path.join(call, `.command-${randomUUID()}`);
+  writeFileSync(written, command);
+  renameSync(written, path.join(call, "command"));
+  return "";
+}
+
+function workingFolder(workspace: string, cwd: string | undefined): string {
+  if (cwd === undefined || cwd === "") return workspace;
+  const folder = resolveInside(workspace, cwd);
+  const stats = statSync(folder, { throwIfNoEntry: false });
+  if (stats?.isDirectory()) return folder;
+  throw new SandboxError("not_found", `the working folder ${cwd} ${stats ? "is not a folder" : "does not exist"}`);
+}
+
+/** Ends all commands of a sandbox, and what has left their groups: its environment still names the sandbox. */
+function killEverything(folder: string, formerFolder: string): void {
+  const calls = path.join(folder, "calls");
+  const groups = livingGroups();
+  for (const name of existsSync(calls) ? readdirSync(calls) : []) {
+    const claim = readClaim(path.join(calls, name));
+    if (claim?.process !== undefined && isGroupAlive(claim, groups)) signalKill(-claim.process.pid);
+  }
+  const mark = `\0TMPDIR=${path.join(formerFolder, "tmp")}\0`;
+  for (const pid of processes()) if (pid !== process.pid && environmentOf(pid).includes(mark)) signalKill(pid);
+}
+
+function environmentOf(pid: number): string {
+  try {
+    return `\0${readFileSync(`/proc/${pid}/environ`, "latin1")}`;
+  } catch {
+    return ""; // Another user's, or gone.
+  }
+}
+
+function signalKill(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // It ended by itself.
+  }
+}
+
+/** Ids are path parts here, so they are checked although they have a type. */
+function checkedSandboxId(id: SandboxId): string {
+  if (SandboxId.safeParse(id).success) return id;
+  throw new SandboxError("denied", "expected a sandbox id: sbx_ and letters, digits, _ or -");
+}
+
+function checkedCallId(id: CallId): string {
+  if (CallId.safeParse(id).success) return id;
+  throw new SandboxError("denied", "expected a call id: call_ and letters, digits, _ or -");
+}
+
+function ignoreMissing(thrown: unknown): void {
+  if (!(thrown instanceof Error && "code" in thrown && thrown.code === "ENOENT")) throw thrown;
+}

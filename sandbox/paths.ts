@@ -1,0 +1,87 @@
+/** Path containment: a path is inside when its real path is, symlinks in every part of it included. */
+import { closeSync, constants, openSync, readlinkSync, realpathSync } from "node:fs";
+import path from "node:path";
+import { SandboxError } from "./provider.ts";
+
+const PATH_BYTES_MAX = 4096;
+/** As many as Linux itself follows. */
+const LINKS_MAX = 40;
+
+/**
+ * The real path that a path of the sandbox names, whether something is there or not: what is missing is appended to the
+ * real path of what exists, and a symlink to nowhere is followed to where a write would go. `root` must be a real path.
+ * Throws SandboxError `denied` when that is not inside `root`.
+ */
+export function resolveInside(root: string, given: string): string {
+  if (given.includes("\0")) throw new SandboxError("denied", "the path holds a NUL byte");
+  if (Buffer.byteLength(given) > PATH_BYTES_MAX) {
+    throw new SandboxError("denied", `the path is too long: expected at most ${PATH_BYTES_MAX} bytes`);
+  }
+  const wanted = path.resolve(root, given);
+  if (!isInside(root, wanted)) throw leadsOut(given);
+  const real = realOrPlanned(wanted, given, { links: 0 });
+  if (!isInside(root, real)) throw leadsOut(given);
+  return real;
+}
+
+/** Whether `target` is `root` or below it. Both must be absolute and normalized. */
+export function isInside(root: string, target: string): boolean {
+  return target === root || target.startsWith(root.endsWith(path.sep) ? root : root + path.sep);
+}
+
+/**
+ * Opens a path that resolveInside gave. A symlink that a command put there since is not followed, a FIFO does not block,
+ * and where the system can tell what was opened (Linux), that is checked once more. The caller closes the descriptor.
+ */
+export function openInside(root: string, real: string, flags: number): number {
+  const descriptor = openSync(real, flags | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  const opened = openedPath(descriptor);
+  if (opened !== undefined && !isInside(root, opened)) {
+    closeSync(descriptor);
+    throw leadsOut(real);
+  }
+  return descriptor;
+}
+
+/** A name for an open folder that nobody can swap for another meanwhile; undefined where the system has none. */
+export function descriptorPath(descriptor: number): string | undefined {
+  return process.platform === "linux" ? `/proc/self/fd/${descriptor}` : undefined;
+}
+
+function openedPath(descriptor: number): string | undefined {
+  const name = descriptorPath(descriptor);
+  return name === undefined ? undefined : readlinkSync(name);
+}
+
+function leadsOut(given: string): SandboxError {
+  const shown = given.length > 200 ? `${given.slice(0, 200)}…` : given;
+  return new SandboxError("denied", `the path ${JSON.stringify(shown)} leads out of the workspace`);
+}
+
+function realOrPlanned(wanted: string, given: string, followed: { links: number }): string {
+  try {
+    return realpathSync.native(wanted);
+  } catch (thrown) {
+    if (!isMissing(thrown)) throw thrown;
+  }
+  const parent = path.dirname(wanted);
+  if (parent === wanted) return wanted;
+  const realParent = realOrPlanned(parent, given, followed);
+  const target = linkTarget(path.join(realParent, path.basename(wanted)));
+  if (target === undefined) return path.join(realParent, path.basename(wanted));
+  followed.links += 1;
+  if (followed.links > LINKS_MAX) throw leadsOut(given);
+  return realOrPlanned(path.resolve(realParent, target), given, followed);
+}
+
+function linkTarget(file: string): string | undefined {
+  try {
+    return readlinkSync(file);
+  } catch {
+    return undefined; // Not a symlink, or not there.
+  }
+}
+
+function isMissing(thrown: unknown): boolean {
+  return thrown instanceof Error && "code" in thrown && thrown.code === "ENOENT";
+}

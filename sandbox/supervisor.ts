@@ -1,0 +1,172 @@
+/**
+ * The supervisor: POSIX sh that runs inside the sandbox and starts, watches and ends one command per call folder.
+ *
+ * Shipped as strings, because it must reach images that hold none of our files. Only builtins on the way from the start of
+ * a command to its exit record: each other program would cost a millisecond per command.
+ *
+ * A call folder holds `go` (the claim: who runs it), `stdout` and `stderr` (the spools), `stop` (why it is being ended) and
+ * `exit` (how it ended). A claim and a record count when their last word is there; the first writer wins.
+ */
+import { LIMITS } from "../contract/limits.ts";
+
+const BLOCK = 64 * 1024;
+
+/** Spools are cut in whole blocks, so that a plain `dd` can do it. */
+const HEAD_BLOCKS = Math.floor(LIMITS.spoolBytesMax / BLOCK);
+const TAIL_BLOCKS = Math.ceil(LIMITS.spoolTailBytes / BLOCK);
+
+/** Bytes of a spool that are kept from its beginning. */
+export const SPOOL_HEAD_BYTES: number = HEAD_BLOCKS * BLOCK;
+/** Bytes that are kept of its end, when it is longer. */
+export const SPOOL_TAIL_BYTES: number = TAIL_BLOCKS * BLOCK;
+
+const PRELUDE = `
+# Milliseconds to a word that sleep takes; an old sleep takes whole seconds only.
+nap() {
+  n=$((1000 + $1 % 1000))
+  sleep "$(($1 / 1000)).\${n#1}" 2>/dev/null & nap=$!
+  wait "$nap" && return
+  [ $? -gt 128 ] || sleep $((($1 + 999) / 1000))
+}
+# The first writer of a file wins: noclobber opens with O_EXCL, as mkdir would, without a process.
+once() {
+  set -C
+  { echo "$2"; } 2>/dev/null >"$call/$1"
+  won=$?
+  set +C
+  return $won
+}
+`;
+
+/**
+ * `sh -c START_SCRIPT perdure <call folder> <working folder> <timeout in ms> <command>`, detached, any number of times.
+ * The winner of the claim becomes the command's parent; its standard output is closed as soon as the claim is decided.
+ * An empty command means: the one in the file `command` of the call folder (an argument has at most 128 KiB).
+ */
+export const START_SCRIPT: string = `${PRELUDE}
+call=$1 dir=$2 timeout=$3 command=$4
+
+# pid, start time and boot name one process for good: a pid alone comes back.
+start=- boot=-
+{ read -r stat </proc/$$/stat && read -r boot </proc/sys/kernel/random/boot_id; } 2>/dev/null &&
+  set -- \${stat##*) } && start=\${20}
+once go "$$ $start $boot $timeout ." || exit 0
+
+# Keeps the disk from filling: a spool is cut to its head and its tail. Its length goes on to be what was printed, because
+# the command writes at its own offset; what was cut is a hole. The command notices nothing.
+trim() {
+  pos=0
+  if [ -e /proc/self/fdinfo ]; then read -r _ pos </proc/self/fdinfo/$1; else pos=$(wc -c <"$call/$2"); fi
+  [ $((pos / ${BLOCK})) -gt $(($3 + ${4 * TAIL_BLOCKS})) ] || return
+  kept=$((pos / ${BLOCK} - ${TAIL_BLOCKS}))
+  fallocate -p -o ${SPOOL_HEAD_BYTES} -l $(((kept - ${HEAD_BLOCKS}) * ${BLOCK})) "$call/$2" && return
+  # Without a fallocate that punches holes: what is printed between two of these lines may be lost.
+  dd if="$call/$2" of="$call/$2.tail" bs=${BLOCK} skip=$kept
+  dd if=/dev/null of="$call/$2" bs=${BLOCK} seek=${HEAD_BLOCKS}
+  dd if="$call/$2.tail" of="$call/$2" bs=${BLOCK} seek=$kept conv=notrunc
+  rm -f "$call/$2.tail"
+}
+kept1=${HEAD_BLOCKS} kept2=${HEAD_BLOCKS}
+trim_both() {
+  kept=$kept1; trim 3 stdout $kept1; kept1=$kept
+  kept=$kept2; trim 4 stderr $kept2; kept2=$kept
+}
+# Everything that was printed is in the spools before the record is there.
+why=
+end() {
+  trim_both
+  [ ! -e "$call/stop" ] || { read -r why <"$call/stop"; set -- "$why 0"; }
+  once exit "$1 ."
+}
+
+# A zombie counts as gone: not every first process of a container reaps.
+orphaned() {
+  kill -0 $$ || return 0
+  [ -e /proc/$$/stat ] && read -r stat </proc/$$/stat && set -- \${stat##*) } && [ "$1" = Z ]
+}
+# The watcher: the timeout and the size of the spools. It holds when the worker is dead, so it is a process of its own.
+watch() {
+  trap '[ ! -e "$call/exit" ] || { kill "$nap"; exit 0; }' TERM
+  left=$timeout pace=125
+  while [ "$left" -gt 0 ]; do
+    [ "$pace" -lt "$left" ] || pace=$left
+    nap "$pace"
+    [ ! -e "$call/exit" ] || exit 0
+    # The parent was killed, so nobody will see the command's end. A command that nobody watches is not left alone.
+    orphaned && { [ -e "$call/exit" ] && exit 0; kill -KILL 0; }
+    left=$((left - pace))
+    [ "$pace" -ge 500 ] || pace=$((pace * 2))
+    trim_both
+  done
+  once stop timed_out
+  kill -TERM 0
+  left=${LIMITS.killGraceMs}
+  while [ ! -e "$call/exit" ] && [ "$left" -gt 0 ]; do nap 50; left=$((left - 50)); done
+  end timed_out
+  kill -KILL 0
+}
+
+# The spools are 3 and 4 here, so that no word of the shell itself ("Terminated") gets into the command's output.
+exec 3>"$call/stdout" 4>"$call/stderr" >/dev/null 2>&1 </dev/null
+# A kill that came before the claim. One that comes after it finds our pid in the claim.
+[ ! -e "$call/stop" ] || { end killed; exit 0; }
+cd -- "$dir" || { end "exited 126"; exit 0; }
+# The signals of the group reach us too, and we stay to write the record. A handler, unlike '', is not inherited.
+trap : HUP INT QUIT TERM USR1 USR2 ALRM PIPE
+shell=bash
+command -v bash >/dev/null 2>&1 || shell=sh
+watch &
+watcher=$!
+# In the foreground: a shell starts what it puts behind an & with INT and QUIT ignored.
+if [ -n "$command" ]; then
+  "$shell" -c "$command" >&3 2>&4 3>&- 4>&-
+else
+  "$shell" "$call/command" >&3 2>&4 3>&- 4>&-
+fi
+end "exited $?"
+# After a timeout the watcher stays to end what the command left behind.
+[ "$why" = timed_out ] || kill -TERM "$watcher"
+exit 0
+`;
+
+/** `sh -c KILL_SCRIPT perdure <call folder>`: ends the command's process group, or prevents a start that is on its way. */
+export const KILL_SCRIPT: string = `${PRELUDE}
+call=$1
+once stop killed
+# Whoever wins the claim decides: when it is us, no command will ever run under this call id.
+if once go "- - - 0 ."; then once exit "killed 0 ."; exit 0; fi
+left=${LIMITS.killGraceMs}
+last=
+while [ "$last" != . ] && [ "$left" -gt 0 ]; do
+  read -r pid start boot _ last <"$call/go"
+  [ "$last" = . ] || { nap 20; left=$((left - 20)); }
+done
+case $pid in '' | *[!0-9]*) exit 0 ;; esac
+
+# A leader of the same pid that started at another time is a stranger. A group whose leader is gone keeps its number.
+now=$start boot_now=$boot
+{ read -r stat </proc/$pid/stat && set -- \${stat##*) } && now=\${20}; } 2>/dev/null
+{ [ "$boot" = - ] || read -r boot_now </proc/sys/kernel/random/boot_id; } 2>/dev/null
+[ "$start" = - ] || { [ "$now" = "$start" ] && [ "$boot_now" = "$boot" ]; } || exit 0
+
+living() {
+  kill -0 "-$pid" || return 1
+  [ -e /proc/self/stat ] || return 0
+  for file in /proc/[0-9]*/stat; do
+    read -r stat <"$file" && set -- \${stat##*) } && [ "$3" = "$pid" ] && [ "$1" != Z ] && return 0
+  done
+  return 1
+}
+wait_gone() {
+  left=${LIMITS.killGraceMs}
+  while living && [ "$left" -gt 0 ]; do nap 40; left=$((left - 50)); done
+}
+exec 2>/dev/null
+kill -TERM "-$pid" || exit 0
+wait_gone
+living || exit 0
+once exit "killed 0 ."
+kill -KILL "-$pid"
+wait_gone
+exit 0
+`;
