@@ -41,8 +41,9 @@ export function createRunStep(deps: RunStepDeps): RunStep {
 
 async function replyTo(deps: RunStepDeps, begun: BegunStep, running: RunningAttempt): Promise<StepResult> {
   const lost = new AbortController();
+  const { turnId, step } = begun.key;
   using writer = new ReplyWriter(
-    begun.key,
+    { turnId, step },
     (facts) => publishReply(deps.store.database, begun, facts),
     (error) => lost.abort(error),
   );
