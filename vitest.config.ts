@@ -2,12 +2,7 @@
 import { defineConfig } from "vitest/config";
 
 /** Folders whose tests start Temporal, workers or whole stacks. Two of those at once would measure each other. */
-const HEAVY = [
-  "test/e2e/**/*.test.ts",
-  "test/workflows/**/*.test.ts",
-  "test/cli/**/*.test.ts",
-  "test/scripts/**/*.test.ts",
-];
+const HEAVY = ["test/e2e/**/*.test.ts", "test/workflows/**/*.test.ts", "test/cli/**/*.test.ts"];
 
 export default defineConfig({
   test: {
