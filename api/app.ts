@@ -1,0 +1,96 @@
+/** The Express app: every operation under its route, one guard before them, one writer of errors behind them. */
+import express, { type Express, type RequestHandler } from "express";
+import { ProblemError } from "../contract/errors.ts";
+import { LIMITS } from "../contract/limits.ts";
+import type { Dependencies } from "./dependencies.ts";
+import type { Operation, Reply } from "./operation.ts";
+import { createProblemHandler } from "./problem.ts";
+import { createRequestGuard, createRequestIds } from "./request-guard.ts";
+import { artifactOperations } from "./routes/artifacts.ts";
+import { endingOperations } from "./routes/endings.ts";
+import { eventOperations } from "./routes/events.ts";
+import { fileOperations } from "./routes/files.ts";
+import { messageOperations } from "./routes/messages.ts";
+import { processOperations } from "./routes/process.ts";
+import { progressOperations } from "./routes/progress.ts";
+import { sessionOperations } from "./routes/sessions.ts";
+import { transcriptOperations } from "./routes/transcript.ts";
+
+export function createApp(deps: Dependencies): Express {
+  const app = express();
+  app.disable("x-powered-by");
+  app.disable("etag");
+  app.enable("case sensitive routing");
+  app.enable("strict routing");
+  app.set("query parser", "simple");
+  app.use(deps.metrics.countRequests(), createRequestIds(), createRequestGuard());
+  const operations = allOperations(deps);
+  for (const operation of operations) {
+    app[operation.method](routesOf(operation.path), readBody(operation), async (request, response) => {
+      const reply = await operation.handle(request, response);
+      if (reply) send(reply, response);
+    });
+  }
+  for (const path of new Set(operations.map((operation) => operation.path))) {
+    app.all(routesOf(path), refuseMethod(operations.filter((operation) => operation.path === path)));
+  }
+  app.use((request) => {
+    throw new ProblemError("NOT_FOUND", `there is no ${request.path.slice(0, 200)} here; see /docs`);
+  });
+  app.use(createProblemHandler(deps.logger));
+  return app;
+}
+
+function allOperations(deps: Dependencies): readonly Operation[] {
+  const operations: Operation[] = [
+    ...sessionOperations(deps),
+    ...messageOperations(deps),
+    ...eventOperations(deps),
+    ...progressOperations(deps),
+    ...endingOperations(deps),
+    ...transcriptOperations(deps),
+    ...artifactOperations(deps),
+    ...fileOperations(deps),
+  ];
+  operations.push(...processOperations(deps, () => operations));
+  return operations;
+}
+
+/** OpenAPI's path as Express's. */
+function routesOf(path: string): string[] {
+  const route = path.replaceAll(/\{(\w+)\}/g, ":$1");
+  const [folder, rest] = route.split(/\/\{\+(\w+)\}$/);
+  return folder === undefined || rest === undefined ? [route] : [folder, `${folder}/`, `${folder}/*${rest}`];
+}
+
+/** JSON and nothing else where JSON is expected: a form that a foreign page sends is never read as something it is not. */
+function readBody(operation: Operation): RequestHandler {
+  const { bodyBytesMax: limit } = LIMITS;
+  if (operation.takesBytes) return express.raw({ limit, type: () => true });
+  if (!operation.body) return (_request, _response, next) => next();
+  const parse = express.json({ limit, type: () => true });
+  return (request, response, next) => {
+    const hasBody =
+      request.headers["transfer-encoding"] !== undefined || Number(request.headers["content-length"] ?? 0) > 0;
+    if (hasBody && !request.is("application/json")) {
+      const came = request.get("content-type")?.slice(0, 100) ?? "none";
+      throw new ProblemError("UNSUPPORTED_MEDIA_TYPE", `expected Content-Type: application/json; got ${came}`);
+    }
+    parse(request, response, next);
+  };
+}
+
+function refuseMethod(operations: readonly Operation[]): RequestHandler {
+  const methods = operations.flatMap(({ method }) => (method === "get" ? ["GET", "HEAD"] : [method.toUpperCase()]));
+  return (request, response) => {
+    response.set("Allow", methods.join(", "));
+    throw new ProblemError("METHOD_NOT_ALLOWED", `expected ${methods.join(" or ")}; got ${request.method}`);
+  };
+}
+
+function send(reply: Reply, response: express.Response): void {
+  response.status(reply.status).set(reply.headers ?? {});
+  if (reply.json !== undefined) response.type("application/json").send(reply.json);
+  else if (reply.body !== undefined) response.json(reply.body);
+  else response.end();
+}

@@ -1,0 +1,54 @@
+/** What the routes work with, made once per process or test. */
+import type { Logger } from "pino";
+import type { Store } from "../store/store.ts";
+import { EventTail } from "../store/tail.ts";
+import { EventStreams } from "./event-stream.ts";
+import { MessageDelivery } from "./message-delivery.ts";
+import { Metrics } from "./metrics.ts";
+import { ProgressWatches } from "./progress-watch.ts";
+import type { Sessions } from "./sessions.ts";
+import { TemporaryBlobs } from "./temporary-blobs.ts";
+
+/** What comes from outside. */
+export interface Outside {
+  readonly store: Store;
+  readonly sessions: Sessions;
+  readonly logger: Logger;
+}
+
+export interface Dependencies extends Outside, AsyncDisposable {
+  readonly tail: EventTail;
+  readonly metrics: Metrics;
+  readonly streams: EventStreams;
+  readonly progress: ProgressWatches;
+  readonly delivery: MessageDelivery;
+  readonly temporary: TemporaryBlobs;
+}
+
+/** Makes the rest. Disposing it stops what it began; the store and the gateway stay their owner's. */
+export function createDependencies(outside: Outside): Dependencies {
+  const { store, sessions, logger } = outside;
+  const report = (what: string) => (error: unknown) => logger.error({ err: error }, what);
+  const metrics = new Metrics();
+  const tail = new EventTail(store.database, report("the event log cannot be followed"));
+  const streams = new EventStreams(metrics);
+  const progress = new ProgressWatches({ sessions, tail }, report("a session's progress cannot be watched"));
+  const delivery = new MessageDelivery({ database: store.database, sessions }, report("a message was not delivered"));
+  const temporary = new TemporaryBlobs(store, report("a temporary blob was not removed"));
+  return {
+    ...outside,
+    tail,
+    metrics,
+    streams,
+    progress,
+    delivery,
+    temporary,
+    [Symbol.asyncDispose]: async () => {
+      streams[Symbol.dispose]();
+      progress[Symbol.dispose]();
+      temporary[Symbol.dispose]();
+      await delivery[Symbol.asyncDispose]();
+      await tail[Symbol.asyncDispose]();
+    },
+  };
+}

@@ -1,0 +1,122 @@
+/** One open server-sent event stream: its headers, its frames, its heartbeat, and its patience with a slow reader. */
+import { once } from "node:events";
+import type { Response } from "express";
+import { ProblemError } from "../contract/errors.ts";
+import { LIMITS } from "../contract/limits.ts";
+import type { Metrics, StreamKind } from "./metrics.ts";
+
+export interface EventStream {
+  /** Aborts when the reader has left, was too slow, or the server drains. Writing after that does nothing. */
+  readonly signal: AbortSignal;
+  /**
+   * Writes frames. Resolves at once while the reader keeps up; else when it has read what was written, so that whoever
+   * awaits this holds nothing for it meanwhile.
+   */
+  write(frames: string | Uint8Array): Promise<void>;
+  comment(text: string): Promise<void>;
+  /** Ends it cleanly. */
+  end(): void;
+}
+
+interface Open extends EventStream {
+  beat(): void;
+  drain(): void;
+}
+
+/** All streams of a process: how many there may be, one heartbeat for them, and their common end. */
+export class EventStreams implements Disposable {
+  readonly #metrics: Metrics;
+  readonly #open = new Set<Open>();
+  readonly #timer: NodeJS.Timeout;
+  readonly #drain = new AbortController();
+
+  constructor(metrics: Metrics) {
+    this.#metrics = metrics;
+    this.#timer = setInterval(() => {
+      for (const stream of this.#open) stream.beat();
+    }, LIMITS.heartbeatSseMs);
+    this.#timer.unref();
+  }
+
+  /** Aborts when the process goes down: for whoever lets a client wait without a stream. */
+  get draining(): AbortSignal {
+    return this.#drain.signal;
+  }
+
+  /** Begins a stream on a response: from here on it can only end, not fail. Throws TOO_MANY_STREAMS. */
+  open(response: Response, kind: StreamKind): EventStream {
+    if (this.#drain.signal.aborted) throw new ProblemError("UNAVAILABLE", "this server is going down; try again");
+    if (this.#open.size >= LIMITS.streamsPerProcess) {
+      throw new ProblemError(
+        "TOO_MANY_STREAMS",
+        `${this.#open.size} streams are open, the most this process serves; try again, or page`,
+      );
+    }
+    const stream = openStream(response, this.#metrics);
+    this.#open.add(stream);
+    this.#metrics.streamOpened(kind);
+    response.once("close", () => {
+      this.#open.delete(stream);
+      this.#metrics.streamClosed(kind);
+    });
+    return stream;
+  }
+
+  /** Ends every stream in words, and opens no more: their clients come back to the next process. */
+  drain(): void {
+    this.#drain.abort();
+    for (const stream of this.#open) stream.drain();
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+    this.drain();
+  }
+}
+
+export const STREAM_TYPE = "text/event-stream";
+
+function openStream(response: Response, metrics: Metrics): Open {
+  const ended = new AbortController();
+  response.once("close", () => ended.abort());
+  response.on("error", () => ended.abort());
+  response.setHeader("Content-Type", STREAM_TYPE); // Not set(), which would add a charset.
+  response.status(200).set({
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",
+  });
+  response.flushHeaders();
+  response.write(`retry: ${LIMITS.sseRetryMs}\n\n`);
+  const { signal } = ended;
+  const end = (last?: string): void => {
+    if (signal.aborted) return;
+    ended.abort();
+    response.end(last);
+  };
+  const write = async (frames: string | Uint8Array): Promise<void> => {
+    if (signal.aborted) return;
+    response.write(frames);
+    if (response.writableLength <= LIMITS.streamBufferBytes) return;
+    await drained(response, signal);
+    if (signal.aborted || response.writableLength <= LIMITS.streamBufferBytes) return;
+    metrics.slowReaderDropped();
+    response.destroy();
+  };
+  return {
+    signal,
+    write,
+    comment: (text) => write(`: ${text}\n\n`),
+    beat: () => {
+      // A reader that has not yet read what it has needs no sign of life.
+      if (!signal.aborted && response.writableLength === 0) response.write(": beat\n\n");
+    },
+    drain: () => end(": this server is going down, come back\n\n"),
+    end: () => end(),
+  };
+}
+
+/** Resolves when the reader has taken all that was written, has left, or has had its time. */
+async function drained(response: Response, signal: AbortSignal): Promise<void> {
+  const deadline = AbortSignal.timeout(LIMITS.streamDrainMs);
+  await once(response, "drain", { signal: AbortSignal.any([signal, deadline]) }).catch(() => undefined);
+}

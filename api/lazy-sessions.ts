@@ -1,0 +1,23 @@
+/** The gateway that is loaded when it is first needed: Temporal's client costs more to import than all the rest of the API. */
+import type { Sessions } from "./sessions.ts";
+
+export function createLazySessions(load: () => Promise<Sessions>): Sessions {
+  let loading: Promise<Sessions> | undefined;
+  const loaded = (): Promise<Sessions> => {
+    loading ??= load();
+    return loading;
+  };
+  return {
+    start: async (start) => await (await loaded()).start(start),
+    submit: async (sessionId, message) => await (await loaded()).submit(sessionId, message),
+    interrupt: async (sessionId, request) => await (await loaded()).interrupt(sessionId, request),
+    close: async (sessionId) => await (await loaded()).close(sessionId),
+    progress: async (sessionId) => await (await loaded()).progress(sessionId),
+    purge: async (sessionId) => await (await loaded()).purge(sessionId),
+    workspace: async (request) => await (await loaded()).workspace(request),
+    check: async () => await (await loaded()).check(),
+    [Symbol.asyncDispose]: async () => {
+      if (loading) await (await loading)[Symbol.asyncDispose]();
+    },
+  };
+}

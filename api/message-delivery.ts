@@ -1,0 +1,154 @@
+/**
+ * Delivery of committed messages to their workflows: one at a time per session and in the order of the rows, whoever asks.
+ *
+ * What asks is a POST, which waits a while, and the reconciler, which takes what no POST could deliver: because Temporal
+ * or every worker was away, or because the API died in between. A repeat is harmless, the update's id is the message's.
+ */
+import { ProblemError } from "../contract/errors.ts";
+import type { MessageId, SessionId } from "../contract/ids.ts";
+import { LIMITS } from "../contract/limits.ts";
+import type { SubmitMessage } from "../contract/session.ts";
+import { markRefused, markSubmitted, unsubmitted } from "../store/messages.ts";
+import { findSession } from "../store/sessions.ts";
+import { pendingMessages } from "./pending-messages.ts";
+import { type Reach, reachWorkflow } from "./session-workflow.ts";
+import { isKind } from "./sessions.ts";
+
+/** taken: the workflow has it. refused: it never will. pending: it is committed, and goes on being tried. */
+export type Delivery =
+  | { readonly state: "taken"; readonly position: number }
+  | { readonly state: "refused"; readonly message: string }
+  | { readonly state: "pending" };
+
+type Settle = (delivery: Delivery) => void;
+
+const PENDING: Delivery = { state: "pending" };
+
+export class MessageDelivery implements AsyncDisposable {
+  readonly #reach: Reach;
+  readonly #onError: (error: unknown) => void;
+  readonly #lines = new Map<SessionId, Promise<void>>();
+  readonly #waiting = new Map<SessionId, Map<MessageId, Settle[]>>();
+  #timer: NodeJS.Timeout | undefined;
+  #reconciling: Promise<void> | undefined;
+  #stopped = false;
+
+  constructor(reach: Reach, onError: (error: unknown) => void) {
+    this.#reach = reach;
+    this.#onError = onError;
+  }
+
+  /** Delivers the session's messages up to this one. Answers within LIMITS.updateTimeoutMs, whatever happens. */
+  deliver(sessionId: SessionId, messageId: MessageId): Promise<Delivery> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => resolve(PENDING), LIMITS.updateTimeoutMs);
+      const settle: Settle = (delivery) => {
+        clearTimeout(timer);
+        resolve(delivery);
+      };
+      const ofSession = this.#waiting.get(sessionId) ?? new Map<MessageId, Settle[]>();
+      this.#waiting.set(sessionId, ofSession);
+      ofSession.set(messageId, [...(ofSession.get(messageId) ?? []), settle]);
+      void this.#run(sessionId);
+    });
+  }
+
+  /** Begins to look for messages that nobody delivers. */
+  startReconciler(): void {
+    this.#timer ??= setInterval(() => {
+      this.#reconciling ??= this.#reconcile()
+        .catch(this.#onError)
+        .finally(() => {
+          this.#reconciling = undefined;
+        });
+    }, LIMITS.reconcileEveryMs);
+    this.#timer.unref();
+  }
+
+  /** Stops trying. What is not delivered is a row, and the next process finds it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopped = true;
+    clearInterval(this.#timer);
+    for (const sessionId of [...this.#waiting.keys()]) this.#settleAll(sessionId);
+    await Promise.race([
+      Promise.allSettled([...this.#lines.values(), this.#reconciling]),
+      new Promise((resolve) => setTimeout(resolve, LIMITS.queryTimeoutMs).unref()),
+    ]);
+  }
+
+  async #reconcile(): Promise<void> {
+    const rows = await unsubmitted(this.#reach.database, Date.now() - LIMITS.undeliveredAfterMs);
+    const idle = [...new Set(rows.map((row) => row.sessionId))].filter((sessionId) => !this.#lines.has(sessionId));
+    const chosen = idle.slice(0, LIMITS.reconcileSessionsAtOnce);
+    await Promise.all(chosen.map((sessionId) => this.#run(sessionId)));
+  }
+
+  /** Runs the session's line, unless it runs: then it will see the new row by itself. */
+  #run(sessionId: SessionId): Promise<void> {
+    const running = this.#lines.get(sessionId);
+    if (running !== undefined) return running;
+    const line = this.#deliverAll(sessionId)
+      .catch((error: unknown) => {
+        this.#onError(error);
+        return false;
+      })
+      .then((isDone) => {
+        this.#lines.delete(sessionId);
+        if (!isDone) this.#settleAll(sessionId);
+        // One that asked while the line was ending.
+        else if (this.#waiting.has(sessionId)) void this.#run(sessionId);
+      });
+    this.#lines.set(sessionId, line);
+    return line;
+  }
+
+  /** True when there was nothing left to deliver; false when it got stuck. */
+  async #deliverAll(sessionId: SessionId): Promise<boolean> {
+    while (!this.#stopped) {
+      const asked = [...(this.#waiting.get(sessionId)?.keys() ?? [])];
+      const messages = await pendingMessages(this.#reach.database, sessionId);
+      for (const message of messages) {
+        const delivery = await this.#submit(sessionId, message);
+        this.#settle(sessionId, message.messageId, delivery);
+        // The ones behind it must not overtake it.
+        if (delivery.state === "pending" || this.#stopped) return false;
+      }
+      // Somebody else delivered these meanwhile: their rows were not there any more.
+      const found = new Set(messages.map((message) => message.messageId));
+      for (const messageId of asked) if (!found.has(messageId)) this.#settle(sessionId, messageId, PENDING);
+      if (!this.#waiting.has(sessionId)) return true;
+    }
+    return false;
+  }
+
+  async #submit(sessionId: SessionId, message: SubmitMessage): Promise<Delivery> {
+    const { database, sessions } = this.#reach;
+    const session = await findSession(database, sessionId);
+    if (!session) return PENDING;
+    try {
+      const taken = await reachWorkflow(this.#reach, session, () => sessions.submit(sessionId, message));
+      await markSubmitted(database, sessionId, message.messageId);
+      return { state: "taken", position: taken.position };
+    } catch (error) {
+      if (isKind(error, "unreachable", "unanswered")) return PENDING;
+      if (isKind(error, "refused") || error instanceof ProblemError) {
+        await markRefused(database, { sessionId, messageId: message.messageId }, error.message);
+        return { state: "refused", message: error.message };
+      }
+      this.#onError(error);
+      return PENDING;
+    }
+  }
+
+  #settle(sessionId: SessionId, messageId: MessageId, delivery: Delivery): void {
+    const ofSession = this.#waiting.get(sessionId);
+    for (const settle of ofSession?.get(messageId) ?? []) settle(delivery);
+    ofSession?.delete(messageId);
+    if (ofSession?.size === 0) this.#waiting.delete(sessionId);
+  }
+
+  #settleAll(sessionId: SessionId): void {
+    for (const messageId of [...(this.#waiting.get(sessionId)?.keys() ?? [])])
+      this.#settle(sessionId, messageId, PENDING);
+  }
+}

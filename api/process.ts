@@ -1,0 +1,79 @@
+/** The life of the API process: configuration, store, socket, then Temporal; and its end on a signal or when its parent is gone. */
+import path from "node:path";
+import { pino } from "pino";
+import { ConfigError, readConfig } from "../contract/config.ts";
+import { LIMITS } from "../contract/limits.ts";
+import { StoreError } from "../store/error.ts";
+import { openStore } from "../store/store.ts";
+import { createLazySessions } from "./lazy-sessions.ts";
+import { type RunningApi, startServer } from "./server.ts";
+
+const TEMPORAL_DEFAULT = "127.0.0.1:7233";
+/** Loading Temporal's client stops the process for a moment; clients that come back to their streams go first. */
+const WARM_UP_MS = 500;
+
+export async function runApi(): Promise<void> {
+  try {
+    await start();
+  } catch (error) {
+    process.stderr.write(`perdure api: ${explained(error)}\n`);
+    process.exit(1);
+  }
+}
+
+async function start(): Promise<void> {
+  const config = readConfig(process.env);
+  const logger = pino({ name: "api", level: config.logLevel });
+  const store = await openStore(path.resolve(config.stateDir));
+  const sessions = createLazySessions(async () => {
+    const { openTemporalSessions } = await import("./temporal-sessions.ts");
+    return openTemporalSessions({
+      address: config.temporalAddress ?? TEMPORAL_DEFAULT,
+      namespace: config.temporalNamespace,
+    });
+  });
+  const api = await startServer({ store, sessions, logger }, { host: config.host, port: config.port });
+  const warmUp = setTimeout(() => {
+    sessions.check().catch((error: unknown) => logger.warn({ err: error }, "Temporal does not answer yet"));
+  }, WARM_UP_MS);
+  endOnSignal(async () => {
+    clearTimeout(warmUp);
+    await api.drain();
+    await sessions[Symbol.asyncDispose]();
+    await store[Symbol.asyncDispose]();
+  });
+  announce(api, config.host, logger);
+}
+
+function announce(api: RunningApi, host: string, logger: { info(fields: object, text: string): void }): void {
+  logger.info({ host, port: api.port }, "the API listens");
+  process.send?.({ type: "ready", port: api.port });
+}
+
+/** Ends the process once, whoever asks first, and within the time that it has. */
+function endOnSignal(end: () => Promise<void>): void {
+  let isEnding = false;
+  const stop = (): void => {
+    if (isEnding) return;
+    isEnding = true;
+    setTimeout(() => process.exit(0), LIMITS.drainMs).unref();
+    end().then(
+      () => process.exit(0),
+      () => process.exit(1),
+    );
+  };
+  process.on("SIGTERM", stop);
+  process.on("SIGINT", stop);
+  process.on("disconnect", stop);
+  // A parent that is gone takes the reader of our output with it; that must not stop the drain.
+  process.stdout.on("error", () => undefined);
+}
+
+function explained(error: unknown): string {
+  if (error instanceof ConfigError || error instanceof StoreError) return error.message;
+  if (error instanceof Error && "code" in error && error.code === "EADDRINUSE") {
+    const at = "port" in error ? ` ${String(error.port)}` : "";
+    return `port${at} is taken by another process; stop it, or set PERDURE_PORT to another one (0 takes any free one)`;
+  }
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,124 @@
+/** Stopping a turn, closing a session, deleting one. */
+import { z } from "zod";
+import { ProblemError } from "../../contract/errors.ts";
+import { CloseAnswer, InterruptAnswer, InterruptRequest } from "../../contract/http.ts";
+import { LIMITS } from "../../contract/limits.ts";
+import type { Session } from "../../contract/session.ts";
+import { findSession, getSession } from "../../store/sessions.ts";
+import type { Dependencies } from "../dependencies.ts";
+import { type Operation, operation } from "../operation.ts";
+import { SessionParams } from "../parameters.ts";
+import { reachWorkflow } from "../session-workflow.ts";
+
+const JSON_TYPE = "application/json";
+/** While a session closes its row is looked at so often, for another process may have deleted it meanwhile. */
+const CLOSE_LOOK_MS = 250;
+
+export function endingOperations(deps: Dependencies): readonly Operation[] {
+  return [interruptOperation(deps), closeOperation(deps), deleteOperation(deps)];
+}
+
+function interruptOperation(deps: Dependencies): Operation {
+  return operation({
+    method: "post",
+    path: "/v1/sessions/{sessionId}/interrupt",
+    id: "interruptSession",
+    summary: "Stop what runs",
+    description: "The turn ends as `turn.interrupted`; messages that wait go on. With nothing running it does nothing.",
+    params: SessionParams,
+    body: InterruptRequest.prefault({}),
+    answers: { 202: { description: "It will stop, if it runs.", contentType: JSON_TYPE, schema: InterruptAnswer } },
+    problems: ["SESSION_NOT_FOUND", "SESSION_CLOSED", "UNAVAILABLE"],
+    handle: async ({ params, body }) => {
+      const session = await getSession(deps.store.database, params.sessionId);
+      if (session.closedAt !== null)
+        throw new ProblemError("SESSION_CLOSED", `session ${session.id} is closed; nothing runs in it`);
+      const { turnId } = body;
+      await reach(deps, session, () => deps.sessions.interrupt(session.id, turnId === undefined ? {} : { turnId }));
+      const interrupted = session.status !== "idle";
+      const message = interrupted
+        ? "what runs is being stopped; turn.interrupted says when"
+        : "nothing ran, so nothing was stopped";
+      return { status: 202, body: { interrupted, message } };
+    },
+  });
+}
+
+function closeOperation(deps: Dependencies): Operation {
+  return operation({
+    method: "post",
+    path: "/v1/sessions/{sessionId}/close",
+    id: "closeSession",
+    summary: "Close a session",
+    description:
+      "What runs is stopped, what waits is refused, the sandbox is removed. The log, the transcript and the artifacts stay.",
+    params: SessionParams,
+    body: z.strictObject({}).prefault({}),
+    answers: {
+      202: {
+        description: "It will be closed; `session.closed` says when.",
+        contentType: JSON_TYPE,
+        schema: CloseAnswer,
+      },
+      200: { description: "It was closed before.", contentType: JSON_TYPE, schema: CloseAnswer },
+    },
+    problems: ["SESSION_NOT_FOUND", "UNAVAILABLE"],
+    handle: async ({ params }) => {
+      const session = await getSession(deps.store.database, params.sessionId);
+      if (session.closedAt !== null) return { status: 200, body: { closed: true, message: "the session is closed" } };
+      await close(deps, session);
+      return { status: 202, body: { closed: false, message: "the session is being closed; session.closed says when" } };
+    },
+  });
+}
+
+function deleteOperation(deps: Dependencies): Operation {
+  return operation({
+    method: "delete",
+    path: "/v1/sessions/{sessionId}",
+    id: "deleteSession",
+    summary: "Close a session and delete all that is kept of it",
+    params: SessionParams,
+    answers: { 204: { description: "It is gone." } },
+    problems: ["SESSION_NOT_FOUND", "UNAVAILABLE"],
+    handle: async ({ params }) => {
+      const session = await getSession(deps.store.database, params.sessionId);
+      if (session.closedAt === null) await closeFully(deps, session);
+      await deps.sessions.purge(session.id);
+      return { status: 204 };
+    },
+  });
+}
+
+async function closeFully(deps: Dependencies, session: Session): Promise<void> {
+  using log = deps.tail.open(session.id);
+  await close(deps, session);
+  const deadline = AbortSignal.timeout(LIMITS.closeWaitMs);
+  for (;;) {
+    const now = await findSession(deps.store.database, session.id);
+    if (!now) return;
+    if (deadline.aborted) {
+      throw new ProblemError(
+        "UNAVAILABLE",
+        `session ${session.id} did not close within ${LIMITS.closeWaitMs} ms; is a worker running? try again`,
+      );
+    }
+    // Until the tail has `session.closed` too: its readers must hear of it before the log is gone.
+    const soon = AbortSignal.any([deadline, AbortSignal.timeout(CLOSE_LOOK_MS)]);
+    await log.changed(now.closedAt === null ? now.lastSeq : now.lastSeq - 1, soon);
+    if (now.closedAt !== null) return;
+  }
+}
+
+/** Asks the workflow to close. One that turns out to have ended leaves a row that is closed by now, which is what was wanted. */
+async function close(deps: Dependencies, session: Session): Promise<void> {
+  try {
+    await reach(deps, session, () => deps.sessions.close(session.id));
+  } catch (error) {
+    if (!(error instanceof ProblemError && error.code === "SESSION_CLOSED")) throw error;
+  }
+}
+
+function reach<T>(deps: Dependencies, session: Session, call: () => Promise<T>): Promise<T> {
+  return reachWorkflow({ database: deps.store.database, sessions: deps.sessions }, session, call);
+}

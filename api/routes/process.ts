@@ -1,0 +1,133 @@
+/** What operators and tools ask of the process itself: does it live, can it work, what has it done, what can it do. */
+import { sql } from "kysely";
+import { z } from "zod";
+import { type ProblemCode, ProblemError } from "../../contract/errors.ts";
+import { Health } from "../../contract/http.ts";
+import { LIMITS } from "../../contract/limits.ts";
+import type { Dependencies } from "../dependencies.ts";
+import { type Operation, operation } from "../operation.ts";
+
+const JSON_TYPE = "application/json";
+
+export function processOperations(deps: Dependencies, all: () => readonly Operation[]): readonly Operation[] {
+  return [
+    operation({
+      method: "get",
+      path: "/healthz",
+      id: "getHealth",
+      summary: "Does this process live?",
+      answers: { 200: { description: "It does.", contentType: JSON_TYPE, schema: Health } },
+      problems: [],
+      handle: async () => ({ status: 200, body: { status: "alive" } }),
+    }),
+    operation({
+      method: "get",
+      path: "/readyz",
+      id: "getReadiness",
+      summary: "Can this process work?",
+      description: "Whether the store can be written and Temporal answers.",
+      answers: { 200: { description: "It can.", contentType: JSON_TYPE, schema: Health } },
+      problems: ["STORAGE_ERROR", "UNAVAILABLE"],
+      handle: async () => {
+        await checkAll(deps);
+        return { status: 200, body: { status: "ready" } };
+      },
+    }),
+    operation({
+      method: "get",
+      path: "/metrics",
+      id: "getMetrics",
+      summary: "Counters, as Prometheus reads them",
+      answers: { 200: { description: "Text exposition format 0.0.4.", contentType: "text/plain" } },
+      problems: [],
+      handle: async ({ response }) => {
+        response.setHeader("Content-Type", "text/plain; version=0.0.4; charset=utf-8");
+        response.end(deps.metrics.render());
+        return undefined;
+      },
+    }),
+    ...documentOperations(all),
+  ];
+}
+
+/** The document is made when it is first asked for: a process that was just killed has no time for it. */
+function documentOperations(all: () => readonly Operation[]): readonly Operation[] {
+  const load = once(async () => {
+    const { createOpenApi } = await import("../openapi.ts");
+    return createOpenApi(all());
+  });
+  return [
+    operation({
+      method: "get",
+      path: "/openapi.json",
+      id: "getOpenApi",
+      summary: "This API as an OpenAPI 3.1 document",
+      answers: {
+        200: { description: "The document.", contentType: JSON_TYPE, schema: z.record(z.string(), z.unknown()) },
+      },
+      problems: [],
+      handle: async () => ({ status: 200, body: await load() }),
+    }),
+    operation({
+      method: "get",
+      path: "/docs",
+      id: "getDocs",
+      summary: "This API as a page",
+      answers: { 200: { description: "The page.", contentType: "text/html" } },
+      problems: [],
+      handle: async ({ response }) => {
+        const { renderDocs } = await import("../docs-page.ts");
+        response.set(
+          "Content-Security-Policy",
+          "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'",
+        );
+        response.type("text/html").send(renderDocs(await load()));
+        return undefined;
+      },
+    }),
+  ];
+}
+
+function once<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined;
+  return () => {
+    made ??= make();
+    return made;
+  };
+}
+
+interface Check {
+  readonly what: "store" | "temporal";
+  readonly code: ProblemCode;
+  run(): Promise<unknown>;
+}
+
+async function checkAll(deps: Dependencies): Promise<void> {
+  const { database } = deps.store;
+  const checks: readonly Check[] = [
+    // A transaction that begins takes the write lock, which is what writing needs.
+    { what: "store", code: "STORAGE_ERROR", run: () => database.write((tx) => sql`select 1`.execute(tx)) },
+    { what: "temporal", code: "UNAVAILABLE", run: () => deps.sessions.check() },
+  ];
+  const failures = (await Promise.all(checks.map(failureOf))).filter((failure) => failure !== undefined);
+  const [first] = failures;
+  if (!first) return;
+  throw new ProblemError(first.code, failures.map(({ what, message }) => `${what}: ${message}`).join("; "), {
+    errors: failures.map(({ what, message }) => ({ path: `/checks/${what}`, message })),
+  });
+}
+
+async function failureOf(check: Check): Promise<{ what: string; code: ProblemCode; message: string } | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${LIMITS.readyTimeoutMs} ms`)), LIMITS.readyTimeoutMs);
+  });
+  try {
+    await Promise.race([check.run(), late]);
+    return undefined;
+  } catch (error) {
+    return { what: check.what, code: check.code, message: error instanceof Error ? error.message : String(error) };
+  } finally {
+    clearTimeout(timer);
+  }
+}

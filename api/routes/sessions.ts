@@ -1,0 +1,174 @@
+/** Sessions: made, listed, looked at. */
+import { z } from "zod";
+import { Agent } from "../../contract/agents.ts";
+import { CreateSession, SessionCreated, SessionDetail, SessionList } from "../../contract/http.ts";
+import { LIMITS } from "../../contract/limits.ts";
+import { type Progress, type Session, SessionStatus } from "../../contract/session.ts";
+import { createSession, getSession, listSessions } from "../../store/sessions.ts";
+import type { Dependencies } from "../dependencies.ts";
+import { IdempotencyHeaders, idempotencyKey, messageIdFor, sessionIdFor } from "../idempotency.ts";
+import { invalidField } from "../input.ts";
+import { acceptMessage } from "../message-acceptance.ts";
+import { type Operation, operation } from "../operation.ts";
+import { integerParameter, SessionParams } from "../parameters.ts";
+import { startWorkflow } from "../session-workflow.ts";
+import { isKind } from "../sessions.ts";
+
+const JSON_TYPE = "application/json";
+
+export function sessionOperations(deps: Dependencies): readonly Operation[] {
+  return [createOperation(deps), listOperation(deps), getOperation(deps)];
+}
+
+function createOperation(deps: Dependencies): Operation {
+  return operation({
+    method: "post",
+    path: "/v1/sessions",
+    id: "createSession",
+    summary: "Make a session",
+    description: "The same `id`, or the same `Idempotency-Key`, finds the session that was made before.",
+    headers: IdempotencyHeaders,
+    body: CreateSession.prefault({}),
+    answers: {
+      201: { description: "The session was made.", contentType: JSON_TYPE, schema: SessionCreated },
+      200: { description: "It was made before.", contentType: JSON_TYPE, schema: SessionCreated },
+    },
+    problems: ["CONFLICT", "SESSION_CLOSED", "QUEUE_FULL"],
+    handle: async ({ body, request }) => {
+      const key = idempotencyKey(request);
+      const { session, created } = await createSession(deps.store.database, {
+        id: body.id ?? sessionIdFor(key),
+        agent: agentOf(body),
+        title: body.title,
+        metadata: body.metadata,
+      });
+      deps.tail.poke();
+      const first = firstMessage(body);
+      await startSoon(deps, session, first && wordsOf(first.content));
+      if (!first) return { status: created ? 201 : 200, body: session };
+      // Without an id of its own the message's id follows from the session's, so that a repeated request repeats the message.
+      const id = first.id ?? messageIdFor(session.id, key ?? (body.id === undefined ? undefined : "first"));
+      const message = await acceptMessage(deps, { session, id, mode: first.mode, content: first.content });
+      return { status: created ? 201 : 200, body: { ...session, message } };
+    },
+  });
+}
+
+/** The agent with what the request says beside it. Written out: `agent` has defaults of its own, and the top of the body wins. */
+function agentOf(body: CreateSession): Agent {
+  return Agent.parse({
+    ...body.agent,
+    ...(body.backend !== undefined && { backend: body.backend }),
+    ...(body.model !== undefined && { model: body.model }),
+  });
+}
+
+function firstMessage(body: CreateSession) {
+  const { message } = body;
+  if (message === undefined) return undefined;
+  if (typeof message === "string" || Array.isArray(message))
+    return { content: message, mode: "queue" as const, id: undefined };
+  return message;
+}
+
+function wordsOf(content: NonNullable<ReturnType<typeof firstMessage>>["content"]): string | undefined {
+  if (typeof content === "string") return content;
+  const text = content.find((block) => block.type === "text");
+  return text?.type === "text" ? text.text : undefined;
+}
+
+/** Starts the workflow. When Temporal is away, the session is there all the same: its first message starts it. */
+async function startSoon(deps: Dependencies, session: Session, words: string | undefined): Promise<void> {
+  if (session.closedAt !== null) return;
+  try {
+    await startWorkflow({ database: deps.store.database, sessions: deps.sessions }, session, words);
+  } catch (error) {
+    if (!isKind(error, "unreachable", "unanswered", "missing")) throw error;
+    deps.logger.warn({ sessionId: session.id, err: error }, "a session's workflow was not started yet");
+  }
+}
+
+const ListQuery = z.strictObject({
+  status: SessionStatus.optional(),
+  agent: z.string().min(1).max(100).optional().meta({ description: "The agent's name." }),
+  metadata: z
+    .record(z.string().max(64), z.string().max(512))
+    .optional()
+    .meta({
+      description: "`metadata.<key>=<value>`, any number of them: all must be there.",
+      param: { style: "form", explode: true },
+      override: {
+        type: "object",
+        propertyNames: { pattern: "^metadata\\." },
+        additionalProperties: { type: "string" },
+      },
+    }),
+  limit: integerParameter({ min: 1, max: LIMITS.sessionsPerPage.max }, "a page size").optional(),
+  cursor: z.string().max(200).optional().meta({ description: "`next` of the page before." }),
+});
+
+function listOperation(deps: Dependencies): Operation {
+  return operation({
+    method: "get",
+    path: "/v1/sessions",
+    id: "listSessions",
+    summary: "List sessions, newest first",
+    query: ListQuery,
+    answers: { 200: { description: "A page of sessions.", contentType: JSON_TYPE, schema: SessionList } },
+    problems: [],
+    handle: async ({ query }) => {
+      const limit = query.limit ?? LIMITS.sessionsPerPage.default;
+      const sessions = await listSessions(deps.store.database, {
+        status: query.status,
+        agent: query.agent,
+        metadata: query.metadata ?? {},
+        after: query.cursor === undefined ? undefined : fromCursor(query.cursor),
+        limit: limit + 1,
+      });
+      const page = sessions.slice(0, limit);
+      const last = page.at(-1);
+      const next = sessions.length > page.length && last ? toCursor(last) : null;
+      return { status: 200, body: { sessions: page, next } };
+    },
+  });
+}
+
+function toCursor(session: Session): string {
+  return Buffer.from(`${session.createdAt}.${session.id}`).toString("base64url");
+}
+
+function fromCursor(cursor: string): { createdAt: number; id: string } {
+  const [, createdAt, id] = /^(\d{1,15})\.(.{1,64})$/.exec(Buffer.from(cursor, "base64url").toString("utf8")) ?? [];
+  if (createdAt === undefined || id === undefined) {
+    throw invalidField("/query/cursor", "expected the `next` of another page");
+  }
+  return { createdAt: Number(createdAt), id };
+}
+
+function getOperation(deps: Dependencies): Operation {
+  return operation({
+    method: "get",
+    path: "/v1/sessions/{sessionId}",
+    id: "getSession",
+    summary: "Look at a session",
+    params: SessionParams,
+    answers: {
+      200: { description: "The session, with its progress.", contentType: JSON_TYPE, schema: SessionDetail },
+    },
+    problems: ["SESSION_NOT_FOUND"],
+    handle: async ({ params }) => {
+      const session = await getSession(deps.store.database, params.sessionId);
+      const progress = session.closedAt === null ? await progressOf(deps, session) : null;
+      return { status: 200, body: { ...session, progress } };
+    },
+  });
+}
+
+async function progressOf(deps: Dependencies, session: Session): Promise<Progress | null> {
+  try {
+    return await deps.sessions.progress(session.id);
+  } catch (error) {
+    deps.logger.debug({ sessionId: session.id, err: error }, "no progress to show");
+    return null;
+  }
+}

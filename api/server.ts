@@ -1,0 +1,80 @@
+/** The app on a socket, and its orderly end. */
+import { createServer, type Server } from "node:http";
+import type { AddressInfo, Socket } from "node:net";
+import { ProblemError } from "../contract/errors.ts";
+import { LIMITS } from "../contract/limits.ts";
+import { createApp } from "./app.ts";
+import { createDependencies, type Dependencies, type Outside } from "./dependencies.ts";
+import { PROBLEM_TYPE, toProblem } from "./problem.ts";
+
+const KEEP_ALIVE_MS = 30_000;
+
+export interface RunningApi {
+  readonly port: number;
+  /** Ends streams in words, lets requests finish within LIMITS.drainMs, and cuts what is left. */
+  drain(): Promise<void>;
+}
+
+/** Listens. Rejects with Node's error when the port is taken. */
+export async function startServer(
+  outside: Outside,
+  at: { readonly host: string; readonly port: number },
+): Promise<RunningApi> {
+  const deps = createDependencies(outside);
+  const server = createServer(createApp(deps));
+  server.keepAliveTimeout = KEEP_ALIVE_MS;
+  server.on("clientError", answerUnreadable);
+  try {
+    await listen(server, at);
+  } catch (error) {
+    await deps[Symbol.asyncDispose]();
+    throw error;
+  }
+  deps.delivery.startReconciler();
+  let draining: Promise<void> | undefined;
+  return {
+    port: (server.address() as AddressInfo).port,
+    drain: () => {
+      draining ??= drain(server, deps);
+      return draining;
+    },
+  };
+}
+
+function listen(server: Server, at: { readonly host: string; readonly port: number }): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(at.port, at.host, () => {
+      server.off("error", reject);
+      resolve();
+    });
+  });
+}
+
+async function drain(server: Server, deps: Dependencies): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  deps.streams.drain();
+  server.closeIdleConnections();
+  // Connections become idle one by one as their requests end, and Node closes only those that are idle when it looks.
+  const sweep = setInterval(() => server.closeIdleConnections(), 50);
+  const cut = setTimeout(() => server.closeAllConnections(), LIMITS.drainMs * 0.75);
+  await closed;
+  clearInterval(sweep);
+  clearTimeout(cut);
+  await deps[Symbol.asyncDispose]();
+}
+
+/** Bytes that are no HTTP never reach the app; they are answered here, in the same words. */
+function answerUnreadable(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (error.code === "ECONNRESET" || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const problem = toProblem(
+    new ProblemError("INVALID_INPUT", `expected HTTP/1.1; the request cannot be read (${error.code ?? "unknown"})`),
+  );
+  const body = JSON.stringify(problem);
+  socket.end(
+    `HTTP/1.1 400 Bad Request\r\nContent-Type: ${PROBLEM_TYPE}\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  );
+}

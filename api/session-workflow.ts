@@ -1,0 +1,47 @@
+/** Reaching the workflow of a session whose row is open: its start may have been lost by a crash between the two. */
+import { ProblemError } from "../contract/errors.ts";
+import type { Session } from "../contract/session.ts";
+import type { Database } from "../store/database.ts";
+import { closeSession } from "../store/sessions.ts";
+import { isKind, type Sessions } from "./sessions.ts";
+
+const SUMMARY_CHARACTERS_MAX = 100;
+
+export interface Reach {
+  readonly database: Database;
+  readonly sessions: Sessions;
+}
+
+/** Starts the session's workflow; one that runs is left alone. */
+export async function startWorkflow(reach: Reach, session: Session, words?: string): Promise<void> {
+  const summary = session.title ?? words?.replaceAll(/\s+/g, " ").trim() ?? session.agent.name;
+  await reach.sessions.start({
+    sessionId: session.id,
+    agent: session.agent,
+    title: session.title,
+    summary: (summary || session.agent.name).slice(0, SUMMARY_CHARACTERS_MAX),
+  });
+}
+
+/**
+ * Calls the session's workflow, starting it first when it was never started.
+ * When it ran and has ended although the row is open, somebody terminated it: nothing can ever take its messages, so the
+ * row is closed, and clients hear it from the log.
+ */
+export async function reachWorkflow<T>(reach: Reach, session: Session, call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    if (!isKind(error, "missing")) throw error;
+  }
+  try {
+    await startWorkflow(reach, session);
+    return await call();
+  } catch (error) {
+    if (!isKind(error, "missing")) throw error;
+    await closeSession(reach.database, session.id);
+    throw new ProblemError("SESSION_CLOSED", `the workflow of session ${session.id} has ended; make a new session`, {
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,50 @@
+/** What the API asks of Temporal, as one small interface, so that nothing else here knows how it is done. */
+import type { Agent } from "../contract/agents.ts";
+import type { SessionId } from "../contract/ids.ts";
+import type { InterruptTurn, MessageTaken, Progress, SubmitMessage } from "../contract/session.ts";
+import type { WorkspaceAnswer, WorkspaceRequest } from "../workflows/messages.ts";
+
+/** A session's workflow as it is started; the same for every start of the same session. */
+export interface SessionStart {
+  readonly sessionId: SessionId;
+  readonly agent: Agent;
+  readonly title: string | null;
+  /** One line for Temporal's UI. */
+  readonly summary: string;
+}
+
+/** Every call is bounded in time and safe to repeat; each throws SessionsError and nothing else. */
+export interface Sessions extends AsyncDisposable {
+  /** Starts the session's workflow. One that runs already is left alone. Throws `missing` when it ran and has ended. */
+  start(start: SessionStart): Promise<void>;
+  /** Hands a message over. The same id again is answered as before. */
+  submit(sessionId: SessionId, message: SubmitMessage): Promise<MessageTaken>;
+  interrupt(sessionId: SessionId, request: InterruptTurn): Promise<void>;
+  close(sessionId: SessionId): Promise<void>;
+  progress(sessionId: SessionId): Promise<Progress>;
+  /** Deletes everything of a closed session, its workflow's history included. */
+  purge(sessionId: SessionId): Promise<void>;
+  workspace(request: WorkspaceRequest): Promise<WorkspaceAnswer>;
+  /** Resolves when Temporal answers. */
+  check(): Promise<void>;
+}
+
+/**
+ * missing: there is no such workflow, or it has ended. refused: its validator would not take it, for the reason in the message.
+ * unreachable: Temporal does not answer. unanswered: Temporal does, but no worker did in time. failed: anything else.
+ */
+export type SessionsErrorKind = "missing" | "refused" | "unreachable" | "unanswered" | "failed";
+
+export class SessionsError extends Error {
+  override readonly name = "SessionsError";
+  readonly kind: SessionsErrorKind;
+
+  constructor(kind: SessionsErrorKind, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.kind = kind;
+  }
+}
+
+export function isKind(error: unknown, ...kinds: readonly SessionsErrorKind[]): error is SessionsError {
+  return error instanceof SessionsError && kinds.includes(error.kind);
+}

@@ -1,0 +1,141 @@
+/** The gateway over Temporal's client: every call bounded, every failure a SessionsError. */
+import { randomUUID } from "node:crypto";
+import {
+  Client,
+  Connection,
+  defaultGrpcRetryOptions,
+  makeGrpcRetryInterceptor,
+  type WorkflowHandle,
+} from "@temporalio/client";
+import { defineSearchAttributeKey, SearchAttributeType } from "@temporalio/common";
+import type { SessionId } from "../contract/ids.ts";
+import { LIMITS } from "../contract/limits.ts";
+import {
+  closeSession,
+  getProgress,
+  interruptTurn,
+  PURGE_WORKFLOW,
+  SESSION_WORKFLOW,
+  type SessionInput,
+  submitMessage,
+  TASK_QUEUE,
+  WORKSPACE_WORKFLOW,
+  type WorkspaceAnswer,
+  type WorkspaceRequest,
+} from "../workflows/messages.ts";
+import type { SessionStart, Sessions } from "./sessions.ts";
+import { toSessionsError } from "./temporal-error.ts";
+
+const STATUS = defineSearchAttributeKey("PerdureStatus", SearchAttributeType.KEYWORD);
+const AGENT = defineSearchAttributeKey("PerdureAgent", SearchAttributeType.KEYWORD);
+
+/** Opens the gateway without connecting: a Temporal that is away now may be there at the first call. */
+export function openTemporalSessions(at: { readonly address: string; readonly namespace: string }): Sessions {
+  const connection = Connection.lazy({
+    address: at.address,
+    interceptors: [makeGrpcRetryInterceptor(defaultGrpcRetryOptions({ maxIntervalMs: () => 500 }))],
+    channelArgs: {
+      // By default a channel that failed for a while tries again only every two minutes.
+      "grpc.initial_reconnect_backoff_ms": 100,
+      "grpc.min_reconnect_backoff_ms": 100,
+      "grpc.max_reconnect_backoff_ms": 1_000,
+    },
+  });
+  const client = new Client({ connection, namespace: at.namespace });
+  const bounded: Bounded = async (timeoutMs, call) => {
+    try {
+      return await connection.withDeadline(Date.now() + timeoutMs, call);
+    } catch (error) {
+      throw toSessionsError(error);
+    }
+  };
+  const handle = (sessionId: SessionId): WorkflowHandle => client.workflow.getHandle(sessionId);
+  return {
+    start: (start) =>
+      bounded(LIMITS.updateTimeoutMs, async () => {
+        await client.workflow.start(SESSION_WORKFLOW, startOptions(start));
+      }),
+    submit: (sessionId, message) =>
+      bounded(LIMITS.updateTimeoutMs, () =>
+        handle(sessionId).executeUpdate(submitMessage, { args: [message], updateId: message.messageId }),
+      ),
+    interrupt: (sessionId, request) =>
+      bounded(LIMITS.updateTimeoutMs, () => handle(sessionId).signal(interruptTurn, request)),
+    close: (sessionId) => bounded(LIMITS.updateTimeoutMs, () => handle(sessionId).signal(closeSession)),
+    progress: (sessionId) => bounded(LIMITS.queryTimeoutMs, () => handle(sessionId).query(getProgress)),
+    purge: (sessionId) => purge({ client, bounded }, sessionId),
+    workspace: (request) => bounded(LIMITS.workspaceTimeoutMs + LIMITS.queryTimeoutMs, () => lookInto(client, request)),
+    check: () =>
+      bounded(LIMITS.readyTimeoutMs, async () => {
+        await connection.workflowService.describeNamespace({ namespace: at.namespace });
+      }),
+    [Symbol.asyncDispose]: () => connection.close(),
+  };
+}
+
+type Bounded = <T>(timeoutMs: number, call: () => Promise<T>) => Promise<T>;
+
+function startOptions(start: SessionStart) {
+  const { agent, title, sessionId } = start;
+  const { stepsPerTurn, turnTimeoutMs, tokensPerTurn, toolsInParallel } = agent.limits;
+  const input: SessionInput = {
+    sessionId,
+    agent: {
+      name: agent.name,
+      limits: { stepsPerTurn, turnTimeoutMs, tokensPerTurn, toolsInParallel },
+      hasTools: agent.tools.length > 0,
+    },
+  };
+  return {
+    workflowId: sessionId,
+    taskQueue: TASK_QUEUE,
+    args: [input],
+    workflowTaskTimeout: LIMITS.workflowTaskTimeoutMs,
+    workflowIdConflictPolicy: "USE_EXISTING" as const,
+    workflowIdReusePolicy: "REJECT_DUPLICATE" as const,
+    typedSearchAttributes: [
+      { key: STATUS, value: "idle" },
+      { key: AGENT, value: agent.name },
+    ],
+    ...(title !== null && { memo: { title } }),
+    staticSummary: start.summary,
+  };
+}
+
+async function lookInto(client: Client, request: WorkspaceRequest): Promise<WorkspaceAnswer> {
+  return (await client.workflow.execute(WORKSPACE_WORKFLOW, {
+    workflowId: `workspace-${request.sessionId}-${randomUUID()}`,
+    taskQueue: TASK_QUEUE,
+    args: [request],
+    workflowExecutionTimeout: LIMITS.workspaceTimeoutMs,
+    workflowTaskTimeout: LIMITS.workflowTaskTimeoutMs,
+    staticSummary: `${request.operation} ${request.path}`.slice(0, 200),
+  })) as WorkspaceAnswer;
+}
+
+async function purge(
+  through: { readonly client: Client; readonly bounded: Bounded },
+  sessionId: SessionId,
+): Promise<void> {
+  const { client, bounded } = through;
+  const workflowId = `purge-${sessionId}`;
+  await bounded(LIMITS.purgeTimeoutMs, () =>
+    client.workflow.execute(PURGE_WORKFLOW, {
+      workflowId,
+      taskQueue: TASK_QUEUE,
+      args: [{ sessionId }],
+      workflowIdConflictPolicy: "USE_EXISTING",
+      workflowIdReusePolicy: "ALLOW_DUPLICATE",
+      workflowTaskTimeout: LIMITS.workflowTaskTimeoutMs,
+    }),
+  );
+  // The session is gone for every client by now; a history that stays is removed by Temporal's retention.
+  for (const id of [sessionId, workflowId]) {
+    await bounded(LIMITS.queryTimeoutMs, async () => {
+      await client.workflowService.deleteWorkflowExecution({
+        namespace: client.options.namespace,
+        workflowExecution: { workflowId: id },
+      });
+    }).catch(() => undefined);
+  }
+}

@@ -1,0 +1,147 @@
+/** A gateway without Temporal: it keeps the promises of `Sessions` over a store, and fails on demand. */
+import { type SessionStart, type Sessions, SessionsError, type SessionsErrorKind } from "../../api/sessions.ts";
+import type { SessionId } from "../../contract/ids.ts";
+import type { InterruptTurn, MessageTaken, Progress, SubmitMessage } from "../../contract/session.ts";
+import { NO_USAGE } from "../../contract/usage.ts";
+import { closeSession, purgeSession } from "../../store/sessions.ts";
+import type { Store } from "../../store/store.ts";
+import type { WorkspaceAnswer, WorkspaceRequest } from "../../workflows/messages.ts";
+
+type Method = keyof Omit<Sessions, typeof Symbol.asyncDispose>;
+
+export class FakeSessions implements Sessions {
+  readonly #store: Store;
+  /** Calls in order, failed ones included. */
+  readonly calls: { readonly method: Method; readonly id: string }[] = [];
+  readonly started = new Map<SessionId, SessionStart>();
+  readonly submitted: { readonly sessionId: SessionId; readonly message: SubmitMessage }[] = [];
+  readonly interrupts: { readonly sessionId: SessionId; readonly request: InterruptTurn }[] = [];
+  /** Files of every session's workspace, `<session>/<path>`. */
+  readonly files = new Map<string, Buffer>();
+  /** Workflows that ran and are gone, as after `temporal workflow terminate`. */
+  readonly ended = new Set<SessionId>();
+  /** What `progress` answers. */
+  snapshot: Progress = idleProgress();
+  /** When false, a signal to close is taken, and nothing comes of it: no worker runs. */
+  closes = true;
+  #failures = new Map<Method, SessionsErrorKind>();
+  #inFlight = new Map<SessionId, number>();
+  /** Most submits that were in flight at once for one session. */
+  mostInFlight = 0;
+
+  constructor(store: Store) {
+    this.#store = store;
+  }
+
+  /** Makes calls of a method fail, until `recover`. */
+  fail(kind: SessionsErrorKind, ...methods: Method[]): void {
+    for (const method of methods) this.#failures.set(method, kind);
+  }
+
+  recover(): void {
+    this.#failures.clear();
+  }
+
+  count(method: Method): number {
+    return this.calls.filter((call) => call.method === method).length;
+  }
+
+  #note(method: Method, id: string): void {
+    this.calls.push({ method, id });
+    const kind = this.#failures.get(method);
+    if (kind !== undefined) throw new SessionsError(kind, `scripted: ${kind}`);
+  }
+
+  #reach(sessionId: SessionId): void {
+    if (!this.started.has(sessionId) || this.ended.has(sessionId))
+      throw new SessionsError("missing", "no such workflow");
+  }
+
+  async start(start: SessionStart): Promise<void> {
+    this.#note("start", start.sessionId);
+    if (this.ended.has(start.sessionId)) throw new SessionsError("missing", "it ran and has ended");
+    if (!this.started.has(start.sessionId)) this.started.set(start.sessionId, start);
+  }
+
+  async submit(sessionId: SessionId, message: SubmitMessage): Promise<MessageTaken> {
+    this.#note("submit", message.messageId);
+    this.#reach(sessionId);
+    const inFlight = (this.#inFlight.get(sessionId) ?? 0) + 1;
+    this.#inFlight.set(sessionId, inFlight);
+    this.mostInFlight = Math.max(this.mostInFlight, inFlight);
+    await new Promise(setImmediate);
+    this.#inFlight.set(sessionId, inFlight - 1);
+    const before = this.submitted.filter((other) => other.sessionId === sessionId);
+    const repeat = before.findIndex((other) => other.message.messageId === message.messageId);
+    if (repeat === -1) this.submitted.push({ sessionId, message });
+    return { turnId: message.turnId, position: repeat === -1 ? before.length : repeat };
+  }
+
+  async interrupt(sessionId: SessionId, request: InterruptTurn): Promise<void> {
+    this.#note("interrupt", sessionId);
+    this.#reach(sessionId);
+    this.interrupts.push({ sessionId, request });
+  }
+
+  async close(sessionId: SessionId): Promise<void> {
+    this.#note("close", sessionId);
+    this.#reach(sessionId);
+    if (this.closes) await closeSession(this.#store.database, sessionId);
+  }
+
+  async progress(sessionId: SessionId): Promise<Progress> {
+    this.#note("progress", sessionId);
+    return this.snapshot;
+  }
+
+  async purge(sessionId: SessionId): Promise<void> {
+    this.#note("purge", sessionId);
+    for (const sha256 of await purgeSession(this.#store.database, sessionId)) await this.#store.blobs.remove(sha256);
+    this.started.delete(sessionId);
+  }
+
+  async workspace(request: WorkspaceRequest): Promise<WorkspaceAnswer> {
+    this.#note("workspace", request.path);
+    const { blobs } = this.#store;
+    const root = `${request.sessionId}/`;
+    if (request.operation === "write") {
+      const content = await (await blobs.open(request.sha256 ?? "")).toArray();
+      this.files.set(root + request.path, Buffer.concat(content));
+      return { found: "written", bytes: this.files.get(root + request.path)?.length ?? 0 };
+    }
+    const file = this.files.get(root + request.path);
+    if (file) return { found: "file", ...(await blobs.put(file)) };
+    const folder = request.path === "" ? root : `${root}${request.path}/`;
+    const inside = [...this.files].filter(([name]) => name.startsWith(folder));
+    if (inside.length === 0 && request.path !== "") {
+      return { found: "nothing", code: "NOT_FOUND", message: `there is no ${request.path} in the workspace` };
+    }
+    const files = inside.map(([name, content]) => ({
+      path: name.slice(root.length),
+      kind: "file",
+      bytes: content.length,
+      modifiedAt: 0,
+    }));
+    return { found: "folder", ...(await blobs.put(Buffer.from(JSON.stringify({ path: request.path, files })))) };
+  }
+
+  async check(): Promise<void> {
+    this.#note("check", "");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+}
+
+export function idleProgress(): Progress {
+  return {
+    status: "idle",
+    turn: null,
+    running: [],
+    waitingFor: null,
+    queue: [],
+    turns: 0,
+    lastOutcome: null,
+    usage: NO_USAGE,
+    limits: { messagesWaiting: 100 },
+  };
+}
