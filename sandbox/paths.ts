@@ -10,7 +10,7 @@ const LINKS_MAX = 40;
 /**
  * The real path that a path of the sandbox names, whether something is there or not: what is missing is appended to the
  * real path of what exists, and a symlink to nowhere is followed to where a write would go. `root` must be a real path.
- * Throws SandboxError `denied` when that is not inside `root`.
+ * Throws SandboxError: `denied` when that is not inside `root`, `not_found` when a file is where a folder is needed.
  */
 export function resolveInside(root: string, given: string): string {
   if (given.includes("\0")) throw new SandboxError("denied", "the path holds a NUL byte");
@@ -62,7 +62,10 @@ function realOrPlanned(wanted: string, given: string, followed: { links: number 
   try {
     return realpathSync.native(wanted);
   } catch (thrown) {
-    if (!isMissing(thrown)) throw thrown;
+    const code = thrown instanceof Error && "code" in thrown ? thrown.code : undefined;
+    if (code === "ENOTDIR") throw new SandboxError("not_found", `${given}: a part of the path is not a folder`);
+    if (code !== "ENOENT")
+      throw new SandboxError("denied", `${given} may not be accessed (${code})`, { cause: thrown });
   }
   const parent = path.dirname(wanted);
   if (parent === wanted) return wanted;
@@ -80,8 +83,4 @@ function linkTarget(file: string): string | undefined {
   } catch {
     return undefined; // Not a symlink, or not there.
   }
-}
-
-function isMissing(thrown: unknown): boolean {
-  return thrown instanceof Error && "code" in thrown && thrown.code === "ENOENT";
 }

@@ -118,10 +118,11 @@ command -v bash >/dev/null 2>&1 || shell=sh
 watch &
 watcher=$!
 # In the foreground: a shell starts what it puts behind an & with INT and QUIT ignored.
+# In a subshell that becomes the command, since a shell says "Killed" where the redirections of its own command lead.
 if [ -n "$command" ]; then
-  "$shell" -c "$command" >&3 2>&4 3>&- 4>&-
+  (exec "$shell" -c "$command" >&3 2>&4 3>&- 4>&-)
 else
-  "$shell" "$call/command" >&3 2>&4 3>&- 4>&-
+  (exec "$shell" "$call/command" >&3 2>&4 3>&- 4>&-)
 fi
 end "exited $?"
 # After a timeout the watcher stays to end what the command left behind.

@@ -1,0 +1,125 @@
+/** Conformance: a command starts exactly once for its call id, whoever starts it, however often, and whoever dies meanwhile. */
+import { describe, expect, test } from "vitest";
+import { lines, newCallId, run, text, watch } from "./commands.ts";
+import type { Given } from "./conformance.ts";
+import { inOtherProcess } from "./other-process.ts";
+
+export function describeStarts(given: () => Given): void {
+  describe("start", () => {
+    test("runs a command in the workspace and tells its end", async () => {
+      const { sandbox } = given();
+
+      const ran = await run(sandbox, "pwd; echo to-stderr >&2");
+
+      expect(text(ran.stdout)).toBe(`${sandbox.workspace}\n`);
+      expect(text(ran.stderr)).toBe("to-stderr\n");
+      expect(ran.end).toEqual({ ended: "exited", exitCode: 0, durationMs: expect.any(Number) });
+    });
+
+    test("a second start of the same call changes nothing", async () => {
+      const { sandbox } = given();
+      const { callId } = await run(sandbox, "echo first >> effects");
+
+      await sandbox.start({ callId, command: "echo second >> effects", timeoutMs: 5_000 });
+
+      expect((await watch(sandbox, callId)).end).toMatchObject({ exitCode: 0 });
+      expect(text(await sandbox.readFile("effects"))).toBe("first\n");
+    });
+
+    test("60 starters of one call, in five processes at once, give one effect", async () => {
+      const { sandbox, elsewhere } = given();
+      const callId = newCallId();
+      const start = { callIds: [callId], times: 12, command: "echo x >> effects; echo y" };
+
+      const others = Array.from({ length: 5 }, () => inOtherProcess({ elsewhere, sandboxId: sandbox.id, start }));
+      await Promise.all(others.map((other) => other.done));
+
+      expect(text((await watch(sandbox, callId)).stdout)).toBe("y\n");
+      expect(text(await sandbox.readFile("effects"))).toBe("x\n");
+    });
+
+    test("a starter killed at any instant neither loses nor doubles a command", async () => {
+      const { sandbox, elsewhere } = given();
+      const callIds = Array.from({ length: 96 }, newCallId);
+      const command = "echo x >> effects";
+
+      for (let round = 0; round < 8; round++) {
+        const some = callIds.slice(round * 12, round * 12 + 12);
+        const other = inOtherProcess({ elsewhere, sandboxId: sandbox.id, start: { callIds: some, times: 1, command } });
+        await other.says("awake");
+        await new Promise((resolve) => setTimeout(resolve, Math.random() * 40)); // The random instant, not a wait.
+        other.kill();
+        await other.done;
+        await Promise.all(some.map((callId) => sandbox.start({ callId, command, timeoutMs: 5_000 })));
+      }
+
+      const ends = await Promise.all(callIds.map(async (callId) => (await watch(sandbox, callId)).end?.ended));
+      expect(new Set(ends)).toEqual(new Set(["exited"]));
+      expect(lines(await sandbox.readFile("effects"))).toHaveLength(callIds.length);
+    });
+
+    test("a command outlives its starter and is followed by another", async () => {
+      const { sandbox, elsewhere } = given();
+      const callId = newCallId();
+      const command = "while [ ! -e go-on ]; do sleep 0.02; done; echo done";
+      const other = inOtherProcess({
+        elsewhere,
+        sandboxId: sandbox.id,
+        start: { callIds: [callId], times: 1, command },
+        follow: { callId, from: { stdout: 0, stderr: 0 } },
+      });
+      await other.says("started");
+      other.kill();
+      await other.done;
+
+      await sandbox.writeFile("go-on", new Uint8Array());
+
+      expect(text((await watch(sandbox, callId)).stdout)).toBe("done\n");
+    });
+
+    test("the working folder is chosen relative to the workspace", async () => {
+      const { sandbox } = given();
+      await sandbox.writeFile("a b/c.txt", new Uint8Array());
+
+      const ran = await run(sandbox, "ls", { cwd: "a b" });
+
+      expect(text(ran.stdout)).toBe("c.txt\n");
+    });
+
+    test("a working folder that is outside, missing or a file is refused and nothing runs", async () => {
+      const { sandbox } = given();
+      await sandbox.writeFile("file", new Uint8Array());
+      const start = (cwd: string) =>
+        sandbox.start({ callId: newCallId(), command: "touch ran", cwd, timeoutMs: 1_000 });
+
+      await expect(start("..")).rejects.toMatchObject({ kind: "denied" });
+      await expect(start("/")).rejects.toMatchObject({ kind: "denied" });
+      await expect(start("missing")).rejects.toMatchObject({ kind: "not_found" });
+      await expect(start("file")).rejects.toMatchObject({ kind: "not_found" });
+      expect(await sandbox.stat("ran")).toBeUndefined();
+    });
+
+    test("a command of any size and with any quotes arrives as it is", async () => {
+      const { sandbox } = given();
+      const filler = "# $(touch expanded) `touch expanded` \" ' \\ \n".repeat(20_000);
+
+      const ran = await run(sandbox, `${filler}echo "it's" 'a "b"' \\\\ ü`);
+
+      expect(text(ran.stdout)).toBe(`it's a "b" \\ ü\n`);
+      expect(await sandbox.stat("expanded")).toBeUndefined();
+    });
+
+    test("an empty command ends well and one with a NUL byte is refused", async () => {
+      const { sandbox } = given();
+
+      expect((await run(sandbox, "")).end).toMatchObject({ ended: "exited", exitCode: 0 });
+      await expect(run(sandbox, "echo \0")).rejects.toMatchObject({ kind: "failed" });
+    });
+
+    test("following a call that was never started says so", async () => {
+      const { sandbox } = given();
+
+      await expect(watch(sandbox, newCallId())).rejects.toMatchObject({ kind: "not_found" });
+    });
+  });
+}
