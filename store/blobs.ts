@@ -35,6 +35,7 @@ export async function openBlobStore(folder: string): Promise<BlobStore> {
       const source = content instanceof Uint8Array ? Readable.from([content]) : content;
       const file = path.join(temporary, randomUUID());
       try {
+        await mkdir(temporary, { recursive: true });
         const blob = await writeHashed(source, file, signal);
         await mkdir(path.dirname(place(blob.sha256)), { recursive: true });
         await rename(file, place(blob.sha256));
