@@ -41,7 +41,12 @@ export async function beginCall(
       .returningAll()
       .executeTakeFirst();
     if (!call) {
-      const done = await tx.selectFrom("tool_calls").select("outcome").where("id", "=", ids.callId).executeTakeFirst();
+      const done = await tx
+        .selectFrom("tool_calls")
+        .select("outcome")
+        .where("id", "=", ids.callId)
+        .where("session_id", "=", ids.sessionId)
+        .executeTakeFirst();
       if (!done?.outcome) throw new SupersededError(`call ${ids.callId} of session ${ids.sessionId} is gone`);
       return { state: "done", outcome: done.outcome as ToolOutcome };
     }
