@@ -23,6 +23,15 @@ export async function beginTurn(tx: Tx, ids: TurnIds): Promise<Fact[]> {
   const turn = await tx.selectFrom("turns").select("state").where("id", "=", ids.turnId).executeTakeFirst();
   if (turn && turn.state !== "running") throw new SupersededError(`turn ${ids.turnId} is over`);
   if (turn) return [];
+  // Nothing follows session.closed in the log, and a closed session is not running.
+  const open = await tx
+    .updateTable("sessions")
+    .set({ status: "running" })
+    .where("id", "=", ids.sessionId)
+    .where("closed_at", "is", null)
+    .returning("id")
+    .executeTakeFirst();
+  if (!open) throw new SupersededError(`session ${ids.sessionId} is closed or gone`);
   const message = await tx
     .updateTable("messages")
     .set({ state: "taken" })
@@ -50,7 +59,6 @@ export async function beginTurn(tx: Tx, ids: TurnIds): Promise<Fact[]> {
       re_asked: 0,
     })
     .execute();
-  await tx.updateTable("sessions").set({ status: "running" }).where("id", "=", ids.sessionId).execute();
   const content = JSON.parse(message.content) as Content;
   await appendMessages(tx, ids.sessionId, [{ role: "user", blocks: [...asBlocks(content)] }]);
   return [{ type: "turn.started", turnId: ids.turnId, messageId: ids.messageId }];
@@ -67,7 +75,7 @@ export async function endTurn(database: Database, ending: TurnEnding): Promise<v
       .executeTakeFirst();
     if (!session) return; // Purged meanwhile: there is nobody left to tell.
     const before = await tx.selectFrom("turns").select("state").where("id", "=", turnId).executeTakeFirst();
-    if (before && before.state !== "running") return;
+    if (before ? before.state !== "running" : session.closed_at !== null) return;
     const facts = before ? [] : await beginTurn(tx, { sessionId, turnId, messageId });
     facts.push(...(await endOpenWork(tx, sessionId, turnId)));
     const turn = await tx
