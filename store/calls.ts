@@ -150,7 +150,8 @@ export async function openCalls(tx: Tx, sessionId: SessionId, turnId: TurnId): P
     .returningAll()
     .execute();
   const facts: Fact[] = [];
-  for (const call of open) {
+  // SQL promises no order of the rows an update returns.
+  for (const call of open.toSorted((a, b) => a.position - b.position)) {
     const text =
       call.started_at === null
         ? "The turn was stopped before this tool was run."
