@@ -33,7 +33,7 @@ export async function createSession(
       return { session: toSession(found), created: false };
     }
     const now = Date.now();
-    const row = {
+    const row: SessionsTable = {
       id: wanted.id,
       status: "idle",
       title: wanted.title ?? null,
@@ -48,10 +48,12 @@ export async function createSession(
       next_position: 1,
     };
     await tx.insertInto("sessions").values(row).execute();
-    const lastSeq = await append(tx, wanted.id, [
+    await append(tx, wanted.id, [
       { type: "session.created", agent: wanted.agent.name, ...(wanted.title !== undefined && { title: wanted.title }) },
     ]);
-    return { session: toSession({ ...row, last_seq: lastSeq }), created: true };
+    // Read back, because the append has moved the row on: who asks again is shown the same.
+    const made = await tx.selectFrom("sessions").selectAll().where("id", "=", wanted.id).executeTakeFirstOrThrow();
+    return { session: toSession(made), created: true };
   });
 }
 
