@@ -45,11 +45,12 @@ export async function receiveMessage(database: Database, wanted: NewMessage): Pr
         `session ${sessionId} is closed and takes no messages; make a new session`,
       );
     }
-    const position = await countOpen(tx, sessionId);
-    if (position >= LIMITS.messagesWaiting) {
+    const position = await count(tx, sessionId, ["received", "submitted", "taken"]);
+    const waiting = await count(tx, sessionId, ["received", "submitted"]);
+    if (waiting >= LIMITS.messagesWaiting) {
       throw new ProblemError(
         "QUEUE_FULL",
-        `${position} messages wait in session ${sessionId}, the most it takes; wait for a turn to end`,
+        `${waiting} messages wait in session ${sessionId}, the most it takes; wait for a turn to end`,
       );
     }
     const last = await tx
@@ -98,24 +99,24 @@ async function repeated(tx: Tx, wanted: NewMessage, hash: string): Promise<Recei
     .where("position", "<", row.position)
     .where("state", "in", ["received", "submitted", "taken"])
     .executeTakeFirst();
-  const over = row.state === "taken" || row.state === "ended" || row.state === "refused";
+  const isNow = row.mode === "interrupt" || !["received", "submitted"].includes(row.state);
   return {
     messageId: row.id,
     turnId: row.turn_id as TurnId,
     mode: row.mode as MessageMode,
     state: row.state as MessageState,
-    position: over ? 0 : Number(ahead?.count ?? 0),
+    position: isNow ? 0 : Number(ahead?.count ?? 0),
   };
 }
 
-async function countOpen(tx: Tx, sessionId: SessionId): Promise<number> {
-  const open = await tx
+async function count(tx: Tx, sessionId: SessionId, states: readonly MessageState[]): Promise<number> {
+  const counted = await tx
     .selectFrom("messages")
     .select((eb) => eb.fn.countAll<number>().as("count"))
     .where("session_id", "=", sessionId)
-    .where("state", "in", ["received", "submitted", "taken"])
+    .where("state", "in", [...states])
     .executeTakeFirst();
-  return Number(open?.count ?? 0);
+  return Number(counted?.count ?? 0);
 }
 
 /** Notes that the workflow has taken the message into its queue. */
