@@ -1,0 +1,76 @@
+/**
+ * Records the histories that test/workflows/replay.test.ts replays: `node test/histories/record.ts`.
+ *
+ * Run it when a new shape of session is released, under a new name; a recorded history is never recorded over, because it
+ * stands for the sessions that run somewhere with it.
+ */
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { findTemporal } from "../../cli/temporal-server.ts";
+import { scripted, startWorld, type World } from "../support/world.ts";
+
+const HERE = path.dirname(fileURLToPath(import.meta.url));
+const RELEASE = "0.1";
+
+const list = { name: "list_files", args: {} };
+const bash = (command: string) => ({ name: "bash", args: { command } });
+
+const SHAPES: Readonly<Record<string, (world: World, id: string) => Promise<void>>> = {
+  "plain-turn": async (world, id) => await say(world, id, scripted({ text: "hello" })),
+  "tool-loop": async (world, id) => {
+    const write = { name: "write_file", args: { path: "outputs/a.txt", content: "a" } };
+    await say(world, id, scripted({ tools: [write, bash("echo one"), bash("echo two")] }, { tools: [list] }, { text: "done" }));
+  },
+  interrupt: async (world, id) => {
+    const session = world.session(id);
+    const stream = session.stream();
+    await session.post(scripted({ tools: [bash("echo here; sleep 60")] }));
+    await stream.next("tool.output");
+    await session.interrupt();
+    await stream.next("turn.interrupted");
+    await session.post(scripted({ tools: [bash("echo again; sleep 60")] }));
+    await stream.until("it runs again", () => stream.ofType("tool.output").length === 2);
+    await session.post({ content: scripted({ text: "instead" }), mode: "interrupt" });
+    await stream.next("turn.completed");
+  },
+  "continue-as-new": async (world, id) => await say(world, id, scripted({ tools: [list], times: 360 }, { text: "far" })),
+  "failed-turn": async (world, id) => await say(world, id, scripted({ status: 401 })),
+};
+
+async function say(world: World, id: string, content: string): Promise<void> {
+  const stream = world.session(id).stream();
+  await world.session(id).post(content);
+  await stream.until("the turn ends", () => stream.events().some((e) => /^turn\.(completed|failed)$/.test(e.type)), 120_000);
+}
+
+await using world = await startWorld();
+const client = await world.temporal();
+const temporal = await findTemporal(() => undefined);
+for (const [shape, play] of Object.entries(SHAPES)) {
+  const id = `history-${shape}`;
+  const file = path.join(HERE, RELEASE, `${shape}.json`);
+  if (existsSync(file)) continue;
+  mkdirSync(path.dirname(file), { recursive: true });
+  const session = await world.createSession({ id, agent: { limits: { stepsPerTurn: 1_000 } } });
+  const stream = session.stream();
+  const { firstExecutionRunId } = await client.workflow.getHandle(id).describe().then(
+    ({ runId }) => ({ firstExecutionRunId: runId }),
+  );
+  await play(world, id);
+  await session.close();
+  await stream.until("it is closed", () => stream.isClosed);
+  const runs = new Set([firstExecutionRunId, (await client.workflow.getHandle(id).describe()).runId]);
+  for (const [index, runId] of [...runs].entries()) {
+    const name = index === 0 ? file : file.replace(/\.json$/, `-run-${index + 1}.json`);
+    const json = execFileSync(
+      temporal,
+      ["workflow", "show", "--address", world.stack.temporalAddress, "-w", id, "-r", runId, "-o", "json"],
+      { encoding: "utf8", maxBuffer: 64 * 1024 * 1024 },
+    );
+    const history = JSON.parse(json) as { events: unknown[] };
+    writeFileSync(name, `${JSON.stringify(history)}\n`);
+    process.stdout.write(`${path.relative(HERE, name)}: ${history.events.length} events\n`);
+  }
+}

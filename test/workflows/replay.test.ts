@@ -1,0 +1,38 @@
+/** Today's workflow code replays yesterday's sessions: every recorded history of every release, with no server. */
+import { readdirSync, readFileSync } from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { DefaultLogger, Runtime, Worker } from "@temporalio/worker";
+import { beforeAll, expect, test } from "vitest";
+import { workflowBundle } from "../../workers/bundle.ts";
+
+const HISTORIES = path.join(path.dirname(fileURLToPath(import.meta.url)), "..", "histories");
+const recorded = readdirSync(HISTORIES, { recursive: true, encoding: "utf8" })
+  .filter((name) => name.endsWith(".json"))
+  .sort();
+
+let codePath: string;
+beforeAll(async () => {
+  Runtime.install({ logger: new DefaultLogger("ERROR") });
+  codePath = await workflowBundle();
+});
+
+const read = (name: string): unknown => JSON.parse(readFileSync(path.join(HISTORIES, name), "utf8"));
+
+test("there is a history of each shape that a session can take", () => {
+  const shapes = ["plain-turn", "tool-loop", "interrupt", "continue-as-new", "continue-as-new-run-2", "failed-turn"];
+  expect(recorded.map((name) => path.basename(name, ".json"))).toEqual(expect.arrayContaining(shapes));
+});
+
+test.each(recorded)("%s replays", async (name) => {
+  await Worker.runReplayHistory({ workflowBundle: { codePath } }, read(name), "replayed");
+});
+
+test("a history that today's code would not have made is refused", async () => {
+  const text = readFileSync(path.join(HISTORIES, "0.1", "tool-loop.json"), "utf8");
+  const changed: unknown = JSON.parse(text.replaceAll('"name":"runTool"', '"name":"somethingElse"'));
+
+  const replay = Worker.runReplayHistory({ workflowBundle: { codePath } }, changed, "replayed");
+
+  await expect(replay).rejects.toThrow(/[Nn]ondeterminism/);
+});
