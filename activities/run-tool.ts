@@ -57,9 +57,10 @@ async function runBegun(
   );
   const tool: Tool = TOOLS[ToolName.parse(call.name)];
   const signal = AbortSignal.any([running.signal, lost.signal]);
-  const result = await runTool(deps, begun, { tool, publisher, signal });
+  // Superseded, or this worker goes down: then the tool leaves what it started to the next attempt.
+  const isStopped = (): boolean => running.isStopped() && !lost.signal.aborted;
+  const result = await runTool(deps, begun, { tool, publisher, signal, isStopped });
   if (lost.signal.aborted) throw lost.signal.reason;
-  // A worker that goes down leaves the command alone: the next attempt follows it from where this one was.
   if (running.signal.aborted && !running.isStopped()) throw new Error("this worker goes down");
   const facts = await publisher.end();
   await endCall(database, begun, {
@@ -74,7 +75,12 @@ async function runBegun(
 async function runTool(
   deps: RunToolDeps,
   begun: BegunCall,
-  io: { readonly tool: Tool; readonly publisher: OutputPublisher; readonly signal: AbortSignal },
+  io: {
+    readonly tool: Tool;
+    readonly publisher: OutputPublisher;
+    readonly signal: AbortSignal;
+    readonly isStopped: () => boolean;
+  },
 ): Promise<ToolResult> {
   const { call, epoch } = begun;
   const parsed = parseArguments(io.tool, begun.arguments);
@@ -87,6 +93,7 @@ async function runTool(
       callId: call.id as CallId,
       sandbox,
       signal: io.signal,
+      isStopped: io.isStopped,
       attempt: epoch,
       published: begun.published,
       output: (stream, text, upTo) => io.publisher.add(stream, text, upTo),
