@@ -5,6 +5,9 @@ import { Progress, type ProgressOutput } from "./progress.ts";
 import { type Stack, type StackEvent, type StackOptions, startStack } from "./stack.ts";
 import { StackError } from "./stack-error.ts";
 
+/** One Ctrl-C under npm arrives twice: from the terminal, and handed on by npm. */
+const SAME_KEY_MS = 500;
+
 export interface DevOptions {
   readonly env: NodeJS.ProcessEnv;
   readonly stdout: { write(text: string): unknown };
@@ -17,12 +20,17 @@ export async function dev(options: DevOptions): Promise<number> {
   const { env, stdout, stderr, programs } = options;
   const stopping = new AbortController();
   let stack: Stack | undefined;
+  let stoppingSince = 0;
   const onSignal = (): void => {
-    // The second time somebody is in earnest. What is left without a supervisor ends by itself.
-    if (stopping.signal.aborted && stack === undefined) process.exit(1);
-    if (stopping.signal.aborted) stack?.kill();
-    else stderr.write("stopping; once more to stop at once\n");
-    stopping.abort();
+    if (!stopping.signal.aborted) {
+      stoppingSince = Date.now();
+      stderr.write("stopping; once more to stop at once\n");
+      stopping.abort();
+    } else if (Date.now() - stoppingSince > SAME_KEY_MS) {
+      // The second time somebody is in earnest. What is left without a supervisor ends by itself.
+      if (stack) stack.kill();
+      else process.exit(1);
+    }
   };
   const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
   for (const signal of signals) process.on(signal, onSignal);

@@ -230,11 +230,26 @@ describe.concurrent("the stack", () => {
 
     process.kill(supervisor.pid, "SIGINT");
     await until("it says that it stops", () => supervisor.stderr().includes("once more"));
-    process.kill(supervisor.pid, "SIGINT");
+    await until("pressing it again has ended it", () => !supervisor.child.kill("SIGINT"));
     await supervisor.exited;
 
     expect(Date.now() - from).toBeLessThan(3_000);
     expect(pids.filter(isRunning)).toEqual([]);
+  });
+
+  test("one Ctrl-C that arrives twice, as under npm, still lets everything drain", async () => {
+    using state = new StateFolder();
+    await using temporal = await healthServer();
+    await using supervisor = startSupervisor(state, { TEMPORAL_ADDRESS: temporal.address }, "slow");
+    await supervisor.ready();
+
+    process.kill(supervisor.pid, "SIGINT");
+    await until("it has seen the first", () => supervisor.stderr().includes("once more"));
+    process.kill(supervisor.pid, "SIGINT");
+
+    expect(await supervisor.exited).toBe(0);
+    expect(state.read("logs", "worker.log")).toContain("drained");
+    expect(state.read("logs", "api.log")).toContain("drained");
   });
 
   test("a wrong environment is told in one line per variable, without a stack trace", async () => {
