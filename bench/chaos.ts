@@ -18,7 +18,10 @@ async function main(): Promise<number> {
     process.stderr.write("usage: npm run chaos -- [--minutes 2] [--seed 7] [--sessions 6]; all of them numbers\n");
     return 2;
   }
-  const tell = (line: string): void => void process.stdout.write(`chaos: ${line}\n`);
+  const startedAt = Date.now();
+  const tell = (line: string): void => {
+    process.stdout.write(`chaos: ${((Date.now() - startedAt) / 1_000).toFixed(0)} s: ${line}\n`);
+  };
   const report = await runChaos({ seed, sessions, stormMs: minutes * 60_000, tell });
   print(report, seed);
   return report.violations.length > 0 ? 1 : 0;

@@ -7,7 +7,7 @@ import { type CheckedSession, checkSession, type Violation } from "./checks.ts";
 import { ChaosClient, type Weather } from "./client.ts";
 import type { LogStructure } from "./log-structure.ts";
 import { killSchedule, PACE, type Pace } from "./schedule.ts";
-import { type SessionScript, writeScript } from "./script.ts";
+import { type ScriptSize, type SessionScript, writeScript } from "./script.ts";
 import { Storm } from "./storm.ts";
 
 export interface ChaosOptions {
@@ -18,6 +18,7 @@ export interface ChaosOptions {
   readonly sessions?: number;
   /** Different scripts; each runs once undisturbed, and then again and again. */
   readonly scripts?: number;
+  readonly size?: ScriptSize;
   readonly pace?: Pace;
   /** A wait that is longer than this after the last kill is a hang. */
   readonly hangAfterMs?: number;
@@ -36,7 +37,14 @@ export interface ChaosReport {
   readonly folder: string;
 }
 
-const DEFAULTS = { sessions: 6, scripts: 8, pace: PACE, hangAfterMs: 60_000, tell: (): void => undefined };
+const DEFAULTS = {
+  sessions: 6,
+  scripts: 8,
+  size: { acts: 4, works: 4 },
+  pace: PACE,
+  hangAfterMs: 60_000,
+  tell: (): void => undefined,
+};
 
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   await using world = await startWorld();
@@ -99,7 +107,8 @@ class ChaosRun {
   async #runSession(number: number): Promise<void> {
     const token = `chaos-${String(this.#sessions++).padStart(4, "0")}`;
     const effectsFile = path.join(this.#effects, `${token}.log`);
-    const script = writeScript({ seed: this.#options.seed * 1_000 + number, token, effectsFile });
+    const { seed, size } = this.#options;
+    const script = writeScript({ seed: seed * 1_000 + number, token, effectsFile, size });
     this.#turns += script.acts.flatMap(messagesOf).length;
     this.#commands += script.commands.length;
     try {

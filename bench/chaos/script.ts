@@ -42,6 +42,13 @@ export interface ScriptPlace {
   readonly token: string;
   /** Where each command leaves its label when it starts. */
   readonly effectsFile: string;
+  /** Most acts of a session, and most kinds of work in a turn. */
+  readonly size: ScriptSize;
+}
+
+export interface ScriptSize {
+  readonly acts: number;
+  readonly works: number;
 }
 
 export function writeScript(place: ScriptPlace): SessionScript {
@@ -64,7 +71,7 @@ class Author {
   }
 
   write(): SessionScript {
-    const acts = Array.from({ length: this.#random.whole(2, 4) }, () => this.#act());
+    const acts = Array.from({ length: this.#random.whole(1, this.#place.size.acts) }, () => this.#act());
     const { token } = this.#place;
     return { token, acts, commands: this.#commands, artifacts: this.#artifacts };
   }
@@ -78,7 +85,7 @@ class Author {
   }
 
   #message(): ScriptedMessage {
-    const steps = Array.from({ length: this.#random.whole(1, 4) }, () => this.#steps()).flat();
+    const steps = Array.from({ length: this.#random.whole(1, this.#place.size.works) }, () => this.#steps()).flat();
     const text = `${this.#place.token} is done with this. `.repeat(this.#random.whole(1, 12));
     return this.#asMessage([...steps, { text, gapMs: this.#random.oneOf([0, 5, 20]) }]);
   }

@@ -5,10 +5,11 @@ import { runChaos } from "../../bench/chaos/run.ts";
 test("kills at random instants lose nothing, repeat nothing and leave nothing behind", async () => {
   const report = await runChaos({
     seed: 3,
-    stormMs: 12_000,
+    stormMs: 10_000,
     sessions: 4,
     scripts: 4,
-    pace: { minMs: 400, maxMs: 2_000 },
+    size: { acts: 2, works: 2 },
+    pace: { minMs: 300, maxMs: 1_800 },
   });
 
   expect(report.violations).toEqual([]);
