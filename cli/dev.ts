@@ -73,12 +73,11 @@ function tell(event: StackEvent, progress: Progress, stderr: ProgressOutput): vo
 
 function lineFor(event: StackEvent): string | undefined {
   switch (event.type) {
-    case "died":
-      return `${event.name} (pid ${event.pid}) ${event.how}`;
     case "restarted":
       return `${event.name} (pid ${event.oldPid}) ${event.how}; started again as pid ${event.pid} after ${event.afterMs} ms`;
     case "took_over":
       return `the last perdure here was killed; stopped what it left behind (pid ${event.pids.join(", ")})`;
+    case "died": // Told with the restart that follows, or with the end.
     case "progress":
     case "started":
     case "ready":

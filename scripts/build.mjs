@@ -9,7 +9,7 @@ const dist = path.join(root, "dist");
 
 rmSync(dist, { recursive: true, force: true });
 const compiled = spawnSync("tsc", ["-p", "tsconfig.build.json"], { cwd: root, stdio: "inherit" });
-if (compiled.status === 0) await bundle(path.join(dist, "workflows/bundle.js"));
+if (compiled.status === 0) await bundle(path.join(dist, "workers/workflow-bundle.js"));
 else process.exitCode = compiled.status ?? 1;
 
 async function bundle(outFile) {
