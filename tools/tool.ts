@@ -32,6 +32,12 @@ export interface ToolContext {
   readonly sandbox: Sandbox;
   /** Aborted when the turn is interrupted; the tool then ends what it started and returns `interrupted`. */
   readonly signal: AbortSignal;
+  /**
+   * Asked after an abort: false means that only this attempt ends (its worker goes down, another attempt took over). The tool
+   * then leaves what it started alone, for the next attempt to re-attach to, and throws the signal's reason.
+   * Without it every abort is an interrupt.
+   */
+  readonly isStopped?: () => boolean;
   /** 1 for the first run of this call, more after a lost attempt. */
   readonly attempt: number;
   /** How far earlier attempts have already published this call's output. */

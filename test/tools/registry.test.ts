@@ -1,0 +1,65 @@
+/** The table of tools: what a model is told, and that what it asks for is checked in words it can act on. */
+import { expect, test } from "vitest";
+import { ToolName } from "../../contract/agents.ts";
+import { LIMITS } from "../../contract/limits.ts";
+import { parseArguments, TOOLS, toolDeclarations } from "../../tools/registry.ts";
+
+test("the table holds exactly the tools of the contract, each under its name", () => {
+  expect(Object.entries(TOOLS).map(([name, tool]) => [name, tool.name])).toEqual(
+    ToolName.options.map((name) => [name, name]),
+  );
+});
+
+test("a declaration is a strict JSON schema with a description for the tool and each parameter", () => {
+  for (const { name, description, parameters } of toolDeclarations(ToolName.options)) {
+    expect(description.length, name).toBeGreaterThan(20);
+    expect(parameters, name).toMatchObject({ type: "object", additionalProperties: false });
+    expect(parameters["$schema"], name).toBeUndefined();
+    for (const property of Object.values(parameters["properties"] ?? {})) {
+      expect(property, name).toMatchObject({ description: expect.any(String) });
+    }
+  }
+});
+
+test("what has a default may be left out", () => {
+  const [declared] = toolDeclarations(["bash"]);
+
+  expect(declared?.parameters["required"]).toEqual(["command"]);
+  expect(parseArguments(TOOLS.bash, { command: "ls", cwd: null })).toEqual({
+    args: { command: "ls", timeoutMs: LIMITS.commandTimeoutMs.default },
+  });
+});
+
+test("the declarations of a tool are the same objects each time", () => {
+  expect(toolDeclarations(["grep"])[0]).toBe(toolDeclarations(["bash", "grep"])[1]);
+});
+
+test("every wrong argument is named with its path and what was expected", () => {
+  const parsed = parseArguments(TOOLS.bash, { command: 3, timeoutMs: "soon", shell: "zsh" });
+
+  expect(parsed).toEqual({
+    error: [
+      "The arguments of bash are wrong, so it did not run:",
+      "- command: expected string, received number",
+      "- timeoutMs: expected number, received string",
+      '- arguments: Unrecognized key: "shell"',
+    ].join("\n"),
+  });
+});
+
+test.each([
+  ["a missing argument", { path: "a" }, /- content: expected string, received undefined/],
+  ["a null for a required one", { path: "a", content: null }, /- content: expected string/],
+  ["an empty path", { path: "", content: "" }, /- path: /],
+  ["a list", [1], /not a JSON object: \[1\]/],
+  ["nothing", undefined, /not a JSON object: nothing/],
+  ["text that is no JSON", '{"path": "a', /not a JSON object: \{"path": "a\nSend one JSON object\./],
+  ["a long text that is no JSON", "x".repeat(5_000), /^.{500,600}…\n/],
+  ["arguments that are too long", { path: "a", content: "x".repeat(3_000_000) }, /too long: expected at most 2097152/],
+])("%s is refused in words", (_, raw, words) => {
+  expect(parseArguments(TOOLS.write_file, raw)).toEqual({ error: expect.stringMatching(words) });
+});
+
+test("a summary is one line that says what runs", () => {
+  expect(TOOLS.bash.summary({ command: "\nnpm test\nrm -rf x" })).toBe("bash: npm test");
+});

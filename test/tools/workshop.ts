@@ -1,0 +1,89 @@
+/** A real sandbox for tests of tools, and calls of tools in it, attempt after attempt, with all that they publish and note. */
+import { randomUUID } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import type { ToolName } from "../../contract/agents.ts";
+import type { CallId } from "../../contract/ids.ts";
+import { createLocalProvider } from "../../sandbox/local.ts";
+import type { Sandbox, SpoolOffsets } from "../../sandbox/provider.ts";
+import { parseArguments, TOOLS } from "../../tools/registry.ts";
+import type { ToolContext, ToolResult } from "../../tools/tool.ts";
+
+export interface Workshop extends AsyncDisposable {
+  readonly sandbox: Sandbox;
+  /** Runs a shell command as part of a test's setting, and gives what it printed. */
+  sh(command: string): Promise<string>;
+  call(name: ToolName, args: Readonly<Record<string, unknown>>): Promise<ToolResult>;
+  /** A call that a test attempts by itself. */
+  newCall(): Call;
+}
+
+/** One call over its attempts: what is committed about it outlives each. */
+export interface Call {
+  readonly callId: CallId;
+  readonly outputs: { stream: "stdout" | "stderr"; text: string; upTo: SpoolOffsets }[];
+  readonly notes: string[];
+  attempt(
+    name: ToolName,
+    args: Readonly<Record<string, unknown>>,
+    overrides?: Partial<ToolContext>,
+  ): Promise<ToolResult>;
+}
+
+export async function openWorkshop(): Promise<Workshop> {
+  const root = mkdtempSync(path.join(os.tmpdir(), "perdure-tools-"));
+  const provider = createLocalProvider({ root });
+  const sandbox = await provider.open("sbx_tools");
+  const workshop: Workshop = {
+    sandbox,
+    newCall: () => newCall(sandbox),
+    call: (name, args) => newCall(sandbox).attempt(name, args),
+    async sh(command) {
+      const call = newCall(sandbox);
+      await call.attempt("bash", { command });
+      return call.outputs.map((output) => output.text).join("");
+    },
+    async [Symbol.asyncDispose]() {
+      await provider.remove("sbx_tools");
+      rmSync(root, { recursive: true, force: true });
+    },
+  };
+  return workshop;
+}
+
+function newCall(sandbox: Sandbox): Call {
+  const callId: CallId = `call_${randomUUID()}`;
+  const outputs: Call["outputs"] = [];
+  const notes: string[] = [];
+  let attempts = 0;
+  return {
+    callId,
+    outputs,
+    notes,
+    async attempt(name, args, overrides) {
+      const parsed = parseArguments(TOOLS[name], args);
+      if ("error" in parsed) throw new Error(parsed.error);
+      attempts += 1;
+      return await TOOLS[name].run(parsed.args, {
+        callId,
+        sandbox,
+        signal: AbortSignal.timeout(9_000),
+        attempt: attempts,
+        published: outputs.at(-1)?.upTo ?? { stdout: 0, stderr: 0 },
+        output: (stream, text, upTo) => outputs.push({ stream, text, upTo }),
+        intent: notes.at(-1),
+        noteIntent: async (note) => {
+          notes.push(note);
+        },
+        ...overrides,
+      });
+    },
+  };
+}
+
+export const publishedText = (call: Call, stream: "stdout" | "stderr" = "stdout"): string =>
+  call.outputs
+    .filter((output) => output.stream === stream)
+    .map((output) => output.text)
+    .join("");
