@@ -22,6 +22,9 @@ export type Delivery =
 
 type Settle = (delivery: Delivery) => void;
 
+/** What a call in flight is given to come back before the process goes on with its end. */
+const STOP_MS = 1_000;
+
 const PENDING: Delivery = { state: "pending" };
 
 export class MessageDelivery implements AsyncDisposable {
@@ -72,7 +75,7 @@ export class MessageDelivery implements AsyncDisposable {
     for (const sessionId of [...this.#waiting.keys()]) this.#settleAll(sessionId);
     await Promise.race([
       Promise.allSettled([...this.#lines.values(), this.#reconciling]),
-      new Promise((resolve) => setTimeout(resolve, LIMITS.queryTimeoutMs).unref()),
+      new Promise((resolve) => setTimeout(resolve, STOP_MS).unref()),
     ]);
   }
 

@@ -39,7 +39,7 @@ async function start(): Promise<void> {
   endOnSignal(async () => {
     clearTimeout(warmUp);
     await api.drain();
-    await sessions[Symbol.asyncDispose]();
+    // The gateway is left as it is: it would wait for calls to a Temporal that may be gone, and there is nobody to answer.
     await store[Symbol.asyncDispose]();
   });
   announce(api, config.host, logger);

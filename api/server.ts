@@ -54,6 +54,8 @@ function listen(server: Server, at: { readonly host: string; readonly port: numb
 async function drain(server: Server, deps: Dependencies): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   deps.streams.drain();
+  // Requests that wait for a delivery are answered now: their messages are rows, and the next process delivers them.
+  const stopped = deps.delivery[Symbol.asyncDispose]();
   server.closeIdleConnections();
   // Connections become idle one by one as their requests end, and Node closes only those that are idle when it looks.
   const sweep = setInterval(() => server.closeIdleConnections(), 50);
@@ -61,6 +63,7 @@ async function drain(server: Server, deps: Dependencies): Promise<void> {
   await closed;
   clearInterval(sweep);
   clearTimeout(cut);
+  await stopped;
   await deps[Symbol.asyncDispose]();
 }
 

@@ -7,7 +7,6 @@ import {
   WorkflowFailedError,
   WorkflowNotFoundError,
   WorkflowUpdateFailedError,
-  WorkflowUpdateRPCTimeoutOrCancelledError,
 } from "@temporalio/client";
 import { ApplicationFailure, TimeoutFailure } from "@temporalio/common";
 import { SessionsError } from "./sessions.ts";
@@ -30,11 +29,8 @@ export function toSessionsError(thrown: unknown): SessionsError {
     return new SessionsError("missing", "the session's workflow does not run", cause);
   }
   if (thrown instanceof WorkflowUpdateFailedError) return fromRefusal(thrown);
-  if (thrown instanceof WorkflowUpdateRPCTimeoutOrCancelledError || thrown instanceof QueryRejectedError) {
-    return new SessionsError("unanswered", "no worker answered in time", cause);
-  }
-  if (thrown instanceof QueryNotRegisteredError) {
-    return new SessionsError("unanswered", "the worker that answered does not know this query", cause);
+  if (thrown instanceof QueryRejectedError || thrown instanceof QueryNotRegisteredError) {
+    return new SessionsError("unanswered", "no worker could answer the query", cause);
   }
   if (thrown instanceof WorkflowFailedError) {
     return thrown.cause instanceof TimeoutFailure
@@ -61,10 +57,10 @@ function fromGrpc(thrown: unknown): SessionsError {
       return new SessionsError("unreachable", "Temporal cannot be reached", options);
     case DEADLINE_EXCEEDED:
     case CANCELLED:
-      // grpc says in its details when it never had a connection at all.
-      return /waiting for|connect|name resolution/i.test(service.details)
-        ? new SessionsError("unreachable", "Temporal cannot be reached", options)
-        : new SessionsError("unanswered", "no worker answered in time", options);
+      // The details name the server's address when there was one to wait for.
+      return service.details.includes("remote_addr=")
+        ? new SessionsError("unanswered", "no worker answered in time", options)
+        : new SessionsError("unreachable", "Temporal cannot be reached", options);
     case NOT_FOUND:
       return new SessionsError("missing", "the session's workflow does not run", options);
     case FAILED_PRECONDITION:

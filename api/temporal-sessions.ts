@@ -23,7 +23,7 @@ import {
   type WorkspaceAnswer,
   type WorkspaceRequest,
 } from "../workflows/messages.ts";
-import type { SessionStart, Sessions } from "./sessions.ts";
+import { type SessionStart, type Sessions, SessionsError } from "./sessions.ts";
 import { toSessionsError } from "./temporal-error.ts";
 
 const STATUS = defineSearchAttributeKey("PerdureStatus", SearchAttributeType.KEYWORD);
@@ -42,17 +42,18 @@ export function openTemporalSessions(at: { readonly address: string; readonly na
     },
   });
   const client = new Client({ connection, namespace: at.namespace });
-  const bounded: Bounded = async (timeoutMs, call) => {
-    try {
-      return await connection.withDeadline(Date.now() + timeoutMs, call);
-    } catch (error) {
-      throw toSessionsError(error);
-    }
-  };
+  const inFlight = new Set<Promise<unknown>>();
+  const bounded: Bounded = (timeoutMs, call) =>
+    withinTime(timeoutMs, () => {
+      const running = connection.withDeadline(Date.now() + timeoutMs, call);
+      inFlight.add(running);
+      void running.catch(() => undefined).finally(() => inFlight.delete(running));
+      return running;
+    });
   const handle = (sessionId: SessionId): WorkflowHandle => client.workflow.getHandle(sessionId);
   return {
     start: (start) =>
-      bounded(LIMITS.updateTimeoutMs, async () => {
+      bounded(LIMITS.queryTimeoutMs, async () => {
         await client.workflow.start(SESSION_WORKFLOW, startOptions(start));
       }),
     submit: (sessionId, message) =>
@@ -69,11 +70,33 @@ export function openTemporalSessions(at: { readonly address: string; readonly na
       bounded(LIMITS.readyTimeoutMs, async () => {
         await connection.workflowService.describeNamespace({ namespace: at.namespace });
       }),
-    [Symbol.asyncDispose]: () => connection.close(),
+    [Symbol.asyncDispose]: async () => {
+      // The client's retry throws where nobody can catch it when its channel has been closed meanwhile.
+      await Promise.allSettled(inFlight);
+      await connection.close();
+    },
   };
 }
 
 type Bounded = <T>(timeoutMs: number, call: () => Promise<T>) => Promise<T>;
+
+/** The client looks at its deadline only between its own retries, so that a call to a server that is gone comes back late. */
+const GRACE_MS = 100;
+
+async function withinTime<T>(timeoutMs: number, call: () => Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    const error = new SessionsError("unreachable", "Temporal cannot be reached");
+    timer = setTimeout(() => reject(error), timeoutMs + GRACE_MS);
+  });
+  try {
+    return await Promise.race([call(), late]);
+  } catch (error) {
+    throw toSessionsError(error);
+  } finally {
+    clearTimeout(timer);
+  }
+}
 
 function startOptions(start: SessionStart) {
   const { agent, title, sessionId } = start;

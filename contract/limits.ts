@@ -109,6 +109,8 @@ export const LIMITS = {
   /** How long the bytes of a look into a workspace stay in the store after their last use. */
   temporaryBlobMs: 60_000,
   waitMs: { max: 120_000 },
+  /** What the answer to a new session waits for its workflow's start. */
+  startWaitMs: 1_000,
   updateTimeoutMs: 8_000,
   queryTimeoutMs: 3_000,
   sessionsPerPage: { default: 50, max: 200 },
@@ -133,4 +135,20 @@ export const LIMITS = {
   healthTimeoutMs: 2_000,
   logFileBytesMax: 10 * 1024 * 1024,
   logCheckEveryMs: 60_000,
+
+  // The client commands and the demo.
+  clientRequestTimeoutMs: 30_000,
+  /** A request that finds nobody is tried again for so long: a restarting API is back by then. */
+  clientRetryMs: 1_000,
+  /** A stream that is silent for so long (three heartbeats) is broken. */
+  clientSilenceMs: 30_000,
+  clientReconnectMs: { first: 100, max: 2_000 },
+  /** A stream that could not be opened again for so long is given up. */
+  clientGiveUpMs: 300_000,
+  /** One server-sent frame, and one document: a server that sends more is not ours. */
+  clientFrameCharactersMax: 16 * 1024 * 1024,
+  /** Of one call's output, as a terminal shows it. */
+  shownLines: 20,
+  shownLineCharacters: 200,
+  demoTimeoutMs: 300_000,
 } as const;

@@ -1,4 +1,5 @@
 /** Sessions: made, listed, looked at. */
+import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
 import { Agent } from "../../contract/agents.ts";
 import { CreateSession, SessionCreated, SessionDetail, SessionList } from "../../contract/http.ts";
@@ -12,7 +13,6 @@ import { acceptMessage } from "../message-acceptance.ts";
 import { type Operation, operation } from "../operation.ts";
 import { integerParameter, SessionParams } from "../parameters.ts";
 import { startWorkflow } from "../session-workflow.ts";
-import { isKind } from "../sessions.ts";
 
 const JSON_TYPE = "application/json";
 
@@ -77,15 +77,20 @@ function wordsOf(content: NonNullable<ReturnType<typeof firstMessage>>["content"
   return text?.type === "text" ? text.text : undefined;
 }
 
-/** Starts the workflow. When Temporal is away, the session is there all the same: its first message starts it. */
+/**
+ * Starts the workflow, and waits a moment for it. The session is there in any case: when Temporal is away or slow, the
+ * start goes on by itself, and the first message starts what is not started then.
+ */
 async function startSoon(deps: Dependencies, session: Session, words: string | undefined): Promise<void> {
   if (session.closedAt !== null) return;
-  try {
-    await startWorkflow({ database: deps.store.database, sessions: deps.sessions }, session, words);
-  } catch (error) {
-    if (!isKind(error, "unreachable", "unanswered", "missing")) throw error;
+  const reach = { database: deps.store.database, sessions: deps.sessions };
+  const starting = startWorkflow(reach, session, words).catch((error: unknown) => {
     deps.logger.warn({ sessionId: session.id, err: error }, "a session's workflow was not started yet");
-  }
+  });
+  const enough = new AbortController();
+  const late = delay(LIMITS.startWaitMs, undefined, { signal: enough.signal }).catch(() => undefined);
+  await Promise.race([starting, late]);
+  enough.abort();
 }
 
 const ListQuery = z.strictObject({
