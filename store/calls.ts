@@ -1,6 +1,6 @@
 /** Tool calls: made by a step's commit, begun with an epoch by each attempt, ended once. */
 
-import type { ToolOutcome, TranscriptMessage } from "../contract/blocks.ts";
+import type { ToolCallBlock, ToolOutcome, TranscriptMessage } from "../contract/blocks.ts";
 import type { Fact } from "../contract/events.ts";
 import type { CallId, SessionId, TurnId } from "../contract/ids.ts";
 import { type Attempt, beginAttempt, endAttempt } from "./attempts.ts";
@@ -15,7 +15,7 @@ import { placeMessage } from "./transcript.ts";
 export interface BegunCall {
   readonly state: "begun";
   readonly call: ToolCallsTable;
-  readonly arguments: unknown;
+  readonly arguments: ToolCallBlock["arguments"];
   readonly epoch: number;
   readonly published: SpoolOffsets;
 }
@@ -50,7 +50,7 @@ export async function beginCall(
       if (!done?.outcome) throw new SupersededError(`call ${ids.callId} of session ${ids.sessionId} is gone`);
       return { state: "done", outcome: done.outcome as ToolOutcome };
     }
-    const args: unknown = JSON.parse(call.arguments);
+    const args = JSON.parse(call.arguments) as ToolCallBlock["arguments"];
     if (call.epoch === 1) {
       await append(tx, ids.sessionId, [{ type: "tool.started", ...place(call), name: call.name, arguments: args }]);
     }

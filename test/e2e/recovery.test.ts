@@ -47,6 +47,22 @@ test("a worker killed in mid-command is followed by one that re-attaches: the co
   expect(next.event.at - killedAt).toBeLessThan(10_000);
 });
 
+test("a worker that is told to stop in mid-command leaves the command to the next one", async () => {
+  const { file, command } = counted("stopped", 4);
+  const session = await world.createSession();
+  const stream = session.stream();
+  await session.post(scripted({ tools: [{ name: "bash", args: { command } }] }, { text: "over" }));
+  await stream.next("tool.output");
+
+  process.kill(world.pidOf("worker"), "SIGTERM");
+  await stream.next("turn.completed");
+
+  expect(linesOf(file)).toEqual(["begun", "ended"]);
+  expect(stream.ofType("tool.completed")).toMatchObject([{ outcome: "ok" }]);
+  const printed = stream.ofType("tool.output").map((event) => event.text);
+  expect(printed.join("")).toBe(Array.from({ length: 40 }, (_, i) => `line ${i}\n`).join(""));
+});
+
 test("a worker killed while the model speaks costs a repeated call: clients are told to drop what the lost attempt had said", async () => {
   const session = await world.createSession();
   const stream = session.stream();
