@@ -122,8 +122,8 @@ export const LIMITS = {
   startTimeoutMs: 60_000,
   /** Pause before the second, third … restart: doubled each time. The first restart has none. */
   restartBackoffMs: { first: 100, max: 5_000 },
-  /** A process that lived so long starts again without a pause. */
-  restartResetMs: 30_000,
+  /** A process that lived so long was well, and starts again without a pause: it was killed, it does not crash. */
+  restartResetMs: 2_000,
   deathsMax: 10,
   deathsWindowMs: 60_000,
   /** What Temporal gets after TERM, and a process left behind by a killed supervisor. */
