@@ -2,10 +2,11 @@
 import { mkdirSync } from "node:fs";
 import path from "node:path";
 import { type Kysely, sql, type Transaction } from "kysely";
+import { LIMITS } from "../contract/limits.ts";
 import { StoreError } from "./error.ts";
 import { MIGRATIONS } from "./migrations.ts";
 import type { Schema } from "./schema.ts";
-import { fromSqlite, openSqlite } from "./sqlite.ts";
+import { openSqlite } from "./sqlite.ts";
 
 export type Dialect = "sqlite" | "postgres";
 export type Tx = Transaction<Schema>;
@@ -20,33 +21,32 @@ export interface Database {
   close(): Promise<void>;
 }
 
-/** Opens the embedded database, making and migrating it when needed; safe when several processes do so at once. */
-export async function openDatabase(file: string): Promise<Database> {
+/** Opens the embedded database, making and migrating it when needed; safe when several processes do so at once. A transaction waits `busyMs` for another process's lock. */
+export async function openDatabase(file: string, busyMs: number = LIMITS.databaseBusyMs): Promise<Database> {
   mkdirSync(path.dirname(file), { recursive: true });
-  const writer = openSqlite(file, "writer");
-  const reader = openSqlite(file, "reader");
+  const writer = await openSqlite(file, "writer", busyMs);
+  const reader = await openSqlite(file, "reader", busyMs);
   const dataVersion = reader.raw.prepare("pragma data_version");
   const database: Database = {
     dialect: "sqlite",
     read: reader.kysely,
-    write: async (work) => {
-      try {
-        return await writer.kysely.transaction().execute(work);
-      } catch (error) {
-        throw fromSqlite(error);
-      }
-    },
+    write: (work) => writer.transaction(work),
     dataVersion: () => {
       const version = dataVersion.get()?.["data_version"];
       if (typeof version !== "number") throw new StoreError("failed", "SQLite gave no data_version");
       return version;
     },
     close: async () => {
-      await writer.kysely.destroy();
-      await reader.kysely.destroy();
+      await writer.close();
+      await reader.close();
     },
   };
-  await migrate(database);
+  try {
+    await migrate(database);
+  } catch (error) {
+    await database.close();
+    throw error;
+  }
   return database;
 }
 
