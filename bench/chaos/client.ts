@@ -27,6 +27,8 @@ export class AnswerError extends Error {
   override readonly name = "AnswerError";
 }
 
+/** What says: not now. A 500 is not among them, it would be a bug. */
+const AGAIN: ReadonlySet<number> = new Set([429, 502, 503, 504]);
 const REQUEST_TIMEOUT_MS = 15_000;
 const REPEAT_MS = 100;
 const INTERRUPT_AGAIN_MS = 500;
@@ -190,7 +192,7 @@ async function repeatUntil(world: World, request: Request, deadline: Deadline): 
       const text = await response.text();
       if (response.ok) return JSON.parse(text);
       last = `${response.status} ${text.slice(0, 500)}`;
-      if (response.status < 500) throw new AnswerError(`${method} ${route} was answered ${last}`);
+      if (!AGAIN.has(response.status)) throw new AnswerError(`${method} ${route} was answered ${last}`);
     } catch (error) {
       if (error instanceof AnswerError) throw error;
       last = error instanceof Error ? `${error.message} ${String(error.cause ?? "")}` : String(error);

@@ -127,7 +127,8 @@ export class EventReader implements AsyncDisposable {
     if (this.lastSeq > 0) headers["last-event-id"] = String(this.lastSeq);
     const response = await fetch(`${this.#options.url}/events`, { headers, signal });
     if (response.status !== 200 || response.body === null) {
-      if (response.status < 500) this.faults.push(`the stream answered ${response.status}: ${await response.text()}`);
+      if (response.status <= 500 && response.status !== 429)
+        this.faults.push(`the stream answered ${response.status}: ${await response.text()}`);
       return;
     }
     this.connections.push(now());
