@@ -141,13 +141,16 @@ describe("when the workflow cannot be reached", () => {
   test("a later message does not overtake one that could not be delivered", async () => {
     await using world = await ApiWorld.start();
     const id = await world.createSession();
-    world.sessions.fail("unanswered", "submit");
-    await world.call(`POST /v1/sessions/${id}/messages`, { json: { content: "1", id: "m1" } });
+    world.sessions.failFor("unanswered", "m1");
+    const post = (messageId: string) =>
+      world.call(`POST /v1/sessions/${id}/messages`, { json: { content: messageId, id: messageId } });
+
+    const answers = [await post("m1"), await post("m2")];
     world.sessions.recover();
+    await post("m3");
 
-    await world.call(`POST /v1/sessions/${id}/messages`, { json: { content: "2", id: "m2" } });
-
-    expect(world.sessions.submitted.map(({ message }) => message.messageId)).toEqual(["m1", "m2"]);
+    expect(answers.map((answer) => answer.status)).toEqual([202, 202]);
+    expect(world.sessions.submitted.map(({ message }) => message.messageId)).toEqual(["m1", "m2", "m3"]);
   });
 
   test("a session whose start was lost is started by its first message", async () => {

@@ -1,5 +1,6 @@
 /** The progress stream: the workflow's snapshots, asked for once for all viewers. */
 import { expect, test } from "vitest";
+import { LIMITS } from "../../contract/limits.ts";
 import { closeSession } from "../../store/sessions.ts";
 import { ApiWorld, aDelta, until } from "../support/api-world.ts";
 
@@ -29,7 +30,13 @@ test("fifty viewers cost as many queries as one, and deltas cost none", async ()
   await until(() => world.sessions.count("progress") >= 4);
   const before = world.sessions.count("progress");
 
-  for (let n = 0; n < 50; n++) await world.append(id, aDelta(n));
+  // For longer than several questions lie apart.
+  const end = Date.now() + 8 * LIMITS.progressEveryMs;
+  using events = await world.stream(`/v1/sessions/${id}/events?after=1`);
+  for (let n = 1; Date.now() < end; n++) {
+    await world.append(id, aDelta(n));
+    await events.frame(n);
+  }
   world.sessions.snapshot = { ...world.sessions.snapshot, turns: 2 };
   await world.append(id, { type: "step.started", turnId: "turn_t", step: 1 });
   await Promise.all(streams.map((stream) => stream.frame(2)));

@@ -25,6 +25,7 @@ export class FakeSessions implements Sessions {
   /** When false, a signal to close is taken, and nothing comes of it: no worker runs. */
   closes = true;
   #failures = new Map<Method, SessionsErrorKind>();
+  #failuresFor = new Map<string, SessionsErrorKind>();
   #inFlight = new Map<SessionId, number>();
   /** Most submits that were in flight at once for one session. */
   mostInFlight = 0;
@@ -38,8 +39,14 @@ export class FakeSessions implements Sessions {
     for (const method of methods) this.#failures.set(method, kind);
   }
 
+  /** Makes calls for one session or message fail, until `recover`. */
+  failFor(kind: SessionsErrorKind, id: string): void {
+    this.#failuresFor.set(id, kind);
+  }
+
   recover(): void {
     this.#failures.clear();
+    this.#failuresFor.clear();
   }
 
   count(method: Method): number {
@@ -48,7 +55,7 @@ export class FakeSessions implements Sessions {
 
   #note(method: Method, id: string): void {
     this.calls.push({ method, id });
-    const kind = this.#failures.get(method);
+    const kind = this.#failures.get(method) ?? this.#failuresFor.get(id);
     if (kind !== undefined) throw new SessionsError(kind, `scripted: ${kind}`);
   }
 
