@@ -13,7 +13,13 @@ export type ProviderElsewhere = { readonly provider: "local"; readonly root: str
 export interface Errand {
   readonly elsewhere: ProviderElsewhere;
   readonly sandboxId: SandboxId;
-  readonly start?: { readonly callIds: readonly CallId[]; readonly times: number; readonly command: string };
+  readonly start?: {
+    readonly callIds: readonly CallId[];
+    readonly times: number;
+    readonly command: string;
+    /** Starts as soon as this file is in the workspace, at the same instant as others that wait for it. */
+    readonly after?: string;
+  };
   /** Prints what it gets as JSON lines. */
   readonly follow?: { readonly callId: CallId; readonly from: SpoolOffsets };
 }
@@ -58,6 +64,8 @@ async function runErrand({ elsewhere, sandboxId, start, follow }: Errand): Promi
   const sandbox = await makeProvider(elsewhere).open(sandboxId);
   process.stdout.write("awake\n");
   if (start !== undefined) {
+    const { after } = start;
+    if (after !== undefined) await eventually(async () => (await sandbox.stat(after)) !== undefined, "all are awake");
     const ids = start.callIds.flatMap((callId) => Array.from({ length: start.times }, () => callId));
     await Promise.all(ids.map((callId) => sandbox.start({ callId, command: start.command, timeoutMs: 20_000 })));
     process.stdout.write("started\n");
