@@ -1,5 +1,4 @@
 /** What operators and tools ask of the process itself: does it live, can it work, what has it done, what can it do. */
-import { sql } from "kysely";
 import { z } from "zod";
 import { type ProblemCode, ProblemError } from "../../contract/errors.ts";
 import { Health } from "../../contract/http.ts";
@@ -106,7 +105,11 @@ async function checkAll(deps: Dependencies): Promise<void> {
   const { database } = deps.store;
   const checks: readonly Check[] = [
     // A transaction that begins takes the write lock, which is what writing needs.
-    { what: "store", code: "STORAGE_ERROR", run: () => database.write((tx) => sql`select 1`.execute(tx)) },
+    {
+      what: "store",
+      code: "STORAGE_ERROR",
+      run: () => database.write((tx) => tx.selectFrom("sessions").select("id").limit(1).execute()),
+    },
     { what: "temporal", code: "UNAVAILABLE", run: () => deps.sessions.check() },
   ];
   const failures = (await Promise.all(checks.map(failureOf))).filter((failure) => failure !== undefined);
