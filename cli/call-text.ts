@@ -2,6 +2,7 @@
 import { safeLine } from "./terminal-text.ts";
 
 const LINE_CHARACTERS = 160;
+const SCRIPT_CHARACTERS = 2_000;
 const VALUE_CHARACTERS = 60;
 /** The argument that says what a call is about, by tool. */
 const SUBJECT: Readonly<Record<string, string>> = {
@@ -21,7 +22,15 @@ export function argumentsLine(name: string, args: unknown): string {
   const main = entries.find(([key, value]) => key === subject && typeof value === "string");
   const rest = entries.filter((entry) => entry !== main).map(([key, value]) => `${key}=${valueText(value)}`);
   const words = main ? [String(main[1]), ...rest] : rest;
-  return safeLine(words.join("  "), LINE_CHARACTERS);
+  // A script of several lines stays readable on one.
+  return safeLine(
+    words
+      .join("  ")
+      .slice(0, SCRIPT_CHARACTERS)
+      .trim()
+      .replace(/\s*\n\s*/g, " ⏎ "),
+    LINE_CHARACTERS,
+  );
 }
 
 /** A long text, such as a file's content, is told by its length: its value is in the log. */

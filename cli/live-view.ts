@@ -210,8 +210,8 @@ function contentText(content: Content): string {
     typeof content === "string"
       ? content
       : content.map((block) => (block.type === "text" ? block.text : `[${block.type}]`)).join(" ");
-  const lines = text.slice(0, LIMITS.shownLines * LIMITS.shownLineCharacters).split("\n");
-  const shown = lines.slice(0, LIMITS.shownLines).map((line) => safeLine(line, LIMITS.shownLineCharacters));
+  const lines = text.slice(0, LIMITS.shownLines * MESSAGE_CHARACTERS).split("\n");
+  const shown = lines.slice(0, LIMITS.shownLines).map((line) => safeLine(line, MESSAGE_CHARACTERS));
   if (lines.length > shown.length) shown.push("…");
   return shown.join("\n  ");
 }

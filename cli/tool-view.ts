@@ -76,12 +76,12 @@ export class ToolView {
     for (const stream of ["stdout", "stderr"] as const) {
       if (call.partial[stream] !== "") this.#outputLine(event.callId, call, stream, call.partial[stream]);
     }
-    // Tools without live output, and failures, are told by their result.
-    if (call.shown === 0 || event.outcome !== "ok") this.#result(event, call);
+    // A tool without live output is told by its result.
+    if (call.shown === 0) this.#result(event, call);
     const { style } = this.#screen;
     const more = call.hidden > 0 ? [`${countText(call.hidden, "more line")}`] : [];
     const { mark, colour } = MARKS[event.outcome];
-    const outcome = event.outcome === "ok" ? [] : [event.outcome];
+    const outcome = event.outcome === "ok" ? [] : [event.outcome, ...endingOf(event.result)];
     const label = this.#last === event.callId ? [] : [call.label];
     const words = [...label, ...outcome, durationText(event.durationMs), ...more].join(" · ");
     this.#screen.line(`  ${style(colour, mark)} ${style("dim", words)}`);
@@ -102,9 +102,10 @@ export class ToolView {
   }
 
   #result(event: SessionEventOf<"tool.completed">, call: ShownCall): void {
-    const lines = event.result.trimEnd().split("\n");
-    if (call.shown > 0 && lines.length > 1) return; // The output was seen already; only a short reason is news.
-    for (const line of lines) if (line !== "") this.#outputLine(event.callId, call, "stdout", line);
+    const stream = event.outcome === "ok" ? "stdout" : "stderr";
+    for (const line of event.result.trimEnd().split("\n")) {
+      if (line !== "" && endingOf(line).length === 0) this.#outputLine(event.callId, call, stream, line);
+    }
   }
 
   #outputLine(callId: string, call: ShownCall, stream: Stream, line: string): void {
@@ -119,4 +120,10 @@ export class ToolView {
     const bar = style(stream === "stderr" ? "red" : "dim", "│");
     this.#screen.line(`  ${bar} ${safeLine(line, LIMITS.shownLineCharacters)}`);
   }
+}
+
+/** How a command ended, which stands in brackets at the end of its result: `[exit code 1]`. */
+function endingOf(result: string): readonly string[] {
+  const ending = /(?:^|\n)\[([^\]\n]{1,200})\]\s*$/.exec(result)?.[1];
+  return ending === undefined ? [] : [safeLine(ending, LIMITS.shownLineCharacters)];
 }
