@@ -3,7 +3,7 @@ import { createHash, randomUUID } from "node:crypto";
 import { createReadStream, createWriteStream } from "node:fs";
 import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import path from "node:path";
-import { Readable, Transform } from "node:stream";
+import { Readable, Transform, type Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { LIMITS } from "../contract/limits.ts";
 import { StoreError } from "./error.ts";
@@ -33,15 +33,20 @@ export async function openBlobStore(folder: string): Promise<BlobStore> {
   return {
     put: async (content, signal) => {
       const source = content instanceof Uint8Array ? Readable.from([content]) : content;
+      const first = new FirstFailure();
+      first.watch(source, "source");
       const file = path.join(temporary, randomUUID());
       try {
         await mkdir(temporary, { recursive: true });
-        const blob = await writeHashed(source, file, signal);
+        const sink = createWriteStream(file, { flags: "wx" });
+        first.watch(sink, "sink");
+        const blob = await writeHashed(source, sink, signal);
+        await sync(file);
         await mkdir(path.dirname(place(blob.sha256)), { recursive: true });
         await rename(file, place(blob.sha256));
         return blob;
       } catch (error) {
-        throw fromDisk(error);
+        throw first.ofSource ? first.ofSource.error : fromDisk(error);
       } finally {
         await rm(file, { force: true });
       }
@@ -56,7 +61,28 @@ export async function openBlobStore(folder: string): Promise<BlobStore> {
   };
 }
 
-async function writeHashed(source: Readable, file: string, signal: AbortSignal | undefined): Promise<Blob> {
+/**
+ * Which end of a pipeline failed first: it then ends the other with the same error. Made before anything is awaited,
+ * because a stream that fails while nobody listens ends the process.
+ */
+class FirstFailure {
+  #end: "source" | "sink" | undefined;
+  #error: unknown;
+
+  watch(stream: Readable | Writable, end: "source" | "sink"): void {
+    stream.on("error", (error) => {
+      if (this.#end === undefined) this.#error = error;
+      this.#end ??= end;
+    });
+  }
+
+  /** What the source failed with, when it was the first. */
+  get ofSource(): { readonly error: unknown } | undefined {
+    return this.#end === "source" ? { error: this.#error } : undefined;
+  }
+}
+
+async function writeHashed(source: Readable, sink: Writable, signal: AbortSignal | undefined): Promise<Blob> {
   const hash = createHash("sha256");
   let bytes = 0;
   const count = new Transform({
@@ -68,14 +94,18 @@ async function writeHashed(source: Readable, file: string, signal: AbortSignal |
       else done(null, chunk);
     },
   });
-  await pipeline(source, count, createWriteStream(file, { flags: "wx" }), ...(signal ? [{ signal }] : []));
+  await pipeline(source, count, sink, ...(signal ? [{ signal }] : []));
+  return { sha256: hash.digest("hex"), bytes };
+}
+
+/** Before the row that names it is committed. */
+async function sync(file: string): Promise<void> {
   const handle = await open(file, "r+");
   try {
-    await handle.sync(); // Before the row that names it is committed.
+    await handle.sync();
   } finally {
     await handle.close();
   }
-  return { sha256: hash.digest("hex"), bytes };
 }
 
 /** Files that a killed process left half written. */
@@ -88,15 +118,9 @@ async function removeStale(temporary: string): Promise<void> {
 }
 
 function fromDisk(error: unknown): unknown {
-  if (error instanceof Error && "code" in error && (error.code === "ENOSPC" || error.code === "EDQUOT")) {
+  if (!(error instanceof Error && "syscall" in error && "code" in error)) return error;
+  if (error.code === "ENOSPC" || error.code === "EDQUOT") {
     return new StoreError("full", "the disk that holds the artifacts is full", { cause: error });
   }
-  if (
-    error instanceof Error &&
-    "code" in error &&
-    (error.code === "EACCES" || error.code === "EROFS" || error.code === "EIO")
-  ) {
-    return new StoreError("failed", `the artifact store cannot be written: ${String(error.code)}`, { cause: error });
-  }
-  return error;
+  return new StoreError("failed", `the artifact store cannot be written: ${String(error.code)}`, { cause: error });
 }
