@@ -71,9 +71,12 @@ const SESSIONS_MAX = 200;
 const BYTES_MAX = 256 * 1024 * 1024;
 
 interface Cached {
+  /** Tells a session from one that was made under the same id after a purge. */
+  readonly createdAt: number;
+  /** Position of the last message kept. Those before it are all here: what lies behind a free place is not kept. */
   last: number;
   bytes: number;
-  messages: TranscriptMessage[];
+  readonly messages: TranscriptMessage[];
 }
 
 /**
@@ -82,28 +85,33 @@ interface Cached {
  */
 export class TranscriptCache {
   readonly #database: Database;
+  readonly #bytesMax: number;
   readonly #sessions = new Map<SessionId, Cached>();
   #bytes = 0;
 
-  constructor(database: Database) {
+  constructor(database: Database, bytesMax: number = BYTES_MAX) {
     this.#database = database;
+    this.#bytesMax = bytesMax;
   }
 
   /** The whole transcript. The same message is the same object in every answer while it is cached. */
   async read(sessionId: SessionId): Promise<readonly TranscriptMessage[]> {
-    const cached = this.#sessions.get(sessionId) ?? { last: 0, bytes: 0, messages: [] };
-    const fresh = await messagesAfter(this.#database, sessionId, { after: cached.last });
-    for (const { position, message } of fresh) {
-      cached.messages.push(message);
-      cached.last = position;
+    const session = await this.#database.read
+      .selectFrom("sessions")
+      .select("created_at")
+      .where("id", "=", sessionId)
+      .executeTakeFirst();
+    if (!session) return [];
+    const cached = this.#use(sessionId, session.created_at);
+    const rest: TranscriptMessage[] = [];
+    for (const { position, message } of await messagesAfter(this.#database, sessionId, { after: cached.last })) {
+      if (position <= cached.last) continue; // A read beside this one has kept it meanwhile.
+      // A result may still come into a place before this one: an attempt that was overtaken reads while calls run.
+      if (position > cached.last + 1) rest.push(message);
+      else this.#keep(sessionId, cached, { position, message });
     }
-    const grown = fresh.reduce((sum, { message }) => sum + sizeOf(message), 0);
-    cached.bytes += grown;
-    this.#bytes += grown;
-    this.#sessions.delete(sessionId); // So that the map's order is the order of use.
-    this.#sessions.set(sessionId, cached);
     this.#evict();
-    return cached.messages.slice();
+    return [...cached.messages, ...rest];
   }
 
   forget(sessionId: SessionId): void {
@@ -111,9 +119,27 @@ export class TranscriptCache {
     this.#sessions.delete(sessionId);
   }
 
+  /** What is kept of the session, moved to the end, so that the map's order is the order of use. */
+  #use(sessionId: SessionId, createdAt: number): Cached {
+    const found = this.#sessions.get(sessionId);
+    if (found?.createdAt !== createdAt) this.forget(sessionId);
+    const cached = found?.createdAt === createdAt ? found : { createdAt, last: 0, bytes: 0, messages: [] };
+    this.#sessions.delete(sessionId);
+    this.#sessions.set(sessionId, cached);
+    return cached;
+  }
+
+  #keep(sessionId: SessionId, cached: Cached, { position, message }: PlacedMessage): void {
+    const bytes = sizeOf(message);
+    cached.messages.push(message);
+    cached.last = position;
+    cached.bytes += bytes;
+    if (this.#sessions.get(sessionId) === cached) this.#bytes += bytes; // Else it was forgotten meanwhile.
+  }
+
   #evict(): void {
     for (const sessionId of this.#sessions.keys()) {
-      if (this.#sessions.size <= 1 || (this.#sessions.size <= SESSIONS_MAX && this.#bytes <= BYTES_MAX)) return;
+      if (this.#sessions.size <= 1 || (this.#sessions.size <= SESSIONS_MAX && this.#bytes <= this.#bytesMax)) return;
       this.forget(sessionId);
     }
   }
