@@ -7,8 +7,8 @@ import type { Usage } from "../contract/usage.ts";
 export interface SessionState {
   /** Waiting for their turn, first to go first. */
   readonly queue: readonly Waiting[];
-  /** Messages of the past, newest last, so that a repeat is known as one. */
-  readonly recent: readonly Waiting[];
+  /** Messages of the past, newest last, so that a repeat is known as one. Pairs, because two hundred of them are carried. */
+  readonly recent: readonly (readonly [MessageId, TurnId])[];
   readonly turn: TurnState | null;
   readonly closing: boolean;
   readonly turns: number;
@@ -74,8 +74,8 @@ function findTaken(state: SessionState, message: SubmitMessage): MessageTaken | 
   const queued = state.queue[index];
   if (queued) return { turnId: queued.turnId, position: index + (state.turn ? 1 : 0) };
   if (state.turn?.messageId === message.messageId) return { turnId: state.turn.turnId, position: 0 };
-  const past = state.recent.find((other) => other.messageId === message.messageId);
-  return past && { turnId: past.turnId, position: 0 };
+  const past = state.recent.find(([messageId]) => messageId === message.messageId);
+  return past && { turnId: past[1], position: 0 };
 }
 
 /** Begins the turn of the first message in the queue. */
@@ -101,9 +101,8 @@ export function changeTurn(state: SessionState, change: Partial<TurnState>): Ses
 export function endTurn(state: SessionState, outcome: TurnOutcome): SessionState {
   const { turn } = state;
   if (!turn) throw new Error("endTurn() needs a turn");
-  const recent = [...state.recent, { messageId: turn.messageId, turnId: turn.turnId }].slice(
-    -LIMITS.messagesRemembered,
-  );
+  const ended = [turn.messageId, turn.turnId] as const;
+  const recent = [...state.recent, ended].slice(-LIMITS.messagesRemembered);
   return {
     ...state,
     turn: null,
