@@ -56,10 +56,13 @@ export async function* receiveEvents(
   while (!signal?.aborted) {
     try {
       for await (const sign of connect({ baseUrl, path }, seq, options)) {
+        if (typeof sign !== "string") {
+          if (sign.seq <= seq) continue;
+          if (sign.seq !== seq + 1) throw new ConnectionLost(`event ${sign.seq} came after ${seq}`);
+          seq = sign.seq;
+        }
         patience.live(sign);
-        if (typeof sign === "string" || sign.seq <= seq) continue;
-        if (sign.seq !== seq + 1) throw new ConnectionLost(`event ${sign.seq} came after ${seq}`);
-        seq = sign.seq;
+        if (typeof sign === "string") continue;
         yield sign;
         if (sign.type === "session.closed") return;
       }
