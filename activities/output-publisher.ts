@@ -23,7 +23,9 @@ export class OutputPublisher implements Disposable {
   #lastFlush = 0;
   #flushing: Promise<void> = Promise.resolve();
   #ended = false;
+  #lost: { readonly error: unknown } | undefined;
 
+  /** `onLost` is told, once, when output could not be written: the attempt must then stop, and nothing after it is written. */
   constructor(
     place: { readonly turnId: TurnId; readonly step: number; readonly callId: CallId },
     publish: (output: { readonly facts: readonly Fact[]; readonly upTo: SpoolOffsets }) => Promise<void>,
@@ -35,7 +37,7 @@ export class OutputPublisher implements Disposable {
   }
 
   add(stream: "stdout" | "stderr", text: string, upTo: SpoolOffsets): void {
-    if (this.#ended) return;
+    if (this.#ended || this.#lost) return;
     this.#upTo = upTo;
     const last = this.#pieces.at(-1);
     if (last?.stream === stream) last.text += text;
@@ -45,11 +47,15 @@ export class OutputPublisher implements Disposable {
     else this.#schedule();
   }
 
-  /** Ends the publishing and returns what is not published yet, for the caller's own transaction. */
+  /**
+   * Ends the publishing and returns what is not published yet, for the caller's own transaction. Throws when something
+   * before it could not be published: the next attempt publishes it from where the last commit reached.
+   */
   async end(): Promise<readonly Fact[]> {
     this.#ended = true;
     clearTimeout(this.#timer);
     await this.#flushing;
+    if (this.#lost) throw this.#lost.error;
     return this.#take();
   }
 
@@ -70,7 +76,17 @@ export class OutputPublisher implements Disposable {
     if (this.#pieces.length === 0 || !upTo || this.#ended) return;
     const facts = this.#take();
     this.#lastFlush = Date.now();
-    this.#flushing = this.#flushing.then(() => this.#publish({ facts, upTo })).catch(this.#onLost);
+    this.#flushing = this.#flushing.then(() => this.#write({ facts, upTo }));
+  }
+
+  async #write(output: { readonly facts: readonly Fact[]; readonly upTo: SpoolOffsets }): Promise<void> {
+    if (this.#lost) return;
+    try {
+      await this.#publish(output);
+    } catch (error) {
+      this.#lost = { error };
+      this.#onLost(error);
+    }
   }
 
   #take(): readonly Fact[] {

@@ -19,8 +19,9 @@ export class ReplyWriter implements StepSink, Disposable {
   #lastFlush = 0;
   #flushing: Promise<void> = Promise.resolve();
   #ended = false;
+  #lost: { readonly error: unknown } | undefined;
 
-  /** `onLost` is told when the facts cannot be written: the attempt must then stop. */
+  /** `onLost` is told, once, when facts could not be written: the attempt must then stop, and nothing after them is written. */
   constructor(
     place: { readonly turnId: TurnId; readonly step: number },
     publish: (facts: readonly Fact[]) => Promise<void>,
@@ -35,11 +36,12 @@ export class ReplyWriter implements StepSink, Disposable {
     index: number,
     block: { readonly type: ReplyBlock["type"]; readonly callId?: CallId; readonly name?: string },
   ): void {
+    this.#closeDelta();
     this.#add({ type: "block.started", ...this.#place, index, block });
   }
 
   blockDelta(index: number, text: string): void {
-    if (text === "" || this.#ended) return;
+    if (text === "" || this.#ended || this.#lost) return;
     if (this.#open && this.#open.index !== index) this.#closeDelta();
     this.#open = { index, text: (this.#open?.text ?? "") + text };
     this.#openBytes += text.length;
@@ -56,12 +58,16 @@ export class ReplyWriter implements StepSink, Disposable {
     this.#add({ type: "block.completed", ...this.#place, index, block: shown(block) });
   }
 
-  /** Ends the streaming and returns what is not published yet, for the caller's own transaction. */
+  /**
+   * Ends the streaming and returns what is not published yet, for the caller's own transaction. Throws when something
+   * before it could not be published: what is committed then would follow a gap.
+   */
   async end(): Promise<readonly Fact[]> {
     this.#ended = true;
     clearTimeout(this.#timer);
     this.#closeDelta();
     await this.#flushing;
+    if (this.#lost) throw this.#lost.error;
     const rest = this.#facts;
     this.#facts = [];
     return rest;
@@ -73,7 +79,7 @@ export class ReplyWriter implements StepSink, Disposable {
   }
 
   #add(fact: Fact): void {
-    if (this.#ended) return;
+    if (this.#ended || this.#lost) return;
     this.#facts.push(fact);
     this.#schedule();
   }
@@ -98,7 +104,17 @@ export class ReplyWriter implements StepSink, Disposable {
     if (facts.length === 0 || this.#ended) return;
     this.#facts = [];
     this.#lastFlush = Date.now();
-    this.#flushing = this.#flushing.then(() => this.#publish(facts)).catch(this.#onLost);
+    this.#flushing = this.#flushing.then(() => this.#write(facts));
+  }
+
+  async #write(facts: readonly Fact[]): Promise<void> {
+    if (this.#lost) return;
+    try {
+      await this.#publish(facts);
+    } catch (error) {
+      this.#lost = { error };
+      this.#onLost(error);
+    }
   }
 }
 
