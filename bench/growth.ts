@@ -7,7 +7,7 @@ import { type Measured, percentile, showKb } from "./table.ts";
 import { type OpenSession, openSession, reads, runs, runTurn, stepStarts, type TimedTurn } from "./timed-turn.ts";
 
 const STEPS = 1_010;
-const BASH_STEPS = 200;
+const BASH_STEPS = 100;
 const STORE_STEPS = 100;
 /** A bound on the walk through a session's runs. */
 const RUNS_MAX = 100;

@@ -9,34 +9,40 @@ import { startWorld } from "../test/support/world.ts";
 import { measureHistory, measureLongTurn, measureStores } from "./growth.ts";
 import { measureFirstEvent, measureFirstToken, measureWatchers } from "./latency.ts";
 import { measureLoad } from "./load.ts";
-import { measureApiKill, measureWorkerKill } from "./recovery.ts";
+import { measureKills } from "./recovery.ts";
 import { measureBashSteps, measureReadSteps, type StepContext } from "./steps.ts";
 import { type Measured, ROWS, type RowKey, renderTable } from "./table.ts";
 
-type Measure = (context: StepContext) => Promise<Measured>;
+/** Rows that are measured together. */
+interface Group {
+  readonly keys: readonly RowKey[];
+  readonly measure: (context: StepContext) => Promise<readonly Measured[]>;
+}
 
 /** In the order in which they are measured: what wants a stack that has not done much comes first. */
-const MEASURES: Readonly<Record<RowKey, Measure>> = {
-  "step-read": measureReadSteps,
-  "step-bash": measureBashSteps,
-  stores: ({ world }) => measureStores(world),
-  "first-event": measureFirstEvent,
-  "first-token": measureFirstToken,
-  watchers: measureWatchers,
-  "step-1000": ({ world }) => measureLongTurn(world),
-  history: ({ world }) => measureHistory(world),
-  "worker-kill": ({ world }) => measureWorkerKill(world),
-  "api-kill": ({ world }) => measureApiKill(world),
-  load: async ({ world }) => {
-    // The worker's memory must be that of a worker that has done nothing else.
-    await world.restart();
-    return await measureLoad(world);
+const GROUPS: readonly Group[] = [
+  { keys: ["step-read"], measure: async (context) => [await measureReadSteps(context)] },
+  { keys: ["step-bash"], measure: async (context) => [await measureBashSteps(context)] },
+  { keys: ["stores"], measure: async ({ world }) => [await measureStores(world)] },
+  { keys: ["first-event"], measure: async (context) => [await measureFirstEvent(context)] },
+  { keys: ["first-token"], measure: async (context) => [await measureFirstToken(context)] },
+  { keys: ["watchers"], measure: async (context) => [await measureWatchers(context)] },
+  { keys: ["step-1000"], measure: async ({ world }) => [await measureLongTurn(world)] },
+  { keys: ["history"], measure: async ({ world }) => [await measureHistory(world)] },
+  { keys: ["worker-kill", "api-kill"], measure: ({ world }) => measureKills(world) },
+  {
+    keys: ["load"],
+    measure: async ({ world }) => {
+      // The worker's memory must be that of a worker that has done nothing else.
+      await world.restart();
+      return [await measureLoad(world)];
+    },
   },
-};
+];
 
 async function main(): Promise<number> {
   const { values } = parseArgs({ options: { only: { type: "string" }, json: { type: "string" } } });
-  const keys = Object.keys(MEASURES) as RowKey[];
+  const keys = Object.keys(ROWS) as RowKey[];
   const wanted = values.only === undefined ? keys : keys.filter((key) => values.only?.split(",").includes(key));
   if (wanted.length === 0) {
     process.stderr.write(`--only takes one or more of ${keys.join(", ")}, with commas between them\n`);
@@ -44,18 +50,32 @@ async function main(): Promise<number> {
   }
   await using endpoint = await startEndpoint();
   await using world = await startWorld({ modelUrl: endpoint.url });
-  const measured = new Map<RowKey, Measured>();
-  for (const key of wanted) {
-    const startedAt = Date.now();
-    const row = await MEASURES[key]({ world, modelUrl: endpoint.url });
-    measured.set(key, row);
-    process.stderr.write(`${key}: ${row.value} (measured in ${((Date.now() - startedAt) / 1_000).toFixed(1)} s)\n`);
+  const measured: Measured[] = [];
+  for (const group of GROUPS) {
+    if (group.keys.some((key) => wanted.includes(key)))
+      measured.push(...(await measureGroup(group, { world, modelUrl: endpoint.url })));
   }
   // Printed in the order of the table, whatever the order of measuring.
-  const rows = (Object.keys(ROWS) as RowKey[]).flatMap((key) => measured.get(key) ?? []);
+  const rows = wanted.flatMap((key) => measured.find((row) => row.key === key) ?? []);
   process.stdout.write(renderTable(rows));
   if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(rows, null, 1)}\n`);
   return rows.some((row) => row.passes === false) ? 1 : 0;
+}
+
+/** The rows of a group; rows that say why not when it cannot be measured, so that the others still are. */
+async function measureGroup(group: Group, context: StepContext): Promise<readonly Measured[]> {
+  const startedAt = Date.now();
+  try {
+    const rows = await group.measure(context);
+    const took = ((Date.now() - startedAt) / 1_000).toFixed(1);
+    for (const { key, value } of rows) process.stderr.write(`${key}: ${value} (measured in ${took} s)\n`);
+    return rows;
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    process.stderr.write(`${group.keys.join(", ")}: not measured: ${why}\n`);
+    const value = `not measured: ${why.split("\n")[0]?.slice(0, 120)}`;
+    return group.keys.map((key) => ({ key, value, passes: false, notes: [], data: why }));
+  }
 }
 
 /** The scripted model as a process of its own, so that it does not share an event loop with the client that measures. */
@@ -74,4 +94,9 @@ async function startEndpoint(): Promise<AsyncDisposable & { readonly url: string
   };
 }
 
-process.exitCode = await main();
+try {
+  process.exitCode = await main();
+} catch (error) {
+  process.stderr.write(`bench: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+}

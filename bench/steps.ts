@@ -6,7 +6,7 @@ import { type Measured, type Summary, showMs, summarize } from "./table.ts";
 import { openSession, reads, runs, runTurn } from "./timed-turn.ts";
 
 const STEPS = 100;
-const ROUNDS = 5;
+const ROUNDS = 3;
 const LAST = { text: "That was all of it, twenty words or so of an answer that nobody reads but that ends the turn." };
 const PRINT_1KB = "printf '%01023d\\n' 1";
 const MUST = { read: 28, bash: 42 };

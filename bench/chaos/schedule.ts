@@ -14,7 +14,7 @@ export interface Pace {
   readonly maxMs: number;
 }
 
-export const PACE: Pace = { minMs: 500, maxMs: 4_000 };
+export const PACE: Pace = { minMs: 500, maxMs: 3_200 };
 
 export function* killSchedule(seed: number, pace: Pace = PACE): Generator<Kill, never> {
   const random = createRandom(seed);
