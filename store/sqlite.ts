@@ -15,6 +15,9 @@ import {
 import { StoreError } from "./error.ts";
 import type { Schema } from "./schema.ts";
 
+/** Pages of 8 KiB hold tool results of a kilobyte or two with little waste. The size counts when the file is made. */
+const SET_UP = "pragma page_size = 8192; pragma journal_mode = wal; pragma synchronous = normal;";
+
 const STATEMENTS_MAX = 500;
 /** Readers meet a lock only while another process recovers the file after a crash. */
 const READER_BLOCKS_MS = 100;
@@ -35,7 +38,7 @@ export async function openSqlite(file: string, kind: "writer" | "reader", busyMs
     // The change to WAL needs the file alone, and does not wait for it by itself: others may open the same new file now.
     const deadline = Date.now() + busyMs;
     await whileLocked(
-      async () => converted(() => raw.exec("pragma journal_mode = wal; pragma synchronous = normal;")),
+      async () => converted(() => raw.exec(SET_UP)),
       () => deadline,
     );
   } catch (error) {
