@@ -7,8 +7,10 @@ import type { MadeCall } from "../store/steps.ts";
 import { parseArguments, TOOLS } from "../tools/registry.ts";
 
 const SUMMARY_CHARACTERS = 60;
-/** What a planned call takes in an activity's answer besides its summary: that answer has 2 KiB in all. */
-const CALL_BYTES = 90;
+/** Of a summary that is looked at: a command may be megabytes long. */
+const SUMMARY_READ_CHARACTERS = 2_000;
+/** What the step's answer holds besides its calls. */
+const ANSWER_BYTES = 256;
 
 /** Decides every call of a reply, in its order. */
 export function planCalls(
@@ -26,9 +28,23 @@ export function planCalls(
       planned.push(decided);
     }
   }
-  const room = Math.floor((LIMITS.activityPayloadBytesMax - 200) / Math.max(1, planned.length)) - CALL_BYTES;
-  const characters = Math.max(0, Math.min(SUMMARY_CHARACTERS, room));
-  return { made, planned: planned.map((call) => ({ ...call, summary: call.summary.slice(0, characters) })) };
+  const room = summaryBytes(planned);
+  return { made, planned: planned.map((call) => ({ ...call, summary: fitting(call.summary, room) })) };
+}
+
+/** What each summary may take as JSON, so that the step's answer, in which quick calls are not, stays in its bound. */
+function summaryBytes(planned: readonly PlannedCall[]): number {
+  const answered = planned.filter((call) => !call.quick);
+  const bare = answered.map(({ callId, name }) => JSON.stringify({ callId, name, summary: "" }).length + 1);
+  const room = LIMITS.activityPayloadBytesMax - ANSWER_BYTES - bare.reduce((sum, bytes) => sum + bytes, 0);
+  return Math.floor(room / Math.max(1, answered.length));
+}
+
+/** Its beginning, as far as that fits. The text is plain ASCII, but a quote takes two bytes in JSON. */
+function fitting(text: string, bytes: number): string {
+  let cut = text.slice(0, SUMMARY_CHARACTERS);
+  while (cut !== "" && JSON.stringify(cut).length - 2 > bytes) cut = cut.slice(0, -1);
+  return cut;
 }
 
 function decide(agent: Agent, block: ToolCallBlock): PlannedCall | string {
@@ -50,7 +66,13 @@ function tooMany(): string {
 /** A summary is kept in Temporal's history, where no secret may be. */
 function redact(text: string): string {
   return text
+    .slice(0, SUMMARY_READ_CHARACTERS)
     .replace(/[^\x20-\x7e]+/g, " ")
-    .replace(/\b(sk|pk|ghp|gho|xox[abp]|AKIA)[-_A-Za-z0-9]{8,}/g, "[redacted]")
-    .replace(/((?:token|secret|password|passwd|api_?key|authorization)\S{0,3}[=: ]\s*)\S+/gi, "$1[redacted]");
+    .replace(/\b(?:sk|pk|rk|gh[opsu]|github_pat|glpat|xox[abeprs]|AKIA|ASIA|eyJ)[-_.A-Za-z0-9]{8,}/g, "[redacted]")
+    .replace(/\b(bearer|basic)\s+[^\s"']+/gi, "$1 [redacted]")
+    .replace(/:\/\/[^\s/@]*:[^\s/@]*@/g, "://[redacted]@")
+    .replace(
+      /((?:token|secret|passw(?:or)?d|passphrase|credential|authorization|(?:api|access|private)[_-]?key)[\w-]*["']?(?:\s*[=:]\s*|\s+))(?:"[^"]*"|'[^']*'|\S+)/gi,
+      "$1[redacted]",
+    );
 }
