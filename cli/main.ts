@@ -1,67 +1,10 @@
 #!/usr/bin/env node
-/** The `perdure` command. No stack trace reaches a person: what fails is said in one line, and the exit code tells it apart. */
-import { readFileSync } from "node:fs";
-import { Command, CommanderError } from "commander";
-import { ConfigError } from "../contract/config.ts";
-import { ClientError } from "./client-error.ts";
-import { addAttach } from "./commands/attach.ts";
-import { addEndings } from "./commands/endings.ts";
-import { addProcesses } from "./commands/processes.ts";
-import { addRun } from "./commands/run.ts";
-import { addSend } from "./commands/send.ts";
-import { addSessions } from "./commands/sessions.ts";
-import { EXIT } from "./exit-codes.ts";
-import type { Io } from "./io.ts";
-import { packagePath } from "./package-root.ts";
-import { safeLine } from "./terminal-text.ts";
-import { UsageError } from "./usage-error.ts";
+/** The `perdure` command. It asks for Node's compile cache before it loads anything: a command is started anew each time. */
+import { enableCompileCache } from "node:module";
 
-const HELP = `
-Exit codes: ${EXIT.completed} the turn completed, ${EXIT.failed} it failed or was refused, ${EXIT.usage} the command line or the environment is wrong,
-${EXIT.interrupted} the turn was interrupted, ${EXIT.unreachable} the API cannot be reached, ${EXIT.detached} left by Ctrl-C while the session goes on.
-
-Examples:
-  perdure dev
-  perdure run "count the files here and write outputs/report.md"
-  perdure attach <session> --after 12`;
-const MESSAGE_CHARACTERS = 2_000;
-
-function createProgram(io: Io, end: (exitCode: number) => void): Command {
-  const program = new Command("perdure")
-    .description("Durable AI agent sessions on Temporal.")
-    .version(version(), "-V, --version")
-    .addHelpText("after", HELP)
-    .showHelpAfterError("(perdure --help says what there is)")
-    .exitOverride();
-  for (const add of [addProcesses, addRun, addAttach, addSessions, addSend, addEndings]) add(program, io, end);
-  return program;
-}
-
-function version(): string {
-  const read: { version?: unknown } = JSON.parse(readFileSync(packagePath("package.json"), "utf8"));
-  return String(read.version);
-}
-
-/** The exit code of what was thrown, said in words on stderr. */
-function explain(error: unknown, stderr: Io["stderr"]): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.completed : EXIT.usage; // It has said so itself.
-  const message = error instanceof Error ? error.message : String(error);
-  if (error instanceof ConfigError || error instanceof UsageError) {
-    stderr.write(`perdure: ${message}\n`);
-    return EXIT.usage;
-  }
-  const isKnown = error instanceof ClientError;
-  stderr.write(`perdure: ${isKnown ? "" : "this is a bug of perdure: "}${safeLine(message, MESSAGE_CHARACTERS)}\n`);
-  return isKnown && error.kind === "unreachable" ? EXIT.unreachable : EXIT.failed;
-}
-
+enableCompileCache();
 // A reader that has seen enough, such as head, closes the pipe: there is nobody left to tell anything.
-process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : EXIT.failed));
-
-try {
-  await createProgram(process, (exitCode) => {
-    process.exitCode = exitCode;
-  }).parseAsync();
-} catch (error) {
-  process.exitCode = explain(error, process.stderr);
-}
+process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
+const { runProgram } = await import("./program.ts");
+// Not an exit: an api or a worker that was started here runs on.
+process.exitCode = await runProgram(process);

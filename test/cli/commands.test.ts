@@ -1,7 +1,4 @@
 /** The `perdure` command as a process: what it prints where, its exit codes, Ctrl-C, and errors in words. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type CommandEnd, CommandRun } from "../support/command-run.ts";
 import { aSession, aTurn, type FakeApi, startFakeApi } from "../support/fake-api.ts";
@@ -317,40 +314,6 @@ describe("what goes wrong", () => {
 
     expect((await perdure("send", "mine", "hello")).stderr).toContain("evil ␛[2J words");
   });
-});
-
-describe("where the API is", () => {
-  let stateDir: string;
-  beforeEach(() => {
-    stateDir = mkdtempSync(path.join(tmpdir(), "perdure-address-"));
-  });
-  afterEach(() => rmSync(stateDir, { recursive: true }));
-
-  test("the stack of the state directory is found by what it has written there", async () => {
-    writeFileSync(path.join(stateDir, "supervisor.json"), JSON.stringify({ pid: 1, since: 0, apiUrl: api.url }));
-
-    expect(await at({ PERDURE_STATE_DIR: stateDir })).toMatchObject({ exitCode: 0 });
-    expect(await at({ PERDURE_STATE_DIR: stateDir, PERDURE_PORT: "0" })).toMatchObject({ exitCode: 0 });
-  });
-
-  test("a port that is set is the one that is used", async () => {
-    expect(await at({ PERDURE_STATE_DIR: stateDir, PERDURE_PORT: new URL(api.url).port })).toMatchObject({
-      exitCode: 0,
-    });
-  });
-
-  test.each(["not json", "{}", '{"apiUrl":null}'])(
-    "a state directory that tells nothing (%s) leaves the default",
-    async (text) => {
-      writeFileSync(path.join(stateDir, "supervisor.json"), text);
-
-      const { stderr } = await at({ PERDURE_STATE_DIR: stateDir, PERDURE_HOST: "127.0.0.9" });
-
-      expect(stderr).toContain("http://127.0.0.9:8700");
-    },
-  );
-
-  const at = (env: NodeJS.ProcessEnv): Promise<CommandEnd> => new CommandRun(["sessions"], { env }).ended;
 });
 
 test("--version prints the package's version", async () => {
