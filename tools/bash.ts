@@ -81,7 +81,7 @@ async function followOutput(
 
 async function interrupt(output: CommandOutput, context: ToolContext): Promise<Ended> {
   const { sandbox, callId, signal } = context;
-  if (context.isStopped?.() === false) throw signal.reason;
+  if (!context.isStopped()) throw signal.reason;
   await sandbox.kill(callId);
   const ended = await followOutput(output, context, AbortSignal.timeout(END_AFTER_KILL_MS));
   return ended ?? { end: { ended: "unknown" }, printed: { stdout: 0, stderr: 0 } };

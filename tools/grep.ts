@@ -72,7 +72,7 @@ async function search(args: z.output<typeof Parameters>, context: ToolContext): 
     found = await readOutput(context, signal);
   }
   if (found?.end === undefined) {
-    if (context.isStopped?.() === false) throw signal.reason;
+    if (!context.isStopped()) throw signal.reason;
     await sandbox.kill(callId);
     return { outcome: "interrupted", text: "[interrupted]" };
   }

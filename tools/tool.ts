@@ -35,9 +35,8 @@ export interface ToolContext {
   /**
    * Asked after an abort: false means that only this attempt ends (its worker goes down, another attempt took over). The tool
    * then leaves what it started alone, for the next attempt to re-attach to, and throws the signal's reason.
-   * Without it every abort is an interrupt.
    */
-  readonly isStopped?: () => boolean;
+  readonly isStopped: () => boolean;
   /** 1 for the first run of this call, more after a lost attempt. */
   readonly attempt: number;
   /** How far earlier attempts have already published this call's output. */

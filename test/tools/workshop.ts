@@ -69,6 +69,7 @@ function newCall(sandbox: Sandbox): Call {
         callId,
         sandbox,
         signal: AbortSignal.timeout(9_000),
+        isStopped: () => true,
         attempt: attempts,
         published: outputs.at(-1)?.upTo ?? { stdout: 0, stderr: 0 },
         output: (stream, text, upTo) => outputs.push({ stream, text, upTo }),
