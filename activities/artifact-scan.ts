@@ -32,12 +32,20 @@ export async function newArtifacts(
 ): Promise<readonly ScannedFile[]> {
   const folders = await artifactFolders(deps, sessionId);
   const known = await knownFiles(deps.store.database, sessionId);
-  const found = new Map<string, ScannedFile>();
+  const decided = new Map<string, Decision>();
   for (const folder of folders) {
-    // Of two folders that overlap, the first that holds a file decides about it.
-    for (const file of await scanFolder(sandbox, folder)) if (!found.has(file.path)) found.set(file.path, file);
+    // Of two folders that overlap, the first that holds a file decides about it, also when it leaves it out.
+    for (const file of await scanFolder(sandbox, folder)) if (!decided.has(file.path)) decided.set(file.path, file);
   }
-  return [...found.values()].filter((file) => !isKnown(known, file));
+  return [...decided.values()]
+    .filter((file) => !file.isIgnored && !isKnown(known, file))
+    .map(({ path, bytes, modifiedAt }) => ({ path, bytes, modifiedAt }))
+    .sort((a, b) => (a.path < b.path ? -1 : 1));
+}
+
+/** What the folder that holds a file says of it. */
+interface Decision extends ScannedFile {
+  readonly isIgnored: boolean;
 }
 
 /** Whether there is anything to upload. A look, not a promise: the upload looks again. */
@@ -55,7 +63,7 @@ async function artifactFolders(deps: SandboxDeps, sessionId: SessionId): Promise
   return row ? Agent.parse(JSON.parse(row.agent)).artifacts : [];
 }
 
-async function scanFolder(sandbox: Sandbox, folder: string): Promise<readonly ScannedFile[]> {
+async function scanFolder(sandbox: Sandbox, folder: string): Promise<readonly Decision[]> {
   const root = folder.replace(/^(\.\/)+/, "").replace(/\/+$/, "");
   try {
     const info = await sandbox.stat(root === "" ? "." : root);
@@ -69,16 +77,19 @@ async function scanFolder(sandbox: Sandbox, folder: string): Promise<readonly Sc
     const prefix = root === "" || root === "." ? "" : `${root}/`;
     return entries
       .filter((entry) => entry.kind === "file" && entry.bytes > 0)
-      .filter((entry) => entry.path.startsWith(prefix) && !isIgnored(rules, entry.path.slice(prefix.length)))
-      .map(({ path, bytes, modifiedAt }) => ({ path, bytes, modifiedAt }));
+      .filter((entry) => entry.path.startsWith(prefix))
+      .map(({ path, bytes, modifiedAt }) => {
+        return { path, bytes, modifiedAt, isIgnored: isIgnored(rules, path.slice(prefix.length)) };
+      });
   } catch (error) {
     if (error instanceof SandboxError && error.kind !== "lost") return []; // Not there, or not ours to read: nothing to keep.
     throw error;
   }
 }
 
+/** An ignore file is never kept, wherever it lies: below another folder of the agent's it is that one's. */
 function isIgnored(rules: Ignore, path: string): boolean {
-  return path === IGNORE_FILE || rules.ignores(path);
+  return path === IGNORE_FILE || path.endsWith(`/${IGNORE_FILE}`) || rules.ignores(path);
 }
 
 async function ignoreRules(sandbox: Sandbox, root: string): Promise<Ignore> {
