@@ -20,8 +20,10 @@ export const LIMITS = {
   modelIdleTimeoutMs: { default: 60_000, max: 1_800_000 },
 
   // The workflow.
-  /** Continue-as-new at the next quiescent point from here on: a cold replay stays near a second. */
+  /** Continue-as-new in mid-turn from here on: a cold replay stays near a second. */
   historyEvents: 2_000,
+  /** Continue-as-new at a turn's end from here on: a session that a worker has forgotten wakes up at once. */
+  historyEventsIdle: 500,
   historyBytes: 1024 * 1024,
   workflowTaskTimeoutMs: 5_000,
   /** What one activity may take, retries excluded. Commands have their own timeout inside it. */

@@ -154,7 +154,8 @@ export class EventTail implements AsyncDisposable {
     const first = session.recent[0];
     if (first && seq >= first.seq - 1)
       return session.recent.slice(seq - first.seq + 1, seq - first.seq + 1 + LIMITS.eventsPerPage.max);
-    const rows = await eventsAfter(this.#database, session.id, { after: seq, limit: LIMITS.eventsPerPage.max });
+    // A smaller page than from memory: these rows are held for one reader alone, and some are large.
+    const rows = await eventsAfter(this.#database, session.id, { after: seq, limit: LIMITS.eventsPerPage.default });
     return rows.map(tailed);
   }
 

@@ -56,7 +56,8 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
     maxConcurrentLocalActivityExecutions: 100,
     // When a worker dies, what waits in its own queue goes to another after this long.
     stickyQueueScheduleToStartTimeout: 500,
-    maxCachedWorkflows: 1_000,
+    // About a megabyte each. One that is forgotten is replayed from a short history when it is needed again.
+    maxCachedWorkflows: 500,
     shutdownGraceTime: 1_500,
     shutdownForceTime: 6_000,
   });

@@ -17,6 +17,7 @@ import {
   sleep,
   upsertSearchAttributes,
 } from "@temporalio/workflow";
+import { LIMITS } from "../contract/limits.ts";
 import type { SessionStatus } from "../contract/session.ts";
 import type { TurnEnding } from "../contract/steps.ts";
 import { ArtifactUploads } from "./artifact-uploads.ts";
@@ -121,7 +122,7 @@ class SessionWorkflow {
       const isAtBoundary = await this.#turn();
       if (this.#state.closing && !this.#state.turn) return;
       if (!this.#state.turn && this.#state.queue.length === 0) this.#announce("idle");
-      if (isAtBoundary || isLongHistory()) {
+      if (isAtBoundary || isLongHistory(LIMITS.historyEventsIdle)) {
         await this.#sandbox;
         await condition(allHandlersFinished);
         await continueAsNew<typeof session>({ ...this.#input, carried: this.#state });

@@ -43,7 +43,7 @@ export async function runTurn(context: TurnContext): Promise<TurnEnd> {
         `the turn used more than ${limits.tokensPerTurn} tokens, the agent's limit tokensPerTurn`,
       );
     }
-    if (!isFirst && isLongHistory()) return { ended: "boundary" };
+    if (!isFirst && isLongHistory(LIMITS.historyEvents)) return { ended: "boundary" };
     const ended = await runStep(context, step);
     if (ended) return ended;
     context.change({ step: step + 1 });
@@ -100,12 +100,12 @@ function failed(code: Failure["code"], message: string): TurnEnd {
 }
 
 /** Whether this run's history is long enough to begin a new one: a worker that has lost its cache replays all of it. */
-export function isLongHistory(): boolean {
+export function isLongHistory(eventsMax: number): boolean {
   const info = workflowInfo();
   return (
     info.continueAsNewSuggested ||
     info.targetWorkerDeploymentVersionChanged ||
-    info.historyLength >= LIMITS.historyEvents ||
+    info.historyLength >= eventsMax ||
     info.historySize >= LIMITS.historyBytes
   );
 }

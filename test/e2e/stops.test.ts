@@ -1,4 +1,6 @@
 /** Messages, stops and closes: what a person does to a session while it works. */
+import { rmSync } from "node:fs";
+import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { processesOf } from "../support/stray-processes.ts";
 import { scripted, startWorld, type World, waitFor } from "../support/world.ts";
@@ -125,4 +127,38 @@ test("a deleted session is gone, with its sandbox and its rows", async () => {
 
   expect((await world.request("GET", `/v1/sessions/${session.id}`)).status).toBe(404);
   expect((await world.request("GET", `/v1/sessions/${session.id}/events`)).status).toBe(404);
+});
+
+test("an interrupt does not wait for a retry that the provider has put off", async () => {
+  const session = await world.createSession();
+  const stream = session.stream();
+  const fails = { status: 429, times: 1, headers: { "retry-after": "300" } };
+  await session.post(`put-off ${scripted({ text: "late", fails })}`);
+  expect(await stream.next("error")).toMatchObject({ code: "RATE_LIMIT", retryInMs: 300_000 });
+
+  await session.interrupt();
+
+  expect(await stream.next("turn.interrupted", () => true, 10_000)).toMatchObject({ reason: "interrupted" });
+});
+
+test("a sandbox whose files are gone is said to be lost, and a new one takes its place", async () => {
+  const session = await world.createSession();
+  const stream = session.stream();
+  await session.post(
+    scripted({ tools: [{ name: "bash", args: { command: "echo kept > note; pwd" } }] }, { text: "one" }),
+  );
+  await stream.next("turn.completed");
+  const place = stream.ofType("tool.output")[0]?.text.trim() ?? "";
+  expect(place).toContain(world.stateDir);
+  rmSync(path.dirname(place), { recursive: true });
+
+  await session.post(scripted({ tools: [{ name: "bash", args: { command: "ls; echo alive" } }] }, { text: "two" }));
+  await stream.until("the second turn ends", () => stream.ofType("turn.completed").length === 2);
+
+  expect(stream.ofType("sandbox.lost")).toMatchObject([{ generation: 1 }]);
+  expect(stream.ofType("sandbox.ready")).toMatchObject([{ generation: 1 }, { generation: 2 }]);
+  expect(stream.ofType("tool.completed").at(-1)).toMatchObject({
+    outcome: "ok",
+    result: expect.stringContaining("alive"),
+  });
 });
