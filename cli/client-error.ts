@@ -54,10 +54,19 @@ export function unreachable(baseUrl: string, cause: unknown): ClientError {
   );
 }
 
-/** Node's fetch says "fetch failed" and hides the reason in a cause. */
+/** Why it failed, in the words of whoever knows: Node's fetch says "fetch failed" and hides the reason in a cause. */
 export function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  if (error.cause instanceof Error) return reasonOf(error.cause);
-  if ("code" in error && typeof error.code === "string") return error.code;
-  return error.message;
+  const cause = innermost(error);
+  if (!(cause instanceof Error)) return String(cause);
+  return cause.message || codeOf(cause) || cause.name;
+}
+
+/** The code of what failed, such as ECONNREFUSED. */
+export function codeOf(error: unknown): string | undefined {
+  const cause = innermost(error);
+  return cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : undefined;
+}
+
+function innermost(error: unknown): unknown {
+  return error instanceof Error && error.cause !== undefined ? innermost(error.cause) : error;
 }

@@ -12,7 +12,7 @@ import {
   SessionList,
 } from "../contract/http.ts";
 import { LIMITS } from "../contract/limits.ts";
-import { ClientError, parseJson, reasonOf, refusal, unreachable } from "./client-error.ts";
+import { ClientError, codeOf, parseJson, refusal, unreachable } from "./client-error.ts";
 import { type EventsOptions, type ReceivedEvent, receiveEvents } from "./event-stream.ts";
 
 /** What a client says of a message; the id is required, so that a request sent twice is one message. */
@@ -104,7 +104,7 @@ export class Client {
         return await fetch(this.baseUrl + path, init);
       } catch (error) {
         if (signal?.aborted) throw error;
-        const isLost = LOST.has(reasonOf(error));
+        const isLost = LOST.has(codeOf(error) ?? "");
         if (!isLost || Date.now() + RETRY_PAUSE_MS > deadline) throw unreachable(this.baseUrl, error);
         await delay(RETRY_PAUSE_MS, undefined, { ...(signal && { signal }) });
       }

@@ -139,7 +139,7 @@ async function download(
   const url = `${client.baseUrl}/v1/sessions/${of.id}/artifacts/${of.report.artifactId}`;
   const response = await fetch(url, { signal: AbortSignal.timeout(LIMITS.clientRequestTimeoutMs) });
   if (!response.ok) throw new DemoStopped(`the artifact could not be read: ${url} answered ${response.status}`);
-  const file = path.join(of.stateDir, of.id, "report.md");
+  const file = path.join(of.stateDir, "reports", of.id, "report.md");
   mkdirSync(path.dirname(file), { recursive: true });
   writeFileSync(file, Buffer.from(await response.arrayBuffer()));
   return shortPath(file);

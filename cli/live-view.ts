@@ -23,6 +23,8 @@ export class LiveView {
   readonly #blocks = new Map<number, OpenBlock>();
   /** The block whose text the screen ends with. */
   #lastBlock: number | undefined;
+  /** A failure was told that is tried again. */
+  #isRetrying = false;
 
   constructor(screen: Screen) {
     this.#screen = screen;
@@ -93,10 +95,13 @@ export class LiveView {
   ): void {
     this.#blocks.clear();
     this.#screen.endLine();
+    const wasRetrying = this.#isRetrying;
+    this.#isRetrying = false;
     if (event.type === "step.completed") return;
     if (event.type === "step.restarted") {
-      const text = `↻ the attempt was lost; step ${event.step} again (attempt ${event.attempt})`;
-      this.#note("yellow", text);
+      // A failure has said so itself; else a process was lost, and what it had streamed is void.
+      const why = wasRetrying ? "" : "the attempt was lost; ";
+      this.#note("yellow", `↻ ${why}step ${event.step} again (attempt ${event.attempt})`);
     }
     this.#screen.wait({ text: "the model thinks", since: event.at });
   }
@@ -163,7 +168,8 @@ export class LiveView {
     if (event.retryInMs === undefined) {
       this.#note("red", `! ${what}`);
     } else {
-      this.#note("yellow", `! ${what}`, `again in ${durationText(event.retryInMs)}`);
+      this.#note("yellow", `! ${what}`, `· again in ${durationText(event.retryInMs)}`);
+      this.#isRetrying = true;
       this.#screen.wait({ text: "trying again", until: event.at + event.retryInMs });
     }
   }
@@ -176,7 +182,7 @@ export class LiveView {
     this.#tools.reset();
     this.#screen.wait({ text: "idle, waiting for a message" });
     this.#screen.gap();
-    const sums = `${countText(event.steps, "step")} · ${tokensText(event.usage)} · ${durationText(event.durationMs)}`;
+    const sums = `· ${countText(event.steps, "step")} · ${tokensText(event.usage)} · ${durationText(event.durationMs)}`;
     switch (event.type) {
       case "turn.completed":
         this.#note("green", "✓ completed", sums);

@@ -17,7 +17,7 @@ const EVIL = "\u001b]0;owned\u0007\u001b[2J\u009b31mred\u202Egnp.exe";
 test("a turn is its message, its text and how it ended", () => {
   const { text } = shown(aTurn(IDS, "hello back"));
 
-  expect(text).toBe("› hello\n\nhello back\n\n✓ completed 1 step · 1,200 tokens in, 30 out · 5 ms\n");
+  expect(text).toBe("› hello\n\nhello back\n\n✓ completed · 1 step · 1,200 tokens in, 30 out · 5 ms\n");
 });
 
 test("a tool is its arguments in one line, its output indented, and how it ended", () => {
@@ -84,6 +84,15 @@ test("a step that was lost is said to begin again", () => {
   expect(text.trimStart()).toBe("half of\n↻ the attempt was lost; step 1 again (attempt 2)\n\nwhole");
 });
 
+test("a step that is tried again after a failure is not called lost", () => {
+  const { text } = shown([
+    { type: "error", ...STEP, code: "NETWORK", message: "cut", retryable: true, retryInMs: 500 },
+    { type: "step.restarted", ...STEP, attempt: 2 },
+  ]);
+
+  expect(text).toBe("! NETWORK: cut · again in 500 ms\n↻ step 1 again (attempt 2)\n");
+});
+
 test("a reader that comes after a block's beginning still sees its text, once", () => {
   const block = { type: "text", text: "the whole text" };
 
@@ -108,7 +117,7 @@ test.each<[string, object, string]>([
   [
     "an error that is tried again",
     { type: "error", code: "RATE_LIMIT", message: "slow down", retryable: true, retryInMs: 3_000 },
-    "! RATE_LIMIT: slow down again in 3.0 s",
+    "! RATE_LIMIT: slow down · again in 3.0 s",
   ],
   [
     "a failed turn",
@@ -122,12 +131,12 @@ test.each<[string, object, string]>([
       message: "no",
       retryable: false,
     },
-    "✗ failed: AUTH_INVALID: no 2 steps · 5 tokens in, 1 out · 1 min 10 s",
+    "✗ failed: AUTH_INVALID: no · 2 steps · 5 tokens in, 1 out · 1 min 10 s",
   ],
   [
     "an interrupted turn",
     { type: "turn.interrupted", turnId: "turn_1", usage: USAGE, steps: 1, durationMs: 1, reason: "replaced" },
-    "■ interrupted (replaced) 1 step · 5 tokens in, 1 out · 1 ms",
+    "■ interrupted (replaced) · 1 step · 5 tokens in, 1 out · 1 ms",
   ],
   [
     "a refused message",

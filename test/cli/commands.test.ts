@@ -19,7 +19,7 @@ describe("run", () => {
   test("a completed turn is shown, without any colour off a terminal, and the exit code is 0", async () => {
     const { exitCode, stdout, stderr } = await perdure("run", "hello");
 
-    expect(stdout).toBe("› hello\n\nhello back\n\n✓ completed 1 step · 1,200 tokens in, 30 out · 5 ms\n");
+    expect(stdout).toBe("› hello\n\nhello back\n\n✓ completed · 1 step · 1,200 tokens in, 30 out · 5 ms\n");
     expect(stderr).toMatch(/^session ses_[a-z0-9]+\n$/);
     expect(exitCode).toBe(0);
   });
