@@ -62,15 +62,15 @@ export async function measureHistory(world: World): Promise<Measured> {
   const bash = await historyOf(world, async (session) => {
     await runTurn(session, runs(command, BASH_STEPS), LAST);
   });
-  const { events, bytes } = read.last;
+  const show = ({ events, bytes }: PerStep): string => `${events.toFixed(1)} events, ${Math.round(bytes)} bytes`;
   return {
     key: "history",
-    value: `${events.toFixed(1)} events, ${Math.round(bytes)} bytes`,
-    passes: events <= MUST.events && bytes <= MUST.bytes,
+    value: `${show(read.last)} (\`bash\`: ${show(bash.last)})`,
+    passes: [read.last, bash.last].every(({ events, bytes }) => events <= MUST.events && bytes <= MUST.bytes),
     notes: [
       `one turn of ${STEPS} \`read_file\` steps of 20 KB; this is the run (of ${read.runs}, by continue-as-new) that holds step 1,000, its size by the steps in it`,
-      `all runs of that session: ${read.all.events.toFixed(1)} events and ${Math.round(read.all.bytes)} bytes per step`,
-      `with \`bash\` printing 20 KB (${BASH_STEPS} steps): ${bash.last.events.toFixed(1)} events and ${Math.round(bash.last.bytes)} bytes per step`,
+      `all runs of that session: ${show(read.all)} per step`,
+      `\`bash\`: ${BASH_STEPS} steps with a command that prints 20 KB; it decides, too`,
     ],
     data: { read, bash },
   };

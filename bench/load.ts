@@ -4,7 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { now } from "../test/support/event-reader.ts";
 import type { World } from "../test/support/world.ts";
 import type { Measured } from "./table.ts";
-import { type OpenSession, openSession, reads, runTurn } from "./timed-turn.ts";
+import { type OpenSession, openIdleSession, openSession, reads, runTurn } from "./timed-turn.ts";
 
 const IDLE = 200;
 const WORKING = 100;
@@ -17,7 +17,10 @@ export async function measureLoad(world: World): Promise<Measured> {
   await openSessions(world, AT_ONCE); // So that what is loaded and compiled once is there.
   await delay(SETTLE_MS);
   const baseMb = residentMb(world);
-  const sessions = await openSessions(world, IDLE);
+  const sessions = await openSessions(world, RACING);
+  for (let opened = RACING; opened < IDLE; opened += AT_ONCE) {
+    sessions.push(...(await Promise.all(Array.from({ length: AT_ONCE }, () => openGreeted(world)))));
+  }
   await delay(SETTLE_MS);
   const idleMb = residentMb(world);
   const stepsPerSecond = await race(sessions.slice(0, RACING));
@@ -30,18 +33,25 @@ export async function measureLoad(world: World): Promise<Measured> {
     passes: undefined,
     notes: [
       `resident memory of the worker process: ${baseMb.toFixed(0)} MB with ${AT_ONCE} sessions, ${idleMb.toFixed(0)} MB with ${IDLE} more that had a turn each and are idle (all of it kept: caches and uncollected garbage, too)`,
-      `at work: the peak while ${WORKING} sessions run paced replies and \`read_file\`; steps per second: ${RACING} sessions with ${RACE_STEPS} \`read_file\` steps of 1 KB each`,
+      `at work: the peak while ${WORKING} sessions run paced replies and \`list_files\`; steps per second: ${RACING} sessions with ${RACE_STEPS} \`read_file\` steps of 1 KB each`,
     ],
     data: { baseMb, idleMb, workingMb, stepsPerSecond },
   };
 }
 
-async function openSessions(world: World, count: number): Promise<readonly OpenSession[]> {
+async function openSessions(world: World, count: number): Promise<OpenSession[]> {
   const sessions: OpenSession[] = [];
   for (let opened = 0; opened < count; opened += AT_ONCE) {
     sessions.push(...(await Promise.all(Array.from({ length: AT_ONCE }, () => openSession(world)))));
   }
   return sessions;
+}
+
+/** A session whose first turn was a mere answer. */
+async function openGreeted(world: World): Promise<OpenSession> {
+  const session = await openIdleSession(world);
+  await runTurn(session, { text: "hello" });
+  return session;
 }
 
 async function race(sessions: readonly OpenSession[]): Promise<number> {
@@ -56,8 +66,9 @@ async function workingPeakMb(world: World, sessions: readonly OpenSession[]): Pr
     peakMb = Math.max(peakMb, residentMb(world));
   }, 100);
   try {
+    const lists = { tools: [{ name: "list_files", args: {} }], times: 5 };
     const reply = { text: "some words and then some more. ".repeat(10), gapMs: 20 };
-    await Promise.all(sessions.map((session) => runTurn(session, { ...reads("kb1.txt", 5), ...reply }, reply)));
+    await Promise.all(sessions.map((session) => runTurn(session, { ...lists, ...reply }, reply)));
   } finally {
     clearInterval(timer);
   }

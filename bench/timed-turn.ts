@@ -32,12 +32,18 @@ const FILES = [
   "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do printf '%01000d\\n' $i; done > kb20.txt",
 ].join("; ");
 
-/** A new session that has had its first turn, so that its workflow, its sandbox and its stream are there. */
+/** A new session that has had its first turn, so that its workflow, its sandbox, its files and its stream are there. */
 export async function openSession(world: World, agent: NewSession["agent"] = {}): Promise<OpenSession> {
+  const session = await openIdleSession(world, agent);
+  await runTurn(session, { tools: [{ name: "bash", args: { command: FILES } }] }, { text: "ready" });
+  return session;
+}
+
+/** A new session with its stream, before its first turn. */
+export async function openIdleSession(world: World, agent: NewSession["agent"] = {}): Promise<OpenSession> {
   const client = await world.createSession({ agent: { ...AGENT, ...agent } });
   const reader = client.stream();
   await reader.until("the stream is open", () => reader.connections.length > 0);
-  await runTurn({ client, reader }, { tools: [{ name: "bash", args: { command: FILES } }] }, { text: "ready" });
   return { client, reader };
 }
 

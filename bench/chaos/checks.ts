@@ -33,6 +33,7 @@ export async function checkSession(input: CheckInput): Promise<CheckedSession> {
   const structure = structureOf(log, script.token);
   const found: [string, readonly string[]][] = [
     ["a command runs once", checkEffects(script, effectsFile)],
+    ["what is stopped has ended", client.faults],
     ["the log is 1, 2, 3 …", checkSequence(log)],
     ["the stream is the log", [...client.reader.faults, ...checkStream(client, log)]],
     ["the log tells a possible story", structure.faults],

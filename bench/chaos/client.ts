@@ -7,8 +7,9 @@ import type { MessageMode, SessionEventOf } from "../../contract/events.ts";
 import { TURN_ENDS } from "../../contract/events.ts";
 import type { MessageAccepted } from "../../contract/http.ts";
 import type { EventReader } from "../../test/support/event-reader.ts";
-import type { World } from "../../test/support/world.ts";
-import type { Act, ScriptedMessage, SessionScript } from "./script.ts";
+import { processesOf } from "../../test/support/stray-processes.ts";
+import { type World, waitFor } from "../../test/support/world.ts";
+import type { Act, EndlessMessage, ScriptedMessage, SessionScript } from "./script.ts";
 
 /** What the clients know of the disturbance: a wait ends so long after the last of it. */
 export interface Weather {
@@ -31,11 +32,14 @@ export class AnswerError extends Error {
 const AGAIN: ReadonlySet<number> = new Set([429, 502, 503, 504]);
 const REQUEST_TIMEOUT_MS = 15_000;
 const REPEAT_MS = 100;
+const STOP_MS = 5_000;
 const INTERRUPT_AGAIN_MS = 500;
 
 export class ChaosClient {
   readonly script: SessionScript;
   readonly reader: EventReader;
+  /** What was wrong while it played. */
+  readonly faults: string[] = [];
   readonly #world: World;
   readonly #weather: Weather;
   readonly #startedAt = Date.now();
@@ -84,12 +88,14 @@ export class ChaosClient {
       case "interrupt":
         await this.#post(act.message, "queue");
         await this.#interrupt(await this.#printing(act.message));
+        await this.#stopped(act.message);
         return;
       case "replace":
         await this.#post(act.message, "queue");
         await this.#printing(act.message);
         await this.#post(act.next, "interrupt");
         await this.#ended(act.message);
+        await this.#stopped(act.message);
         await this.#ended(act.next);
         return;
     }
@@ -123,6 +129,14 @@ export class ChaosClient {
       over.abort();
       await repeating;
     }
+  }
+
+  /** A turn that is over has nothing that still runs for it. */
+  async #stopped({ mark }: EndlessMessage): Promise<void> {
+    const isGone = (): boolean => processesOf(mark).length === 0;
+    await waitFor("it is gone", isGone, STOP_MS).catch(() => {
+      this.faults.push(`${STOP_MS} ms after its turn was stopped, the command still ran: ${mark}`);
+    });
   }
 
   #started(message: { readonly id: string }): Promise<SessionEventOf<"turn.started">> {

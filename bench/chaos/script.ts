@@ -12,9 +12,15 @@ export type Act =
   /** Posted one after another without waiting for their turns; all of them complete. */
   | { readonly type: "messages"; readonly messages: readonly ScriptedMessage[] }
   /** Interrupted once its command prints. */
-  | { readonly type: "interrupt"; readonly message: ScriptedMessage }
+  | { readonly type: "interrupt"; readonly message: EndlessMessage }
   /** Replaced by the next one once its command prints. */
-  | { readonly type: "replace"; readonly message: ScriptedMessage; readonly next: ScriptedMessage };
+  | { readonly type: "replace"; readonly message: EndlessMessage; readonly next: ScriptedMessage };
+
+/** Its turn ends only when it is stopped. */
+export interface EndlessMessage extends ScriptedMessage {
+  /** Stands in the command line of what it runs, and nowhere else. */
+  readonly mark: string;
+}
 
 /** A command, known by a label that no other has. */
 export interface ScriptedCommand {
@@ -90,12 +96,12 @@ class Author {
     return this.#asMessage([...steps, { text, gapMs: this.#random.oneOf([0, 5, 20]) }]);
   }
 
-  /** A turn that ends only when it is stopped. */
-  #endless(): ScriptedMessage {
+  #endless(): EndlessMessage {
     const label = this.#newLabel();
     const command = `${this.#mark(label)}; echo ${label} going; sleep 300`;
     this.#commands.push({ label, stdout: `${label} going\n`, stderr: "" });
-    return this.#asMessage([{ tools: [bash(command)] }, { text: "nobody ever sees this" }]);
+    const message = this.#asMessage([{ tools: [bash(command)] }, { text: "nobody ever sees this" }]);
+    return { ...message, mark: `echo ${label} going` };
   }
 
   #asMessage(steps: readonly ScriptStep[]): ScriptedMessage {

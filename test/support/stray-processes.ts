@@ -1,7 +1,7 @@
-/** Which processes belong to a folder: they work in it, or it is named in their command line or environment. Linux only. */
+/** Which processes belong to a folder or to a mark: they work in it, or their command line or environment names it. Linux only. */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 
-/** Pids of living processes that have to do with the folder, this one left out. Empty where there is no /proc. */
+/** Pids of living processes that have to do with the folder (or any text), this one left out. Empty where there is no /proc. */
 export function processesOf(folder: string): readonly number[] {
   return pids().filter((pid) => pid !== process.pid && belongsTo(pid, folder));
 }
