@@ -1,6 +1,6 @@
 /** Finds the files of an agent's artifact folders that are new or changed, leaving out what `.artifactignore` names. */
 import ignore, { type Ignore } from "ignore";
-import { Agent } from "../contract/agents.ts";
+import type { Agent } from "../contract/agents.ts";
 import type { SessionId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { Sandbox } from "../sandbox/provider.ts";
@@ -31,12 +31,13 @@ export async function newArtifacts(
   sandbox: Sandbox,
 ): Promise<readonly ScannedFile[]> {
   const folders = await artifactFolders(deps, sessionId);
-  const known = await knownFiles(deps.store.database, sessionId);
   const decided = new Map<string, Decision>();
   for (const folder of folders) {
     // Of two folders that overlap, the first that holds a file decides about it, also when it leaves it out.
     for (const file of await scanFolder(sandbox, folder)) if (!decided.has(file.path)) decided.set(file.path, file);
   }
+  if (decided.size === 0) return [];
+  const known = await knownFiles(deps.store.database, sessionId);
   return [...decided.values()]
     .filter((file) => !file.isIgnored && !isKnown(known, file))
     .map(({ path, bytes, modifiedAt }) => ({ path, bytes, modifiedAt }))
@@ -60,7 +61,7 @@ async function artifactFolders(deps: SandboxDeps, sessionId: SessionId): Promise
     .select("agent")
     .where("id", "=", sessionId)
     .executeTakeFirst();
-  return row ? Agent.parse(JSON.parse(row.agent)).artifacts : [];
+  return row ? (JSON.parse(row.agent) as Agent).artifacts : []; // A row of ours, written from a parsed value.
 }
 
 async function scanFolder(sandbox: Sandbox, folder: string): Promise<readonly Decision[]> {

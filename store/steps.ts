@@ -1,5 +1,5 @@
 /** Steps: begun with an epoch by each attempt, streamed under it, committed once with everything they bring about. */
-import { Agent } from "../contract/agents.ts";
+import type { Agent } from "../contract/agents.ts";
 import type { ReplyBlock, ToolCallBlock, TranscriptMessage } from "../contract/blocks.ts";
 import type { Fact } from "../contract/events.ts";
 import type { Failure, StepRequest, StepResult } from "../contract/steps.ts";
@@ -67,7 +67,7 @@ export async function beginStep(
 async function agentOf(tx: Tx, sessionId: string): Promise<Agent> {
   const session = await tx.selectFrom("sessions").select("agent").where("id", "=", sessionId).executeTakeFirst();
   if (!session) throw new SupersededError(`session ${sessionId} is gone`);
-  return Agent.parse(JSON.parse(session.agent));
+  return JSON.parse(session.agent) as Agent; // A row of ours, written from a parsed value.
 }
 
 /** Appends what the reply has streamed. Throws SupersededError, and writes nothing, when a newer attempt has begun. */
