@@ -37,8 +37,10 @@ const soon = (): AbortSignal => AbortSignal.timeout(8_000);
 async function readTo(log: LiveLog, from: number, last: number): Promise<number> {
   const signal = soon();
   let seq = from;
-  while (seq < last && !signal.aborted) {
+  for (let idle = 0; seq < last && !signal.aborted; ) {
     const page = await log.after(seq);
+    idle = page.length === 0 ? idle + 1 : 0;
+    if (idle > 1_000) throw new Error(`woken again and again for nothing after seq ${seq}`);
     for (const event of page) {
       if (event.seq !== seq + 1) throw new Error(`expected seq ${seq + 1}, got ${event.seq}`);
       seq = event.seq;
