@@ -45,6 +45,15 @@ test("a stream that says nothing for too long is opened again", async () => {
   expect(lost).toEqual(["nothing came for 0.06 s"]);
 });
 
+test("a stream that has nothing to say but that it lives is left open", async () => {
+  api.add(CLOSED);
+  api.streamFaults.push({ beats: 12 });
+
+  await all({ silenceMs: 100 });
+
+  expect(api.streams).toHaveLength(1);
+});
+
 test("an API that is killed and comes back on its port is found again", async () => {
   api.add(fact("a"));
   const seen: number[] = [];
@@ -63,6 +72,7 @@ test("what a server repeats is dropped", async () => {
   api.streamFaults.push({ cutAfter: 2 }, { from: 1 });
 
   expect((await all()).map(({ seq }) => seq)).toEqual([1, 2, 3]);
+  expect(api.streams).toHaveLength(2);
 });
 
 test("what a server leaves out is asked for again", async () => {

@@ -1,5 +1,5 @@
 /** What a person sees of a session: everything that matters, bounded, and nothing that a terminal would act on. */
-import { expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import { LiveView } from "../../cli/live-view.ts";
 import { Screen } from "../../cli/screen.ts";
 import { createStyle, wantsColors } from "../../cli/style.ts";
@@ -13,6 +13,10 @@ const STEP = { turnId: "turn_1", step: 1 };
 const CALL = { ...STEP, callId: "call_1" };
 const USAGE = { inputTokens: 5, outputTokens: 1, cachedTokens: 0, reasoningTokens: 0 };
 const EVIL = "\u001b]0;owned\u0007\u001b[2J\u009b31mred\u202Egnp.exe";
+
+afterEach(() => {
+  vi.useRealTimers();
+});
 
 test("a turn is its message, its text and how it ended", () => {
   const { text } = shown(aTurn(IDS, "hello back"));
@@ -226,30 +230,30 @@ test("thinking is dimmed where there are colours", () => {
   expect(text).toContain("\u001b[2m\u001b[3mhm");
 });
 
-test("the waiting line is shown at the start of a line only, and is gone before anything is written", async () => {
+test("the waiting line is shown at the start of a line only, and is gone before anything is written", () => {
+  vi.useFakeTimers();
   const written: string[] = [];
-  const stdout = { isTTY: true, write: (text: string) => written.push(text) };
-  let drawn = Promise.withResolvers<void>();
-  const stderr = {
-    isTTY: true,
-    write: (text: string) => {
-      written.push(text);
-      if (text.includes("the model thinks")) drawn.resolve();
-    },
+  const terminal = { isTTY: true, write: (text: string) => written.push(text) };
+  const passed = (ms: number): string => {
+    written.length = 0;
+    vi.advanceTimersByTime(ms);
+    return written.join("");
   };
-  using screen = new Screen({ stdout, stderr, style: createStyle(false) });
-  screen.wait({ text: "the model thinks", since: Date.now() - 1_500 });
-  await drawn.promise;
-  screen.text("a line that has begun");
-  const last = written.length;
-  drawn = Promise.withResolvers<void>();
-  screen.line("another one");
-  await drawn.promise;
+  using screen = new Screen({ stdout: terminal, stderr: terminal, style: createStyle(false) });
 
-  expect(written.join("")).toMatch(/the model thinks \d\.\d s/);
-  const [cleared, text, ...rest] = written.slice(last - 2);
-  expect([cleared, text]).toEqual(["\r\u001b[2K", "a line that has begun"]);
-  expect(rest[0]).toBe("\n");
+  screen.wait({ text: "the model thinks", since: Date.now() });
+  expect(passed(2_000)).toMatch(/the model thinks 2\.0 s$/);
+
+  written.length = 0;
+  screen.text("a line that has begun");
+  expect(written).toEqual(["\r\u001b[2K", "a line that has begun"]);
+  expect(passed(2_000)).toBe("");
+
+  screen.text(" and ends\n");
+  expect(passed(2_000)).toContain("the model thinks 4.0 s");
+
+  screen.wait({ text: "trying again", until: Date.now() + 3_000 });
+  expect(passed(1_000)).toMatch(/trying again in 2\.0 s$/);
 });
 
 test("without a terminal there is no waiting line", () => {

@@ -14,6 +14,8 @@ export type StreamFault =
   | { readonly endAfter: number }
   /** Headers, and then nothing. */
   | { readonly silent: true }
+  /** So many heartbeats, 20 ms apart, before the first event. */
+  | { readonly beats: number }
   | { readonly status: number }
   /** Answers from this seq on, whatever was asked for. */
   | { readonly from: number };
@@ -31,6 +33,8 @@ interface Reader {
   readonly fault: StreamFault | undefined;
   count: number;
 }
+
+const BEAT_MS = 20;
 
 export class FakeApi implements AsyncDisposable {
   readonly requests: SeenRequest[] = [];
@@ -117,9 +121,13 @@ export class FakeApi implements AsyncDisposable {
     if (fault && "silent" in fault) return;
     const sent = fault && "from" in fault ? fault.from - 1 : Number(seen.lastEventId ?? after ?? 0);
     const reader: Reader = { sent, response, fault, count: 0 };
-    this.#readers.add(reader);
+    const begin = (): void => {
+      this.#readers.add(reader);
+      this.#feed(reader);
+    };
     response.on("close", () => this.#readers.delete(reader));
-    this.#feed(reader);
+    if (fault && "beats" in fault) beat(response, fault.beats, begin);
+    else begin();
   }
 
   #feed(reader: Reader): void {
@@ -186,6 +194,19 @@ export class FakeApi implements AsyncDisposable {
     const fitting = this.sessions.filter((session) => status === null || session.status === status);
     return { sessions: fitting.slice(from, to), next: fitting.length > to ? String(to) : null };
   }
+}
+
+function beat(response: ServerResponse, beats: number, then: () => void): void {
+  let left = beats;
+  const timer = setInterval(() => {
+    if (left-- > 0) {
+      response.write(": beat\n\n");
+    } else {
+      clearInterval(timer);
+      then();
+    }
+  }, BEAT_MS);
+  response.on("close", () => clearInterval(timer));
 }
 
 export function aSession(id: string, lastSeq = 0): Session {
