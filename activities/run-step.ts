@@ -20,6 +20,8 @@ export interface RunStepDeps extends RunToolDeps {
 
 /** Attempts of one step, lost workers included, after which it is the step itself that kills them. */
 const ATTEMPTS_MAX = 100;
+/** What a failure's message may take in an activity's answer. */
+const FAILURE_BYTES = 600;
 const BACKOFF_MS = { first: 500, max: 30_000, asked: 600_000 };
 
 export type RunStep = (request: StepRequest) => Promise<StepAnswer>;
@@ -146,7 +148,7 @@ async function fail(
   const backendError = asBackendError(error);
   const failure: Failure = {
     code: backendError.code,
-    message: backendError.message.slice(0, 500),
+    message: brief(backendError.message),
     retryable: backendError.retryable,
   };
   const facts = await writer.end();
@@ -164,6 +166,14 @@ async function fail(
   const nothing = { model: begun.agent.model ?? "", usage: NO_USAGE, blocks: [], calls: [] };
   await endStep(deps.store.database, begun, { ...nothing, result, facts, attempt: running.attempt });
   return result;
+}
+
+/** A message that stays small in Temporal's history, whatever characters it is made of. */
+function brief(message: string): string {
+  const text = message.replace(/\p{Cc}+/gu, " ");
+  for (let length = Math.min(text.length, FAILURE_BYTES); ; length -= 50) {
+    if (Buffer.byteLength(text.slice(0, length)) <= FAILURE_BYTES) return text.slice(0, length);
+  }
 }
 
 function asBackendError(error: unknown): BackendError {

@@ -1,6 +1,7 @@
 /** The ends of turns and sessions, and what is left to remove after them. */
 import type { SessionId } from "../contract/ids.ts";
 import type { TurnEnding } from "../contract/steps.ts";
+import { removeUnusedBlobs } from "../store/artifacts.ts";
 import { closeSession, purgeSession } from "../store/sessions.ts";
 import { endTurn } from "../store/turns.ts";
 import { attempted, attemptedLocally } from "./attempt.ts";
@@ -41,7 +42,8 @@ export function createSessionEnds(deps: RunToolDeps): SessionEnds {
         await stopSandbox(deps, sessionId).catch((error: unknown) => {
           if (!(error instanceof Error && error.message.includes("is gone"))) throw error;
         });
-        for (const sha256 of await purgeSession(database, sessionId)) await blobs.remove(sha256);
+        await purgeSession(database, sessionId);
+        await removeUnusedBlobs(database, blobs);
         transcripts.forget(sessionId);
       }),
   };

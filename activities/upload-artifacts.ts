@@ -53,10 +53,14 @@ async function upload(
   source: { readonly sandbox: Sandbox; readonly file: ScannedFile; readonly signal: AbortSignal },
 ): Promise<boolean> {
   const { sandbox, file, signal } = source;
-  const blob = await deps.store.blobs.put(await sandbox.openFile(file.path), signal);
-  // What was read may be newer than what was scanned: then the scan's time is stale, and the next scan looks again.
   const type = contentType(path.posix.basename(file.path)) || "application/octet-stream";
-  return await recordArtifact(deps.store.database, turn, { scanned: file, ...blob, contentType: type });
+  for (let tries = 0; ; tries++) {
+    const blob = await deps.store.blobs.put(await sandbox.openFile(file.path), signal);
+    // What was read may be newer than what was scanned: then the scan's time is stale, and the next scan looks again.
+    const isNew = await recordArtifact(deps.store.database, turn, { scanned: file, ...blob, contentType: type });
+    // The same bytes of a session that was purged in between: its purge has removed the file before our row named it.
+    if (tries > 0 || (await deps.store.blobs.has(blob.sha256))) return isNew;
+  }
 }
 
 async function giveUp(

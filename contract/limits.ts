@@ -51,7 +51,6 @@ export const LIMITS = {
   outputSchemasRemembered: 64,
 
   // The event log.
-  eventBytesMax: 256 * 1024,
   deltaBytes: 1024,
   deltaEveryMs: 25,
   outputEveryMs: 50,

@@ -2,6 +2,7 @@
 
 import type { Artifact } from "../contract/http.ts";
 import { type ArtifactId, newId, type SessionId, type TurnId } from "../contract/ids.ts";
+import type { BlobStore } from "./blobs.ts";
 import type { Database } from "./database.ts";
 import { append } from "./event-log.ts";
 
@@ -94,4 +95,25 @@ export async function listArtifacts(database: Database, sessionId: SessionId): P
     contentType: row.content_type,
     uploadedAt: row.uploaded_at,
   }));
+}
+
+/**
+ * Removes the blobs that no artifact names. Each file goes in the transaction that finds it unused: an upload of the same
+ * bytes commits before, and keeps it, or after, and then finds it missing. Safe to repeat; a crash leaves the rest to the next call.
+ */
+export async function removeUnusedBlobs(database: Database, blobs: BlobStore): Promise<void> {
+  const unused = await database.read
+    .selectFrom("blobs")
+    .leftJoin("artifacts", "artifacts.sha256", "blobs.sha256")
+    .where("artifacts.id", "is", null)
+    .select("blobs.sha256 as sha256")
+    .execute();
+  for (const { sha256 } of unused) {
+    await database.write(async (tx) => {
+      const used = await tx.selectFrom("artifacts").select("id").where("sha256", "=", sha256).executeTakeFirst();
+      if (used) return;
+      await tx.deleteFrom("blobs").where("sha256", "=", sha256).execute();
+      await blobs.remove(sha256);
+    });
+  }
 }

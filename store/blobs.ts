@@ -18,6 +18,7 @@ export interface BlobStore {
   put(content: Readable | Uint8Array, signal?: AbortSignal): Promise<Blob>;
   /** A blob's bytes, or a part of them (`end` is included). Throws StoreError when it is not there. */
   open(sha256: string, range?: { readonly start: number; readonly end: number }): Promise<Readable>;
+  has(sha256: string): Promise<boolean>;
   /** Removing a missing one is not an error. */
   remove(sha256: string): Promise<void>;
 }
@@ -57,6 +58,7 @@ export async function openBlobStore(folder: string): Promise<BlobStore> {
       if (!found?.isFile()) throw new StoreError("corrupt", `blob ${sha256} is not in the store`);
       return createReadStream(file, range);
     },
+    has: async (sha256) => (await stat(place(sha256)).catch(() => undefined))?.isFile() ?? false,
     remove: (sha256) => rm(place(sha256), { force: true }),
   };
 }

@@ -131,24 +131,22 @@ export async function closeSession(database: Database, id: SessionId): Promise<v
   });
 }
 
-/** Deletes every row of a session. Returns the blobs that no other session uses any more. */
-export async function purgeSession(database: Database, id: SessionId): Promise<readonly string[]> {
-  return await database.write(async (tx) => {
-    const artifacts = await tx.deleteFrom("artifacts").where("session_id", "=", id).returning("sha256").execute();
+/** Deletes every row of a session. Its blobs stay until `removeUnusedBlobs`, because other sessions may hold the same bytes. */
+export async function purgeSession(database: Database, id: SessionId): Promise<void> {
+  await database.write(async (tx) => {
     const turns = await tx.deleteFrom("turns").where("session_id", "=", id).returning("id").execute();
     for (const turn of turns) await tx.deleteFrom("steps").where("turn_id", "=", turn.id).execute();
-    for (const table of ["messages", "transcript", "tool_calls", "events", "sandboxes", "artifact_files"] as const) {
-      await tx.deleteFrom(table).where("session_id", "=", id).execute();
-    }
+    const tables = [
+      "messages",
+      "transcript",
+      "tool_calls",
+      "events",
+      "sandboxes",
+      "artifacts",
+      "artifact_files",
+    ] as const;
+    for (const table of tables) await tx.deleteFrom(table).where("session_id", "=", id).execute();
     await tx.deleteFrom("sessions").where("id", "=", id).execute();
-    const unused: string[] = [];
-    for (const sha256 of new Set(artifacts.map((row) => row.sha256))) {
-      const other = await tx.selectFrom("artifacts").select("id").where("sha256", "=", sha256).executeTakeFirst();
-      if (other) continue;
-      await tx.deleteFrom("blobs").where("sha256", "=", sha256).execute();
-      unused.push(sha256);
-    }
-    return unused;
   });
 }
 

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { Agent } from "../../contract/agents.ts";
 import { newId } from "../../contract/ids.ts";
 import type { Session } from "../../contract/session.ts";
-import { recordArtifact } from "../../store/artifacts.ts";
+import { recordArtifact, removeUnusedBlobs } from "../../store/artifacts.ts";
 import type { Database } from "../../store/database.ts";
 import { beginSandbox } from "../../store/sandboxes.ts";
 import {
@@ -173,22 +173,39 @@ async function rowCounts(database: Database): Promise<Record<string, number>> {
   return counts;
 }
 
-test("a purge removes every row of its session and nothing of another, and names the blobs nobody else uses", async () => {
+test("a purge removes every row of its session and nothing of another; its blobs go when nobody else uses them", async () => {
   await using store = await temporaryStore();
-  const { database } = store;
+  const { database, blobs } = store;
   await aFullSession(database, "stays", ["shared", "only-stays"]);
   const [log, counts] = [await logOf(database, "stays"), await rowCounts(database)];
   expect(Object.values(counts)).not.toContain(0);
   await aFullSession(database, "goes", ["only-goes", "shared", "only-goes"]);
 
-  const unused = await purgeSession(database, "goes");
+  await purgeSession(database, "goes");
+  await removeUnusedBlobs(database, blobs);
 
-  expect(unused).toEqual(["only-goes"]);
   expect(await rowCounts(database)).toEqual(counts);
   expect(await logOf(database, "stays")).toEqual(log);
-  expect(await purgeSession(database, "goes")).toEqual([]);
-  expect([...(await purgeSession(database, "stays"))].sort()).toEqual(["only-stays", "shared"]);
+  await purgeSession(database, "goes");
+  await purgeSession(database, "stays");
+  await removeUnusedBlobs(database, blobs);
   expect(new Set(Object.values(await rowCounts(database)))).toEqual(new Set([0]));
+});
+
+test("a blob's file goes with the last artifact that names it, and not before", async () => {
+  await using store = await temporaryStore();
+  const { database, blobs } = store;
+  const { sha256 } = await blobs.put(Buffer.from("the same bytes"));
+  await aFullSession(database, "one", [sha256]);
+  await aFullSession(database, "two", [sha256]);
+
+  await purgeSession(database, "one");
+  await removeUnusedBlobs(database, blobs);
+  expect(await blobs.has(sha256)).toBe(true);
+
+  await purgeSession(database, "two");
+  await removeUnusedBlobs(database, blobs);
+  expect(await blobs.has(sha256)).toBe(false);
 });
 
 test("the id of a purged session is free again, and its log begins at 1", async () => {

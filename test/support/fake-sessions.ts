@@ -3,6 +3,7 @@ import { type SessionStart, type Sessions, SessionsError, type SessionsErrorKind
 import type { SessionId } from "../../contract/ids.ts";
 import type { InterruptTurn, MessageTaken, Progress, SubmitMessage } from "../../contract/session.ts";
 import { NO_USAGE } from "../../contract/usage.ts";
+import { removeUnusedBlobs } from "../../store/artifacts.ts";
 import { closeSession, purgeSession } from "../../store/sessions.ts";
 import type { Store } from "../../store/store.ts";
 import type { WorkspaceAnswer, WorkspaceRequest } from "../../workflows/messages.ts";
@@ -103,7 +104,8 @@ export class FakeSessions implements Sessions {
 
   async purge(sessionId: SessionId): Promise<void> {
     this.#note("purge", sessionId);
-    for (const sha256 of await purgeSession(this.#store.database, sessionId)) await this.#store.blobs.remove(sha256);
+    await purgeSession(this.#store.database, sessionId);
+    await removeUnusedBlobs(this.#store.database, this.#store.blobs);
     this.started.delete(sessionId);
   }
 
