@@ -6,7 +6,7 @@ import type { World } from "../test/support/world.ts";
 import type { Measured } from "./table.ts";
 import { type OpenSession, openIdleSession, openSession, reads, runTurn } from "./timed-turn.ts";
 
-const IDLE = 200;
+const IDLE = 100;
 const WORKING = 100;
 const RACING = 50;
 const RACE_STEPS = 20;
