@@ -160,9 +160,9 @@ export class ChaosClient {
       if (found !== vain) return found as T;
       if (Date.now() > bound(this.#weather, since)) {
         const last = this.reader.arrivals.slice(-3).map((arrival) => arrival.json.slice(0, 300));
+        const [waited, age] = [since, this.#startedAt].map((at) => Math.round((Date.now() - at) / 1_000));
         throw new HangError(
-          `waited ${Math.round((Date.now() - since) / 1_000)} s for ${what}, the session is ${Math.round((Date.now() - this.#startedAt) / 1_000)} s old; ` +
-            `its last events: ${last.join(" ")}`,
+          `waited ${waited} s for ${what} in a session ${age} s old; its last events: ${last.join(" ")}`,
         );
       }
     }
