@@ -42,9 +42,11 @@ async function demo(stopAt?: string): Promise<{ readonly exitCode: number | null
   const env = { PATH, HOME, PERDURE_STATE_DIR: folder };
   const child = spawn(process.execPath, ["cli/demo.ts"], { env, stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
+  let isStopped = false;
   const take = (text: string): void => {
     output += text;
-    if (stopAt !== undefined && output.includes(stopAt)) child.kill("SIGINT");
+    if (isStopped || stopAt === undefined || !output.includes(stopAt)) return;
+    isStopped = child.kill("SIGINT");
   };
   child.stdout.setEncoding("utf8").on("data", take);
   child.stderr.setEncoding("utf8").on("data", take);
