@@ -17,9 +17,8 @@ export async function runQuickCalls(
 ): Promise<{ readonly ranTools: boolean; readonly artifacts: boolean }> {
   const quick = step.calls.filter((call) => call.quick);
   let artifacts = false;
-  for (const [index, { callId }] of quick.entries()) {
-    const endsAttempt = index === quick.length - 1;
-    const result = await runCall(deps, { sessionId: step.sessionId, callId }, { ...running, endsAttempt });
+  for (const { callId } of quick) {
+    const result = await runCall(deps, { sessionId: step.sessionId, callId }, running);
     artifacts ||= result.artifacts;
   }
   return { ranTools: quick.length > 0, artifacts };

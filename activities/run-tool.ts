@@ -1,6 +1,6 @@
 /** One tool call: begun once, re-attached as often as it takes, ended once with a result that the model can be shown. */
 import { ToolName } from "../contract/agents.ts";
-import type { CallId, SessionId, TurnId } from "../contract/ids.ts";
+import type { CallId, TurnId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { CallKey, CallResult } from "../contract/steps.ts";
 import { SandboxError } from "../sandbox/provider.ts";
@@ -25,29 +25,17 @@ export function createRunTool(deps: RunToolDeps): RunTool {
   return (key) => attempted(deps.identity, (running) => runCall(deps, key, running));
 }
 
-/**
- * Runs a call for an attempt, or finds its committed outcome. `endsAttempt` is false while the same attempt has more to
- * do after this call: until then its row must stay, so that a dead worker's attempt is handed back.
- */
-export async function runCall(
-  deps: RunToolDeps,
-  key: CallKey,
-  running: RunningAttempt & { readonly endsAttempt?: boolean },
-): Promise<CallResult> {
+/** Runs a call for an attempt, or finds its committed outcome. */
+export async function runCall(deps: RunToolDeps, key: CallKey, running: RunningAttempt): Promise<CallResult> {
   const begun = await beginCall(deps.store.database, key, running.attempt);
   // What an earlier attempt left in the artifact folders is not known here: the upload will look.
   if (begun.state === "done") return { outcome: begun.outcome, artifacts: true };
   return await runBegun(deps, begun, running);
 }
 
-async function runBegun(
-  deps: RunToolDeps,
-  begun: BegunCall,
-  running: RunningAttempt & { readonly endsAttempt?: boolean },
-): Promise<CallResult> {
+async function runBegun(deps: RunToolDeps, begun: BegunCall, running: RunningAttempt): Promise<CallResult> {
   const { database } = deps.store;
   const { call } = begun;
-  const sessionId: SessionId = call.session_id;
   const place = { turnId: call.turn_id as TurnId, step: call.step, callId: call.id as CallId };
   const lost = new AbortController();
   using publisher = new OutputPublisher(
@@ -69,7 +57,8 @@ async function runBegun(
     facts,
     attempt: running.attempt,
   });
-  return { ...result, artifacts: tool.changesFiles && (await hasNewArtifacts(deps, sessionId)) };
+  const artifacts = tool.changesFiles && (await hasNewArtifacts(deps, call.session_id));
+  return { outcome: result.outcome, artifacts };
 }
 
 async function runTool(

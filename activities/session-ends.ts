@@ -1,12 +1,13 @@
 /** The ends of turns and sessions, and what is left to remove after them. */
 import type { SessionId } from "../contract/ids.ts";
-import type { TurnEnding } from "../contract/steps.ts";
+import type { TurnEnding, TurnKey } from "../contract/steps.ts";
 import { removeUnusedBlobs } from "../store/artifacts.ts";
+import { runningCalls } from "../store/calls.ts";
 import { closeSession, purgeSession } from "../store/sessions.ts";
 import { endTurn } from "../store/turns.ts";
 import { attempted, attemptedLocally } from "./attempt.ts";
 import type { RunToolDeps } from "./run-tool.ts";
-import { openSandbox, stopSandbox } from "./session-sandbox.ts";
+import { findSandbox, openSandbox, stopSandbox } from "./session-sandbox.ts";
 
 export interface SessionKey {
   readonly sessionId: SessionId;
@@ -15,6 +16,8 @@ export interface SessionKey {
 export interface SessionEnds {
   /** Makes the session's sandbox ahead of the first tool that needs it. */
   ensureSandbox(key: SessionKey): Promise<void>;
+  /** Ends the commands of a stopped turn that no attempt was left to end. */
+  stopCalls(turn: TurnKey): Promise<void>;
   /** Commits how a turn ended. A repeat changes nothing. */
   endTurn(ending: TurnEnding): Promise<void>;
   /** Stops the sandbox, then says that the session is closed. A repeat changes nothing. */
@@ -29,6 +32,12 @@ export function createSessionEnds(deps: RunToolDeps): SessionEnds {
     ensureSandbox: ({ sessionId }) =>
       attempted(deps.identity, async () => {
         await openSandbox(deps, sessionId);
+      }),
+    stopCalls: ({ sessionId, turnId }) =>
+      attempted(deps.identity, async () => {
+        const calls = await runningCalls(database, sessionId, turnId);
+        const sandbox = calls.length > 0 ? await findSandbox(deps, sessionId) : undefined;
+        await Promise.all(calls.map((callId) => sandbox?.kill(callId)));
       }),
     endTurn: (ending) => attemptedLocally(() => endTurn(database, ending)),
     closeSession: ({ sessionId }) =>

@@ -12,14 +12,16 @@ export interface Reach {
   readonly sessions: Sessions;
 }
 
-/** Starts the session's workflow; one that runs is left alone. */
-export async function startWorkflow(reach: Reach, session: Session, words?: string): Promise<void> {
-  const summary = session.title ?? words?.replaceAll(/\s+/g, " ").trim() ?? session.agent.name;
+/**
+ * Starts the session's workflow; one that runs is left alone. Its summary is what the session was named by, never what a
+ * person wrote to it: that may hold a secret, and Temporal's history keeps it.
+ */
+export async function startWorkflow(reach: Reach, session: Session): Promise<void> {
   await reach.sessions.start({
     sessionId: session.id,
     agent: session.agent,
     title: session.title,
-    summary: (summary || session.agent.name).slice(0, SUMMARY_CHARACTERS_MAX),
+    summary: (session.title ?? session.agent.name).slice(0, SUMMARY_CHARACTERS_MAX),
   });
 }
 

@@ -14,18 +14,37 @@ export interface Attempt {
   readonly process: string;
 }
 
+/**
+ * What an attempt has committed may still not be what Temporal has heard: a worker that dies in between leaves an attempt
+ * that looks unfinished there. So an ended one is kept for this long, and handed back too; the server refuses what is over.
+ */
+const ENDED_KEPT_MS = 2_000;
+
 /** Registers the attempt in the transaction that begins its work. A local activity has none: its workflow task brings it back. */
 export async function beginAttempt(tx: Tx, attempt: Attempt | undefined): Promise<void> {
   if (!attempt) return;
+  const now = Date.now();
   await tx
     .insertInto("attempts")
-    .values({ task_token: attempt.taskToken, host: attempt.host, process: attempt.process, started_at: Date.now() })
-    .onConflict((conflict) => conflict.column("task_token").doNothing())
+    .values({
+      task_token: attempt.taskToken,
+      host: attempt.host,
+      process: attempt.process,
+      started_at: now,
+      ended_at: null,
+    })
+    .onConflict((conflict) => conflict.column("task_token").doUpdateSet({ ended_at: null }))
+    .execute();
+  await tx
+    .deleteFrom("attempts")
+    .where("process", "=", attempt.process)
+    .where("ended_at", "<", now - ENDED_KEPT_MS)
     .execute();
 }
 
 export async function endAttempt(tx: Tx, attempt: Attempt | undefined): Promise<void> {
-  if (attempt) await tx.deleteFrom("attempts").where("task_token", "=", attempt.taskToken).execute();
+  if (!attempt) return;
+  await tx.updateTable("attempts").set({ ended_at: Date.now() }).where("task_token", "=", attempt.taskToken).execute();
 }
 
 /** Attempts of a host whose process is not among the living. */
@@ -42,6 +61,6 @@ export async function orphanedAttempts(
 
 export async function forgetAttempts(database: Database, attempts: readonly Attempt[]): Promise<void> {
   await database.write(async (tx) => {
-    for (const attempt of attempts) await endAttempt(tx, attempt);
+    for (const { taskToken } of attempts) await tx.deleteFrom("attempts").where("task_token", "=", taskToken).execute();
   });
 }

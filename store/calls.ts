@@ -117,6 +117,23 @@ async function touch(tx: Tx, begun: BegunCall, values: Partial<ToolCallsTable>):
   if (!mine) throw new SupersededError(`another attempt of call ${begun.call.id} has taken over`);
 }
 
+/** Calls of a turn that have begun and not ended: whoever ends the turn ends what they started. */
+export async function runningCalls(
+  database: Database,
+  sessionId: SessionId,
+  turnId: TurnId,
+): Promise<readonly CallId[]> {
+  const rows = await database.read
+    .selectFrom("tool_calls")
+    .select("id")
+    .where("turn_id", "=", turnId)
+    .where("session_id", "=", sessionId)
+    .where("state", "=", "running")
+    .where("outcome", "is", null)
+    .execute();
+  return rows.map((row) => row.id as CallId);
+}
+
 /** Puts the result where the transcript keeps its place. */
 export async function placeResult(
   tx: Tx,

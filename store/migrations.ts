@@ -185,7 +185,8 @@ async function first(db: Kysely<Schema>, dialect: Dialect): Promise<void> {
       .addColumn("task_token", "text", (c) => c.primaryKey())
       .addColumn("host", "text", (c) => c.notNull())
       .addColumn("process", "text", (c) => c.notNull())
-      .addColumn("started_at", "bigint", (c) => c.notNull()),
+      .addColumn("started_at", "bigint", (c) => c.notNull())
+      .addColumn("ended_at", "bigint"),
     dialect,
   ).execute();
 }

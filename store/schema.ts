@@ -156,4 +156,6 @@ export interface AttemptsTable {
   /** Pid and start time of the worker, which together are never used twice. */
   process: string;
   started_at: number;
+  /** When its work was committed; null while it runs. */
+  ended_at: number | null;
 }

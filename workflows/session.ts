@@ -142,6 +142,14 @@ class SessionWorkflow {
       if (!this.#stop) return true;
     }
     await CancellationScope.nonCancellable(async () => {
+      // What a lost attempt had started is still running, when nobody was left to end it.
+      if (this.#state.turn?.hasRunTools && end?.ended !== "completed") {
+        await remote.stopCalls
+          .executeWithOptions({ summary: "end what still runs" }, [{ sessionId, turnId: turn.turnId }])
+          .catch((error: unknown) =>
+            log.warn("what a stopped turn left running was not ended", { error: String(error) }),
+          );
+      }
       if (this.#state.turn?.hasRunTools) uploads.start();
       await uploads.settle();
       const ending = this.#ending(end);
@@ -182,7 +190,8 @@ class SessionWorkflow {
         }),
       );
     } catch (error) {
-      if (!isCancellation(error)) return { ended: "failed", failure: unexpected(error) };
+      // A worker that dies with a cancel on its way fails its activity instead: a stopped turn is stopped all the same.
+      if (!isCancellation(error) && !this.#stop) return { ended: "failed", failure: unexpected(error) };
       if (!this.#stop) this.#stop = "closed"; // The workflow itself was cancelled.
       if (this.#stop === "closed") this.#state = { ...this.#state, closing: true };
       return undefined;

@@ -44,7 +44,7 @@ function createOperation(deps: Dependencies): Operation {
       });
       deps.tail.poke();
       const first = firstMessage(body);
-      await startSoon(deps, session, first && wordsOf(first.content));
+      await startSoon(deps, session);
       if (!first) return { status: created ? 201 : 200, body: session };
       // Without an id of its own the message's id follows from the session's, so that a repeated request repeats the message.
       const id = first.id ?? messageIdFor(session.id, key ?? (body.id === undefined ? undefined : "first"));
@@ -71,20 +71,14 @@ function firstMessage(body: CreateSession) {
   return message;
 }
 
-function wordsOf(content: NonNullable<ReturnType<typeof firstMessage>>["content"]): string | undefined {
-  if (typeof content === "string") return content;
-  const text = content.find((block) => block.type === "text");
-  return text?.type === "text" ? text.text : undefined;
-}
-
 /**
  * Starts the workflow, and waits a moment for it. The session is there in any case: when Temporal is away or slow, the
  * start goes on by itself, and the first message starts what is not started then.
  */
-async function startSoon(deps: Dependencies, session: Session, words: string | undefined): Promise<void> {
+async function startSoon(deps: Dependencies, session: Session): Promise<void> {
   if (session.closedAt !== null) return;
   const reach = { database: deps.store.database, sessions: deps.sessions };
-  const starting = startWorkflow(reach, session, words).catch((error: unknown) => {
+  const starting = startWorkflow(reach, session).catch((error: unknown) => {
     deps.logger.warn({ sessionId: session.id, err: error }, "a session's workflow was not started yet");
   });
   const enough = new AbortController();

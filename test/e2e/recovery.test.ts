@@ -1,7 +1,9 @@
 /** kill -9 of each process at the worst moments: nothing is lost, nothing is repeated, and a client that comes back misses nothing. */
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { processesOf } from "../support/stray-processes.ts";
 import { scripted, startWorld, type World, waitFor } from "../support/world.ts";
 
 let world: World;
@@ -79,6 +81,27 @@ test("a worker killed while the model speaks costs a repeated call: clients are 
   const after = stream.ofType("block.delta").filter((event) => event.seq > (restarted?.seq ?? 0));
   expect(after.map((event) => event.text).join("")).toBe(text);
 });
+
+test.each([0, 40, 200])(
+  "a worker killed %i ms after an interrupt leaves no command behind, and the turn is interrupted all the same",
+  async (pauseMs) => {
+    const marker = `${7_000 + pauseMs}`;
+    const session = await world.createSession();
+    const stream = session.stream();
+    const command = `echo begun; sleep ${marker}`;
+    await session.post(scripted({ tools: [{ name: "bash", args: { command } }] }, { text: "never" }));
+    await stream.next("tool.output");
+
+    const interrupted = session.interrupt();
+    await delay(pauseMs);
+    world.kill("worker");
+    await interrupted;
+
+    expect(await stream.next("turn.interrupted")).toMatchObject({ reason: "interrupted" });
+    expect(stream.ofType("tool.completed")).toMatchObject([{ outcome: "interrupted" }]);
+    await waitFor("the command is gone", () => processesOf(`sleep ${marker}`).length === 0);
+  },
+);
 
 test("a killed API is back on the same port, and the stream goes on where it was", async () => {
   const { command } = counted("api", 2);
