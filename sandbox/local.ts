@@ -2,7 +2,6 @@
  * The provider `local`: plain processes and a folder on this host. It isolates nothing: a command may do what the user
  * who runs the worker may do. `<root>/<sandbox id>/` holds `workspace`, `calls` (what the supervisor writes) and `tmp`.
  */
-import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import {
   existsSync,
@@ -18,8 +17,10 @@ import { rename, rm } from "node:fs/promises";
 import path from "node:path";
 import { CallId, SandboxId } from "../contract/ids.ts";
 import { isGroupAlive, livingGroups, processes, readClaim } from "./call-folder.ts";
+import type { DetachedScript } from "./detached.ts";
 import { commandEnvironment } from "./environment.ts";
 import { createSandboxFiles } from "./files.ts";
+import { Launcher } from "./launcher.ts";
 import { resolveInside } from "./paths.ts";
 import type { CommandStart, Sandbox, SandboxProvider } from "./provider.ts";
 import { SandboxError } from "./provider.ts";
@@ -37,19 +38,20 @@ export interface LocalProviderOptions {
 const ARGUMENT_BYTES_MAX = 100 * 1024;
 
 export function createLocalProvider(options: LocalProviderOptions): SandboxProvider {
-  const hostEnvironment = options.hostEnvironment ?? process.env;
+  const host = { environment: options.hostEnvironment ?? process.env, launcher: new Launcher() };
   const folderOf = (id: SandboxId): string => path.join(path.resolve(options.root), checkedSandboxId(id));
   return {
     name: "local",
     async open(id) {
+      host.launcher.warm();
       for (const name of ["workspace", "calls", "tmp"]) {
         mkdirSync(path.join(folderOf(id), name), { recursive: true, mode: 0o755 });
       }
-      return createSandbox(id, realpathSync(folderOf(id)), hostEnvironment);
+      return createSandbox(id, realpathSync(folderOf(id)), host);
     },
     async find(id) {
       if (!existsSync(path.join(folderOf(id), "workspace"))) return undefined;
-      return createSandbox(id, realpathSync(folderOf(id)), hostEnvironment);
+      return createSandbox(id, realpathSync(folderOf(id)), host);
     },
     async remove(id) {
       const folder = folderOf(id);
@@ -64,15 +66,17 @@ export function createLocalProvider(options: LocalProviderOptions): SandboxProvi
   };
 }
 
-function createSandbox(
-  id: SandboxId,
-  folder: string,
-  hostEnvironment: Readonly<Record<string, string | undefined>>,
-): Sandbox {
+interface Host {
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly launcher: Launcher;
+}
+
+function createSandbox(id: SandboxId, folder: string, host: Host): Sandbox {
+  const { launcher } = host;
   const workspace = path.join(folder, "workspace");
   const calls = path.join(folder, "calls");
   const temporary = path.join(folder, "tmp");
-  const environment = commandEnvironment(hostEnvironment, { home: workspace, temporary });
+  const environment = commandEnvironment(host.environment, { home: workspace, temporary });
   const callFolder = (callId: CallId): string => path.join(calls, checkedCallId(callId));
   const checkThere = (): void => {
     if (!existsSync(workspace)) throw new SandboxError("lost", `the sandbox ${id} is gone: its folder is missing`);
@@ -87,7 +91,8 @@ function createSandbox(
       checkThere();
       const cwd = workingFolder(workspace, command.cwd);
       makeCallFolder(call);
-      await runDetached([START_SCRIPT, call, cwd, String(command.timeoutMs), argumentOf(command, call)], environment);
+      const args = [call, cwd, String(command.timeoutMs), argumentOf(command, call)];
+      await runScript(launcher, { script: START_SCRIPT, args, env: environment });
       if (readClaim(call) !== undefined) return;
       checkThere();
       throw new SandboxError("failed", "the command could not be started: nobody claimed its call folder");
@@ -104,31 +109,18 @@ function createSandbox(
       if (!existsSync(workspace)) return;
       const call = callFolder(callId);
       makeCallFolder(call);
-      await runDetached([KILL_SCRIPT, call], environment);
+      await runScript(launcher, { script: KILL_SCRIPT, args: [call], env: environment });
     },
     spoolPath: (callId, stream) => path.join(callFolder(callId), stream),
   };
 }
 
-/**
- * Runs a script of the supervisor in a session of its own, tied to nothing of ours. Resolves when it has closed its
- * standard output: a reader that dies cannot hurt it, as nothing is ever written there.
- */
-function runDetached([script, ...args]: readonly [string, ...string[]], env: Record<string, string>): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const child = spawn("/bin/sh", ["-c", script, "perdure", ...args], {
-      cwd: "/",
-      env,
-      detached: true,
-      stdio: ["ignore", "pipe", "ignore"],
-    });
-    child.unref();
-    child.once("error", (cause) => {
-      reject(new SandboxError("failed", "the command could not be started: no process could be made", { cause }));
-    });
-    child.stdout.once("close", resolve);
-    child.stdout.resume();
-  });
+async function runScript(launcher: Launcher, request: DetachedScript): Promise<void> {
+  try {
+    await launcher.run(request);
+  } catch (cause) {
+    throw new SandboxError("failed", "the command could not be started: no process could be made", { cause });
+  }
 }
 
 /** Not recursive: the folders above must not come back after the sandbox was removed. */
