@@ -27,7 +27,7 @@ const GROUPS: readonly Group[] = [
   { keys: ["first-event"], measure: async (context) => [await measureFirstEvent(context)] },
   { keys: ["first-token"], measure: async (context) => [await measureFirstToken(context)] },
   { keys: ["watchers"], measure: async (context) => [await measureWatchers(context)] },
-  { keys: ["step-1000"], measure: async ({ world }) => [await measureLongTurn(world)] },
+  { keys: ["step-1000"], measure: async (context) => [await measureLongTurn(context)] },
   { keys: ["history"], measure: async ({ world }) => [await measureHistory(world)] },
   { keys: ["worker-kill", "api-kill"], measure: ({ world }) => measureKills(world) },
   {

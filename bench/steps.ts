@@ -65,13 +65,20 @@ async function floorMs(modelUrl: string, step: ScriptStep): Promise<Summary> {
 }
 
 async function floorTurnMs(modelUrl: string, step: ScriptStep): Promise<number> {
+  return (await floorSteps(modelUrl, step)).reduce((sum, ms) => sum + ms, 0);
+}
+
+/** What each request of such a turn costs by bare fetch, in order. */
+export async function floorSteps(modelUrl: string, step: ScriptStep): Promise<readonly number[]> {
+  const steps: number[] = [];
   const text = `${scripted(step, LAST)} round ${Math.random()}`;
   const input: unknown[] = [{ role: "user", content: [{ type: "input_text", text }] }];
   const output = "0".repeat(1_023);
-  const startedAt = performance.now();
   for (;;) {
+    const startedAt = performance.now();
     const call = await ask(modelUrl, input);
-    if (!call) return performance.now() - startedAt;
+    steps.push(performance.now() - startedAt);
+    if (!call) return steps;
     input.push({ type: "function_call", ...call }, { type: "function_call_output", call_id: call.call_id, output });
   }
 }

@@ -15,7 +15,7 @@ export const ROWS = {
     others: "opencode 63",
   },
   "step-1000": {
-    title: "step 1,000 against step 20 of one turn, 1 KB results",
+    title: "step 1,000 against step 20 of one turn",
     must: "≤ 1.2 ×",
     aim: "1.0 ×",
     others: "LangGraph 2.6 × already at 100",
