@@ -92,7 +92,7 @@ interface PerStep {
 }
 interface HistorySize {
   readonly runs: number;
-  /** Of the newest run. */
+  /** Of the newest run that holds steps. */
   readonly last: PerStep;
   readonly all: PerStep;
 }
@@ -111,8 +111,9 @@ async function historyOf(world: World, work: (session: OpenSession) => Promise<v
   }
   await close(session);
   const sum = (pick: (size: RunSize) => number): number => sizes.reduce((total, size) => total + pick(size), 0);
-  const [last] = sizes;
-  if (!last) throw new Error("a session has at least one run");
+  // A session continues as new when a turn ends: its newest run may hold no step at all.
+  const last = sizes.find((size) => size.steps > 0);
+  if (!last) throw new Error("no run of the session holds a step");
   const steps = sum((size) => size.steps);
   return {
     runs: sizes.length,
