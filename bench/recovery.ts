@@ -38,7 +38,7 @@ function workerRow(rounds: readonly Round[]): Measured {
     notes: [
       `${ROUNDS} rounds, judged by the slowest; the command appends a line to a file and then prints each 100 ms; killed between its 3rd and its 12th print, ` +
         "started again by the stack's supervisor; until the arrival of the first event that was appended after the kill. " +
-        "Each round has a stack just started, because the supervisor pauses before a second restart within 30 s",
+        "Each round has a stack just started, because the supervisor gives up after ten deaths in a minute",
     ],
     data: rounds,
   };
