@@ -2,23 +2,12 @@
 import type { Readable } from "node:stream";
 import type { FileList } from "../contract/http.ts";
 import { LIMITS } from "../contract/limits.ts";
+import type { WorkspaceAnswer, WorkspaceRequest } from "../contract/workspace.ts";
 import { type Sandbox, SandboxError } from "../sandbox/provider.ts";
 import type { RunToolDeps } from "./run-tool.ts";
 import { findSandbox, openSandbox } from "./session-sandbox.ts";
 
-/** The same shapes as in workflows/messages.ts, which activities may not import. */
-export interface WorkspaceWork {
-  readonly sessionId: string;
-  readonly operation: "list" | "read" | "write";
-  readonly path: string;
-  readonly sha256?: string;
-}
-export type WorkspaceResult =
-  | { readonly found: "folder" | "file"; readonly sha256: string; readonly bytes: number }
-  | { readonly found: "written"; readonly bytes: number }
-  | { readonly found: "nothing"; readonly code: "NOT_FOUND" | "INVALID_INPUT" | "CONFLICT"; readonly message: string };
-
-export type ServeWorkspace = (work: WorkspaceWork) => Promise<WorkspaceResult>;
+export type ServeWorkspace = (work: WorkspaceRequest) => Promise<WorkspaceAnswer>;
 
 export function createServeWorkspace(deps: RunToolDeps): ServeWorkspace {
   return async (work) => {
@@ -45,7 +34,7 @@ export function createServeWorkspace(deps: RunToolDeps): ServeWorkspace {
   };
 }
 
-async function read(deps: RunToolDeps, sandbox: Sandbox, work: WorkspaceWork): Promise<WorkspaceResult> {
+async function read(deps: RunToolDeps, sandbox: Sandbox, work: WorkspaceRequest): Promise<WorkspaceAnswer> {
   const path = work.path === "" ? "." : work.path;
   const info = await sandbox.stat(path);
   if (!info) return nothing("NOT_FOUND", `there is no ${path} in the workspace`);
@@ -59,7 +48,7 @@ async function read(deps: RunToolDeps, sandbox: Sandbox, work: WorkspaceWork): P
   return { found: "file", ...(await deps.store.blobs.put(await sandbox.openFile(path))) };
 }
 
-async function write(deps: RunToolDeps, work: WorkspaceWork): Promise<WorkspaceResult> {
+async function write(deps: RunToolDeps, work: WorkspaceRequest): Promise<WorkspaceAnswer> {
   if (work.sha256 === undefined) return nothing("INVALID_INPUT", "a write needs content");
   const sandbox = await openSandbox(deps, work.sessionId);
   const content = await bytesOf(await deps.store.blobs.open(work.sha256));
@@ -73,6 +62,6 @@ async function bytesOf(stream: Readable): Promise<Uint8Array> {
   return Buffer.concat(chunks);
 }
 
-function nothing(code: "NOT_FOUND" | "INVALID_INPUT" | "CONFLICT", message: string): WorkspaceResult {
+function nothing(code: "NOT_FOUND" | "INVALID_INPUT" | "CONFLICT", message: string): WorkspaceAnswer {
   return { found: "nothing", code, message };
 }

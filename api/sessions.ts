@@ -2,7 +2,7 @@
 import type { Agent } from "../contract/agents.ts";
 import type { SessionId } from "../contract/ids.ts";
 import type { InterruptTurn, MessageTaken, Progress, SubmitMessage } from "../contract/session.ts";
-import type { WorkspaceAnswer, WorkspaceRequest } from "../workflows/messages.ts";
+import type { WorkspaceAnswer, WorkspaceRequest } from "../contract/workspace.ts";
 
 /** A session's workflow as it is started; the same for every start of the same session. */
 export interface SessionStart {

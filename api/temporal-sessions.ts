@@ -10,6 +10,7 @@ import {
 import { defineSearchAttributeKey, SearchAttributeType } from "@temporalio/common";
 import type { SessionId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
+import type { WorkspaceAnswer, WorkspaceRequest } from "../contract/workspace.ts";
 import {
   closeSession,
   getProgress,
@@ -20,8 +21,6 @@ import {
   submitMessage,
   TASK_QUEUE,
   WORKSPACE_WORKFLOW,
-  type WorkspaceAnswer,
-  type WorkspaceRequest,
 } from "../workflows/messages.ts";
 import { type SessionStart, type Sessions, SessionsError } from "./sessions.ts";
 import { toSessionsError } from "./temporal-error.ts";

@@ -40,18 +40,3 @@ export const PURGE_WORKFLOW = "purgeSession";
 
 /** The task queue of everything that any worker can do. */
 export const TASK_QUEUE = "perdure";
-
-/** One look into, or one write to, a live workspace: bytes go by way of `blobs`. */
-export interface WorkspaceRequest {
-  readonly sessionId: SessionId;
-  readonly operation: "list" | "read" | "write";
-  readonly path: string;
-  /** Of `write`: the blob that holds the content. */
-  readonly sha256?: string;
-}
-
-export type WorkspaceAnswer =
-  /** A listing: a blob that holds `FileList` as JSON. A file: its bytes. */
-  | { readonly found: "folder" | "file"; readonly sha256: string; readonly bytes: number }
-  | { readonly found: "written"; readonly bytes: number }
-  | { readonly found: "nothing"; readonly code: "NOT_FOUND" | "INVALID_INPUT" | "CONFLICT"; readonly message: string };

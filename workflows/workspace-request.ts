@@ -2,7 +2,7 @@
 import { proxyActivities } from "@temporalio/workflow";
 import type { Activities } from "../activities/index.ts";
 import { LIMITS } from "../contract/limits.ts";
-import type { WorkspaceAnswer, WorkspaceRequest } from "./messages.ts";
+import type { WorkspaceAnswer, WorkspaceRequest } from "../contract/workspace.ts";
 
 const { serveWorkspace } = proxyActivities<Activities>({
   startToCloseTimeout: LIMITS.quickActivityTimeoutMs,

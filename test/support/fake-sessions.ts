@@ -3,10 +3,10 @@ import { type SessionStart, type Sessions, SessionsError, type SessionsErrorKind
 import type { SessionId } from "../../contract/ids.ts";
 import type { InterruptTurn, MessageTaken, Progress, SubmitMessage } from "../../contract/session.ts";
 import { NO_USAGE } from "../../contract/usage.ts";
+import type { WorkspaceAnswer, WorkspaceRequest } from "../../contract/workspace.ts";
 import { removeUnusedBlobs } from "../../store/artifacts.ts";
 import { closeSession, purgeSession } from "../../store/sessions.ts";
 import type { Store } from "../../store/store.ts";
-import type { WorkspaceAnswer, WorkspaceRequest } from "../../workflows/messages.ts";
 
 type Method = keyof Omit<Sessions, typeof Symbol.asyncDispose>;
 
