@@ -3,6 +3,7 @@ import type { Fact } from "../contract/events.ts";
 import type { CallId, TurnId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { SpoolOffsets } from "../store/offsets.ts";
+import { PacedWriter } from "./paced-writer.ts";
 
 interface Piece {
   readonly stream: "stdout" | "stderr";
@@ -12,39 +13,38 @@ interface Piece {
 /** Output that comes and ends within this is committed with the call's result, in one transaction instead of two. */
 const FIRST_FLUSH_MS = 15;
 
+interface Output {
+  readonly facts: readonly Fact[];
+  readonly upTo: SpoolOffsets;
+}
+
 export class OutputPublisher implements Disposable {
   readonly #place: { readonly turnId: TurnId; readonly step: number; readonly callId: CallId };
-  readonly #publish: (output: { readonly facts: readonly Fact[]; readonly upTo: SpoolOffsets }) => Promise<void>;
-  readonly #onLost: (error: unknown) => void;
+  readonly #writer: PacedWriter<Output>;
   #pieces: Piece[] = [];
   #bytes = 0;
   #upTo: SpoolOffsets | undefined;
-  #timer: NodeJS.Timeout | undefined;
-  #lastFlush = 0;
-  #flushing: Promise<void> = Promise.resolve();
-  #ended = false;
-  #lost: { readonly error: unknown } | undefined;
 
   /** `onLost` is told, once, when output could not be written: the attempt must then stop, and nothing after it is written. */
   constructor(
     place: { readonly turnId: TurnId; readonly step: number; readonly callId: CallId },
-    publish: (output: { readonly facts: readonly Fact[]; readonly upTo: SpoolOffsets }) => Promise<void>,
+    publish: (output: Output) => Promise<void>,
     onLost: (error: unknown) => void,
   ) {
     this.#place = place;
-    this.#publish = publish;
-    this.#onLost = onLost;
+    const pace = { firstMs: FIRST_FLUSH_MS, everyMs: LIMITS.outputEveryMs };
+    this.#writer = new PacedWriter({ ...pace, take: () => this.#takeOutput(), write: publish, onLost });
   }
 
   add(stream: "stdout" | "stderr", text: string, upTo: SpoolOffsets): void {
-    if (this.#ended || this.#lost) return;
+    if (!this.#writer.isOpen) return;
     this.#upTo = upTo;
     const last = this.#pieces.at(-1);
     if (last?.stream === stream) last.text += text;
     else this.#pieces.push({ stream, text });
     this.#bytes += text.length;
-    if (this.#bytes >= LIMITS.outputEventBytes) this.#flush();
-    else this.#schedule();
+    if (this.#bytes >= LIMITS.outputEventBytes) this.#writer.flush();
+    else this.#writer.schedule();
   }
 
   /**
@@ -52,41 +52,17 @@ export class OutputPublisher implements Disposable {
    * before it could not be published: the next attempt publishes it from where the last commit reached.
    */
   async end(): Promise<readonly Fact[]> {
-    this.#ended = true;
-    clearTimeout(this.#timer);
-    await this.#flushing;
-    if (this.#lost) throw this.#lost.error;
+    await this.#writer.end();
     return this.#take();
   }
 
   [Symbol.dispose](): void {
-    this.#ended = true;
-    clearTimeout(this.#timer);
+    this.#writer[Symbol.dispose]();
   }
 
-  #schedule(): void {
-    const wait = this.#lastFlush + LIMITS.outputEveryMs - Date.now();
-    this.#timer ??= setTimeout(() => this.#flush(), Math.max(wait, FIRST_FLUSH_MS));
-  }
-
-  #flush(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+  #takeOutput(): Output | undefined {
     const upTo = this.#upTo;
-    if (this.#pieces.length === 0 || !upTo || this.#ended) return;
-    const facts = this.#take();
-    this.#lastFlush = Date.now();
-    this.#flushing = this.#flushing.then(() => this.#write({ facts, upTo }));
-  }
-
-  async #write(output: { readonly facts: readonly Fact[]; readonly upTo: SpoolOffsets }): Promise<void> {
-    if (this.#lost) return;
-    try {
-      await this.#publish(output);
-    } catch (error) {
-      this.#lost = { error };
-      this.#onLost(error);
-    }
+    return this.#pieces.length > 0 && upTo ? { facts: this.#take(), upTo } : undefined;
   }
 
   #take(): readonly Fact[] {

@@ -4,22 +4,17 @@ import type { ReplyBlock } from "../contract/blocks.ts";
 import type { Fact } from "../contract/events.ts";
 import type { CallId, TurnId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
+import { PacedWriter } from "./paced-writer.ts";
 
 /** Long enough that a reply which comes all at once is committed in one piece, short enough that nobody sees the wait. */
 const FIRST_FLUSH_MS = 2;
 
 export class ReplyWriter implements StepSink, Disposable {
   readonly #place: { readonly turnId: TurnId; readonly step: number };
-  readonly #publish: (facts: readonly Fact[]) => Promise<void>;
-  readonly #onLost: (error: unknown) => void;
+  readonly #writer: PacedWriter<readonly Fact[]>;
   #facts: Fact[] = [];
   #open: { index: number; text: string } | undefined;
   #openBytes = 0;
-  #timer: NodeJS.Timeout | undefined;
-  #lastFlush = 0;
-  #flushing: Promise<void> = Promise.resolve();
-  #ended = false;
-  #lost: { readonly error: unknown } | undefined;
 
   /** `onLost` is told, once, when facts could not be written: the attempt must then stop, and nothing after them is written. */
   constructor(
@@ -28,8 +23,8 @@ export class ReplyWriter implements StepSink, Disposable {
     onLost: (error: unknown) => void,
   ) {
     this.#place = place;
-    this.#publish = publish;
-    this.#onLost = onLost;
+    const pace = { firstMs: FIRST_FLUSH_MS, everyMs: LIMITS.deltaEveryMs };
+    this.#writer = new PacedWriter({ ...pace, take: () => this.#take(), write: publish, onLost });
   }
 
   blockStarted(
@@ -41,15 +36,15 @@ export class ReplyWriter implements StepSink, Disposable {
   }
 
   blockDelta(index: number, text: string): void {
-    if (text === "" || this.#ended || this.#lost) return;
+    if (text === "" || !this.#writer.isOpen) return;
     if (this.#open && this.#open.index !== index) this.#closeDelta();
     this.#open = { index, text: (this.#open?.text ?? "") + text };
     this.#openBytes += text.length;
     if (this.#openBytes >= LIMITS.deltaBytes) {
       this.#closeDelta();
-      this.#flush();
+      this.#writer.flush();
     } else {
-      this.#schedule();
+      this.#writer.schedule();
     }
   }
 
@@ -63,25 +58,18 @@ export class ReplyWriter implements StepSink, Disposable {
    * before it could not be published: what is committed then would follow a gap.
    */
   async end(): Promise<readonly Fact[]> {
-    this.#ended = true;
-    clearTimeout(this.#timer);
-    this.#closeDelta();
-    await this.#flushing;
-    if (this.#lost) throw this.#lost.error;
-    const rest = this.#facts;
-    this.#facts = [];
-    return rest;
+    await this.#writer.end();
+    return this.#take() ?? [];
   }
 
   [Symbol.dispose](): void {
-    this.#ended = true;
-    clearTimeout(this.#timer);
+    this.#writer[Symbol.dispose]();
   }
 
   #add(fact: Fact): void {
-    if (this.#ended || this.#lost) return;
+    if (!this.#writer.isOpen) return;
     this.#facts.push(fact);
-    this.#schedule();
+    this.#writer.schedule();
   }
 
   #closeDelta(): void {
@@ -91,30 +79,11 @@ export class ReplyWriter implements StepSink, Disposable {
     this.#openBytes = 0;
   }
 
-  #schedule(): void {
-    const wait = this.#lastFlush + LIMITS.deltaEveryMs - Date.now();
-    this.#timer ??= setTimeout(() => this.#flush(), Math.max(wait, FIRST_FLUSH_MS));
-  }
-
-  #flush(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+  #take(): readonly Fact[] | undefined {
     this.#closeDelta();
     const facts = this.#facts;
-    if (facts.length === 0 || this.#ended) return;
     this.#facts = [];
-    this.#lastFlush = Date.now();
-    this.#flushing = this.#flushing.then(() => this.#write(facts));
-  }
-
-  async #write(facts: readonly Fact[]): Promise<void> {
-    if (this.#lost) return;
-    try {
-      await this.#publish(facts);
-    } catch (error) {
-      this.#lost = { error };
-      this.#onLost(error);
-    }
+    return facts.length > 0 ? facts : undefined;
   }
 }
 

@@ -10,6 +10,7 @@ import {
 import { defineSearchAttributeKey, SearchAttributeType } from "@temporalio/common";
 import type { SessionId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
+import { TASK_QUEUE } from "../contract/task-queue.ts";
 import type { WorkspaceAnswer, WorkspaceRequest } from "../contract/workspace.ts";
 import {
   closeSession,
@@ -19,7 +20,6 @@ import {
   SESSION_WORKFLOW,
   type SessionInput,
   submitMessage,
-  TASK_QUEUE,
   WORKSPACE_WORKFLOW,
 } from "../workflows/messages.ts";
 import { type SessionStart, type Sessions, SessionsError } from "./sessions.ts";

@@ -3,12 +3,10 @@ import { NativeConnection, Runtime, Worker } from "@temporalio/worker";
 import type { Logger } from "pino";
 import { createActivities } from "../activities/index.ts";
 import type { SteppedBackend } from "../backends/backend.ts";
+import { TASK_QUEUE } from "../contract/task-queue.ts";
 import type { SandboxProvider } from "../sandbox/provider.ts";
 import type { Store } from "../store/store.ts";
 import { workflowBundle } from "./bundle.ts";
-
-/** The same as TASK_QUEUE of workflows/messages.ts, which would bring the workflow runtime into this process. */
-export const TASK_QUEUE = "perdure";
 
 export interface WorkerDeps {
   readonly store: Store;

@@ -37,6 +37,3 @@ export interface SessionAgent {
 export const SESSION_WORKFLOW = "session";
 export const WORKSPACE_WORKFLOW = "workspaceRequest";
 export const PURGE_WORKFLOW = "purgeSession";
-
-/** The task queue of everything that any worker can do. */
-export const TASK_QUEUE = "perdure";
