@@ -36,7 +36,7 @@ export async function measureFirstEvent({ world }: StepContext): Promise<Measure
 }
 
 export async function measureFirstToken({ world, modelUrl }: StepContext): Promise<Measured> {
-  const session = await openSession(world, { backendOptions: { api: "chat_completions" } });
+  const session = await openSession(world, { modelSettings: { api: "chat_completions" } });
   const turns = await turnsOf(session, 10);
   const token = firsts(turns, "block.delta");
   const values: number[] = [];

@@ -75,8 +75,8 @@ describe.each(WIRES)("over the %s wire", (wire) => {
   });
 
   test("an agent's options and instructions reach the wire", async () => {
-    const backendOptions = { temperature: 0.5, maxOutputTokens: 99, reasoningEffort: "low" as const };
-    await run(world, anInput({ wire, agent: { instructions: "be brief", backendOptions } }));
+    const modelSettings = { temperature: 0.5, maxOutputTokens: 99, reasoningEffort: "low" as const };
+    await run(world, anInput({ wire, agent: { instructions: "be brief", modelSettings } }));
 
     const expected =
       wire === "responses"
@@ -181,7 +181,7 @@ test("a model that refuses max_tokens gets the new name of it", async () => {
     error: { message: "Unsupported parameter: 'max_tokens' is not supported with this model.", param: "max_tokens" },
   };
   const transcript = [scripted({ text: "ok", fails: { status: 400, times: 1, body } })];
-  const agent = { model: "newer", backendOptions: { maxOutputTokens: 7 } };
+  const agent = { model: "newer", modelSettings: { maxOutputTokens: 7 } };
 
   await run(world, anInput({ wire: "chat_completions", transcript, agent }));
 

@@ -30,10 +30,10 @@ export interface InputParts {
 }
 
 export function anInput({ wire, agent, transcript, tools }: InputParts = {}): StepInput {
-  const backendOptions = { ...agent?.backendOptions, ...(wire === undefined ? {} : { api: wire }) };
+  const modelSettings = { ...agent?.modelSettings, ...(wire === undefined ? {} : { api: wire }) };
   return {
     sessionId: "session-1",
-    agent: Agent.parse({ ...agent, backendOptions }),
+    agent: Agent.parse({ ...agent, modelSettings }),
     transcript: transcript ?? [says("hello")],
     tools: tools ?? [{ name: "look", description: "Looks.", parameters: { type: "object", properties: {} } }],
   };
