@@ -10,6 +10,7 @@ import {
 import { defineSearchAttributeKey, SearchAttributeType } from "@temporalio/common";
 import type { SessionId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
+import { sessionAgent } from "../contract/steps.ts";
 import { TASK_QUEUE } from "../contract/task-queue.ts";
 import type { WorkspaceAnswer, WorkspaceRequest } from "../contract/workspace.ts";
 import {
@@ -99,15 +100,7 @@ async function withinTime<T>(timeoutMs: number, call: () => Promise<T>): Promise
 
 function startOptions(start: SessionStart) {
   const { agent, title, sessionId } = start;
-  const { stepsPerTurn, turnTimeoutMs, tokensPerTurn, toolsInParallel } = agent.limits;
-  const input: SessionInput = {
-    sessionId,
-    agent: {
-      name: agent.name,
-      limits: { stepsPerTurn, turnTimeoutMs, tokensPerTurn, toolsInParallel },
-      hasTools: agent.tools.length > 0,
-    },
-  };
+  const input: SessionInput = { sessionId, agent: sessionAgent(agent) };
   return {
     workflowId: sessionId,
     taskQueue: TASK_QUEUE,

@@ -92,7 +92,11 @@ export type Block = z.infer<typeof Block>;
 
 /** One message of the transcript: what the model is shown. */
 export const TranscriptMessage = z
-  .object({ role: z.enum(["user", "assistant", "tool"]), blocks: z.array(Block) })
+  .object({
+    role: z.enum(["user", "assistant", "tool"]),
+    blocks: z.array(Block),
+    interrupted: z.literal(true).optional().meta({ description: "The agent was stopped while it wrote this." }),
+  })
   .meta({ id: "TranscriptMessage" });
 export type TranscriptMessage = z.infer<typeof TranscriptMessage>;
 

@@ -1,6 +1,8 @@
 /** The environment that every process of Perdure reads, as one schema. Nothing else reads the environment. */
 import { z } from "zod";
 
+const delimiter = ":";
+
 const LOOPBACK = /^(127(\.\d{1,3}){3}|::1|localhost)$/;
 const ADDRESS = /^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})$/;
 const PORT_MAX = 65_535;
@@ -34,13 +36,21 @@ const Environment = z.object({
   TEMPORAL_NAMESPACE: z.string().default("default"),
   OPENAI_API_KEY: z.string().optional(),
   OPENAI_BASE_URL: z.string().default("https://api.openai.com/v1").refine(isHttpUrl, "an http:// or https:// URL"),
+  COPILOT_GITHUB_TOKEN: z.string().optional(),
+  COPILOT_PROVIDER_BASE_URL: z.string().refine(isHttpUrl, "an http:// or https:// URL").optional(),
+  COPILOT_PROVIDER_API_KEY: z.string().optional(),
+  COPILOT_PROVIDER_WIRE_API: z
+    .enum(["responses", "completions", "anthropic"], { error: "responses, completions or anthropic" })
+    .default("responses"),
+  PERDURE_TOOLS: z.string().optional(),
+  PERDURE_AGENTS: z.string().optional(),
 });
 
 /** The names of all variables, for documents and for tests of documents. */
 export const CONFIG_VARIABLES: readonly string[] = Object.keys(Environment.shape);
 
 /** Variables whose value must not be repeated in a message. */
-const SECRET: ReadonlySet<string> = new Set(["OPENAI_API_KEY"]);
+const SECRET: ReadonlySet<string> = new Set(["OPENAI_API_KEY", "COPILOT_GITHUB_TOKEN", "COPILOT_PROVIDER_API_KEY"]);
 
 export interface Config {
   /** Port of the API; 0 asks for any free one. */
@@ -55,6 +65,19 @@ export interface Config {
   readonly temporalNamespace: string;
   readonly openaiApiKey: string | undefined;
   readonly openaiBaseUrl: string;
+  readonly copilotGithubToken: string | undefined;
+  /** A model provider of one's own for the copilot backend, instead of GitHub's. */
+  readonly copilotProvider: CopilotProvider | undefined;
+  /** Modules with tools of one's own, as they were given, so perhaps relative. */
+  readonly toolModules: readonly string[];
+  /** The folder of agent profiles that are loaded at start; undefined: `agents/` when there is one. */
+  readonly agentsFolder: string | undefined;
+}
+
+export interface CopilotProvider {
+  readonly baseUrl: string;
+  readonly apiKey: string | undefined;
+  readonly wireApi: "responses" | "completions" | "anthropic";
 }
 
 /** The environment cannot be used. The message has one line per wrong variable. */
@@ -81,6 +104,18 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     temporalNamespace: data.TEMPORAL_NAMESPACE,
     openaiApiKey: data.OPENAI_API_KEY,
     openaiBaseUrl: data.OPENAI_BASE_URL,
+    copilotGithubToken: data.COPILOT_GITHUB_TOKEN,
+    copilotProvider:
+      data.COPILOT_PROVIDER_BASE_URL === undefined
+        ? undefined
+        : {
+            baseUrl: data.COPILOT_PROVIDER_BASE_URL,
+            apiKey: data.COPILOT_PROVIDER_API_KEY,
+            wireApi: data.COPILOT_PROVIDER_WIRE_API,
+          },
+    // As PATH is written.
+    toolModules: (data.PERDURE_TOOLS ?? "").split(delimiter).filter((module) => module !== ""),
+    agentsFolder: data.PERDURE_AGENTS,
   };
 }
 

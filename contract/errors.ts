@@ -36,10 +36,12 @@ export const PROBLEMS = {
   INVALID_INPUT: { status: 400, title: "The request is not valid", retryable: false },
   FORBIDDEN: { status: 403, title: "This caller may not use the API", retryable: false },
   NOT_FOUND: { status: 404, title: "There is no such resource", retryable: false },
+  AGENT_NOT_FOUND: { status: 404, title: "There is no such agent", retryable: false },
   SESSION_NOT_FOUND: { status: 404, title: "There is no such session", retryable: false },
   METHOD_NOT_ALLOWED: { status: 405, title: "This method is not supported here", retryable: false },
   NOT_ACCEPTABLE: { status: 406, title: "None of the accepted media types can be served", retryable: false },
   CONFLICT: { status: 409, title: "The id is taken by something else", retryable: false },
+  ALREADY_DECIDED: { status: 409, title: "It is decided already, and the first decision stands", retryable: false },
   SESSION_CLOSED: { status: 409, title: "The session is closed", retryable: false },
   PAYLOAD_TOO_LARGE: { status: 413, title: "The request body is too large", retryable: false },
   UNSUPPORTED_MEDIA_TYPE: { status: 415, title: "The request body must be JSON", retryable: false },
@@ -73,6 +75,10 @@ export const Problem = z
         }),
       )
       .optional(),
+    first: z
+      .unknown()
+      .optional()
+      .meta({ description: "Of ALREADY_DECIDED: the decision, answer or result that stands." }),
   })
   .meta({ id: "Problem" });
 export type Problem = z.infer<typeof Problem>;
@@ -82,10 +88,16 @@ export class ProblemError extends Error {
   override readonly name = "ProblemError";
   readonly code: ProblemCode;
   readonly errors: readonly { readonly path: string; readonly message: string }[] | undefined;
+  readonly first: unknown;
 
-  constructor(code: ProblemCode, detail: string, options?: ErrorOptions & { errors?: ProblemError["errors"] }) {
+  constructor(
+    code: ProblemCode,
+    detail: string,
+    options?: ErrorOptions & { errors?: ProblemError["errors"]; first?: unknown },
+  ) {
     super(detail, options);
     this.code = code;
     this.errors = options?.errors;
+    this.first = options?.first;
   }
 }

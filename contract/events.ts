@@ -5,13 +5,18 @@
  * Add a member; never change the meaning of one that has shipped.
  */
 import { z } from "zod";
+import { AgentRef } from "./agents.ts";
 import { Content, ReplyBlock, ToolOutcome } from "./blocks.ts";
 import { TurnCode } from "./errors.ts";
-import { ArtifactId, CallId, MessageId, SandboxId, TurnId } from "./ids.ts";
+import { ArtifactId, CallId, GrantId, MessageId, SandboxId, TurnId } from "./ids.ts";
 import { Usage } from "./usage.ts";
+import { ApprovalScope, DecidedBy } from "./waits.ts";
 
-/** `queue`: after the turns before it. `interrupt`: the running turn is stopped, and this message goes next. */
-export const MessageMode = z.enum(["queue", "interrupt"]).meta({ id: "MessageMode" });
+/**
+ * `queue`: after the turns before it. `steer`: joins the running turn at its next step; with no turn running, one of its own.
+ * `interrupt`: the running turn is stopped, and this message goes next.
+ */
+export const MessageMode = z.enum(["queue", "steer", "interrupt"]).meta({ id: "MessageMode" });
 export type MessageMode = z.infer<typeof MessageMode>;
 
 const inTurn = { turnId: TurnId };
@@ -23,6 +28,19 @@ const sums = { usage: Usage, steps: z.number().int().nonnegative(), durationMs: 
 
 const FACTS = [
   z.object({ type: z.literal("session.created"), agent: z.string(), title: z.string().optional() }),
+  z
+    .object({
+      type: z.literal("session.updated"),
+      agent: z.string(),
+      agentRef: AgentRef.nullable(),
+      backend: z.string(),
+      model: z.string().nullable(),
+      turnId: TurnId.optional().meta({ description: "Set when a running turn handed over to another agent." }),
+      notCarried: z.array(z.object({ what: z.string(), count: z.number().int(), why: z.string() })).meta({
+        description: "What of the conversation the new backend cannot be shown.",
+      }),
+    })
+    .meta({ description: "From here on the session runs so: it was configured, or its agent handed over." }),
   z.object({ type: z.literal("session.closed") }),
 
   z.object({
@@ -38,6 +56,12 @@ const FACTS = [
     turnId: TurnId,
     position: z.number().int().positive(),
   }),
+  z
+    .object({ type: z.literal("message.steered"), messageId: MessageId, ...inStep })
+    .meta({ description: "It joined the turn: the model sees it from this step on." }),
+  z
+    .object({ type: z.literal("message.removed"), messageId: MessageId })
+    .meta({ description: "It was taken back before its turn had begun." }),
   z.object({ type: z.literal("message.refused"), messageId: MessageId, message: z.string() }),
 
   z.object({ type: z.literal("turn.started"), ...inTurn, messageId: MessageId }),
@@ -54,6 +78,7 @@ const FACTS = [
     ...inTurn,
     ...sums,
     reason: z.enum(["interrupted", "replaced", "closed"]),
+    output: z.string().optional().meta({ description: "What there was of the agent's last text." }),
   }),
 
   z.object({ type: z.literal("step.started"), ...inStep }),
@@ -77,7 +102,13 @@ const FACTS = [
     }),
   }),
   z.object({ type: z.literal("block.delta"), ...inStep, index: z.number().int().nonnegative(), text: z.string() }),
-  z.object({ type: z.literal("block.completed"), ...inStep, index: z.number().int().nonnegative(), block: ReplyBlock }),
+  z.object({
+    type: z.literal("block.completed"),
+    ...inStep,
+    index: z.number().int().nonnegative(),
+    block: ReplyBlock,
+    interrupted: z.literal(true).optional().meta({ description: "It was cut off by the end of its turn, and kept." }),
+  }),
 
   z.object({ type: z.literal("tool.started"), ...ofCall, name: z.string(), arguments: z.unknown() }),
   z.object({ type: z.literal("tool.output"), ...ofCall, stream: z.enum(["stdout", "stderr"]), text: z.string() }),
@@ -89,6 +120,57 @@ const FACTS = [
     result: z.string().meta({ description: "As the model is shown it." }),
     durationMs: z.number().int().nonnegative(),
   }),
+
+  z
+    .object({
+      type: z.literal("approval.requested"),
+      ...ofCall,
+      name: z.string(),
+      arguments: z.unknown().meta({ description: "Exactly as they would run." }),
+      argumentsHash: z.string(),
+      reason: z.string(),
+      deadline: z.number().int().meta({ description: "Milliseconds since 1970; denied when nobody has decided by then." }),
+    })
+    .meta({ description: "The call waits for `POST …/approvals/:callId`." }),
+  z.object({
+    type: z.literal("approval.decided"),
+    ...ofCall,
+    decision: z.enum(["approve", "deny"]),
+    by: DecidedBy,
+    scope: ApprovalScope,
+    reason: z.string().optional(),
+    arguments: z.unknown().optional().meta({ description: "Set when they were edited: the call runs with these." }),
+    argumentsHash: z.string().meta({ description: "Of the arguments that it was decided for." }),
+    grantId: GrantId.optional(),
+  }),
+  z
+    .object({
+      type: z.literal("question.asked"),
+      ...ofCall,
+      question: z.string(),
+      choices: z.array(z.string()).optional(),
+      allowFreeform: z.boolean(),
+      deadline: z.number().int(),
+    })
+    .meta({ description: "The turn waits for `POST …/answers/:callId`." }),
+  z.object({
+    type: z.literal("question.answered"),
+    ...ofCall,
+    answer: z.string().nullable().meta({ description: "null: nobody answered in time, or the turn ended first." }),
+    choice: z.number().int().optional(),
+    by: DecidedBy,
+  }),
+  z
+    .object({
+      type: z.literal("tool.requested"),
+      ...ofCall,
+      name: z.string(),
+      arguments: z.unknown(),
+      argumentsHash: z.string(),
+      replay: z.enum(["safe", "keyed", "ask"]),
+      deadline: z.number().int(),
+    })
+    .meta({ description: "A tool that the caller runs; its result goes to `POST …/tool-results/:callId`." }),
 
   z.object({ type: z.literal("sandbox.starting"), ...ofSandbox }),
   z.object({ type: z.literal("sandbox.ready"), ...ofSandbox }),

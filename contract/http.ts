@@ -1,9 +1,10 @@
 /** Bodies of the HTTP API, as clients send and get them. */
 import { z } from "zod";
-import { Agent } from "./agents.ts";
+import { Agent, AgentInput, AgentOverrides, ClientTool } from "./agents.ts";
 import { Content, TranscriptMessage } from "./blocks.ts";
 import { MessageMode, SessionEvent } from "./events.ts";
-import { ArtifactId, MessageId, SessionId, TurnId } from "./ids.ts";
+import { AgentId, ArtifactId, MessageId, SessionId, TurnId } from "./ids.ts";
+import { LIMITS } from "./limits.ts";
 import { Metadata, Progress, Session, TurnOutcome } from "./session.ts";
 import { Usage } from "./usage.ts";
 
@@ -16,12 +17,26 @@ export const PostMessage = z
   .meta({ id: "PostMessage" });
 export type PostMessage = z.infer<typeof PostMessage>;
 
+/** A stored agent by its id (its newest version) or by id and version, or an agent written out. */
+export const SessionAgentInput = z
+  .union([
+    AgentId,
+    z.strictObject({ id: AgentId, version: z.number().int().positive().optional() }),
+    AgentInput,
+  ])
+  .meta({ id: "SessionAgentInput" });
+export type SessionAgentInput = z.infer<typeof SessionAgentInput>;
+
 export const CreateSession = z
   .strictObject({
     id: SessionId.optional().meta({ description: "Yours: the same id again answers 200 with the same session." }),
-    agent: Agent.prefault({}),
-    backend: z.enum(["openai"]).optional().meta({ description: "Short for agent.backend." }),
-    model: z.string().min(1).max(200).optional().meta({ description: "Short for agent.model." }),
+    agent: SessionAgentInput.optional(),
+    overrides: AgentOverrides.optional().meta({ description: "What this session says differently from its agent." }),
+    backend: z.string().min(1).max(64).optional().meta({ description: "Short for overrides.backend." }),
+    model: z.string().min(1).max(200).optional().meta({ description: "Short for overrides.model." }),
+    clientTools: z.array(ClientTool).max(LIMITS.clientToolsMax).default([]).meta({
+      description: "Tools that you run: `tool.requested` asks for a call, `POST …/tool-results/:callId` takes its result.",
+    }),
     sandbox: z.enum(["local"]).optional().meta({ description: "The provider of the session's sandbox." }),
     title: z.string().min(1).max(200).optional(),
     metadata: Metadata.default({}),
@@ -29,6 +44,74 @@ export const CreateSession = z
   })
   .meta({ id: "CreateSession" });
 export type CreateSession = z.infer<typeof CreateSession>;
+
+/** Body of `PATCH /v1/sessions/:id`: what is given changes, at the next turn boundary. */
+export const UpdateSession = z
+  .strictObject({
+    agent: z
+      .union([AgentId, z.strictObject({ id: AgentId, version: z.number().int().positive().optional() })])
+      .optional()
+      .meta({ description: "Moves the session to a stored agent, or to another version of it." }),
+    overrides: AgentOverrides.optional(),
+    backend: z.string().min(1).max(64).optional().meta({ description: "Short for overrides.backend." }),
+    model: z.string().min(1).max(200).optional().meta({ description: "Short for overrides.model." }),
+    clientTools: z.array(ClientTool).max(LIMITS.clientToolsMax).optional(),
+    title: z.string().min(1).max(200).nullable().optional(),
+    metadata: Metadata.optional(),
+  })
+  .meta({ id: "UpdateSession" });
+export type UpdateSession = z.infer<typeof UpdateSession>;
+
+export const SessionUpdated = Session.extend({
+  applied: z
+    .boolean()
+    .meta({ description: "false: a turn runs, and the change waits for its end; `session.updated` says when." }),
+}).meta({ id: "SessionUpdated" });
+export type SessionUpdated = z.infer<typeof SessionUpdated>;
+
+/** A stored agent's body, in `PUT /v1/agents/:id`; for `POST` with an id beside it. */
+export const PutAgent = AgentInput.extend({ name: z.string().min(1).max(100) }).meta({ id: "PutAgent" });
+export type PutAgent = z.infer<typeof PutAgent>;
+export const PostAgent = PutAgent.extend({
+  id: AgentId.optional().meta({ description: "Default: made from the name." }),
+}).meta({ id: "PostAgent" });
+export type PostAgent = z.infer<typeof PostAgent>;
+
+/** One immutable version of a stored agent. */
+export const StoredAgent = z
+  .object({
+    id: AgentId,
+    version: z.number().int().positive(),
+    agent: Agent,
+    source: z.string().meta({ description: "`api`, or the file that it was loaded from." }),
+    createdAt: z.number().int(),
+    deletedAt: z.number().int().nullable(),
+  })
+  .meta({ id: "StoredAgent" });
+export type StoredAgent = z.infer<typeof StoredAgent>;
+
+export const AgentList = z
+  .object({ agents: z.array(StoredAgent), next: z.string().nullable() })
+  .meta({ id: "AgentList" });
+export type AgentList = z.infer<typeof AgentList>;
+
+/** A user's message as it stands in the queue. */
+export const QueuedMessage = z
+  .object({
+    messageId: MessageId,
+    turnId: TurnId,
+    mode: MessageMode,
+    content: Content,
+    state: z.enum(["waiting", "running", "ended", "refused", "removed"]),
+    receivedAt: z.number().int(),
+  })
+  .meta({ id: "QueuedMessage" });
+export type QueuedMessage = z.infer<typeof QueuedMessage>;
+
+export const MessageList = z
+  .object({ messages: z.array(QueuedMessage), next: z.string().nullable() })
+  .meta({ id: "MessageList" });
+export type MessageList = z.infer<typeof MessageList>;
 
 export const MessageAccepted = z
   .object({

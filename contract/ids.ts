@@ -20,6 +20,12 @@ export const MessageId = z
   .meta({ description: "A message's id, the client's or ours." });
 export type MessageId = z.infer<typeof MessageId>;
 
+export const AgentId = z
+  .string()
+  .regex(NAME, NAME_RULE)
+  .meta({ description: "A stored agent's id, the client's or made from its name." });
+export type AgentId = z.infer<typeof AgentId>;
+
 export const TurnId = z.templateLiteral(["turn_", z.string().regex(/^[A-Za-z0-9_-]{1,64}$/)]);
 export type TurnId = z.infer<typeof TurnId>;
 
@@ -29,6 +35,10 @@ export type CallId = z.infer<typeof CallId>;
 export const ArtifactId = z.templateLiteral(["art_", z.string().regex(/^[A-Za-z0-9_-]{1,64}$/)]);
 export type ArtifactId = z.infer<typeof ArtifactId>;
 
+/** A remembered decision's id. */
+export const GrantId = z.templateLiteral(["grant_", z.string().regex(/^[A-Za-z0-9_-]{1,64}$/)]);
+export type GrantId = z.infer<typeof GrantId>;
+
 export const SandboxId = z.templateLiteral(["sbx_", z.string().regex(/^[A-Za-z0-9_-]{1,100}$/)]);
 export type SandboxId = z.infer<typeof SandboxId>;
 
@@ -36,7 +46,7 @@ export type SandboxId = z.infer<typeof SandboxId>;
 export const Seq = z.number().int().nonnegative();
 export type Seq = z.infer<typeof Seq>;
 
-type Prefix = "ses" | "msg" | "turn" | "call" | "art";
+type Prefix = "ses" | "msg" | "turn" | "call" | "art" | "grant" | "agent";
 
 const ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"; // Crockford's base 32, lower case: no i, l, o, u.
 

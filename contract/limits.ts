@@ -10,6 +10,14 @@ export const LIMITS = {
   metadataKeysMax: 32,
   instructionsBytesMax: 256 * 1024,
   artifactFoldersMax: 16,
+  toolsMax: 128,
+  clientToolsMax: 64,
+  handoffsMax: 16,
+  agentFilesMax: 100,
+  /** Of all files of one agent together, decoded. */
+  agentFilesBytesMax: 1024 * 1024,
+  environmentNamesMax: 64,
+  environmentValueMax: 8 * 1024,
 
   // Defaults and ceilings of an agent's `limits`.
   stepsPerTurn: { default: 500, max: 10_000 },
@@ -18,6 +26,23 @@ export const LIMITS = {
   toolsInParallel: { default: 8, max: 32 },
   modelAttempts: { default: 5, max: 20 },
   modelIdleTimeoutMs: { default: 60_000, max: 1_800_000 },
+  approvalTimeoutMs: { default: 24 * 3_600_000, max: 30 * 24 * 3_600_000 },
+  questionTimeoutMs: { default: 24 * 3_600_000, max: 30 * 24 * 3_600_000 },
+  clientToolTimeoutMs: { default: 3_600_000, max: 30 * 24 * 3_600_000 },
+
+  // Policies, approvals, questions.
+  policyRulesMax: 200,
+  policyArgumentsMax: 16,
+  patternCharactersMax: 1_000,
+  reasonCharactersMax: 2_000,
+  answerCharactersMax: 32 * 1024,
+  questionCharactersMax: 8 * 1024,
+  choicesMax: 50,
+  /** Of a command line that is parsed for its policy; a longer one is taken for one that cannot be read. */
+  commandParsedMax: 64 * 1024,
+  approvalsPerPage: { default: 50, max: 200 },
+  /** Active grants of one tool that are looked through for one call. */
+  grantsPerTool: 1_000,
 
   // The workflow.
   /** Continue-as-new in mid-turn from here on: a cold replay stays near a second. */
@@ -79,6 +104,25 @@ export const LIMITS = {
   listDepth: { default: 2, max: 16 },
   grepMatchesMax: 200,
   grepTimeoutMs: 20_000,
+
+  /** Of one call of a worker's own tool. */
+  toolTimeoutMs: { default: 120_000, max: 6 * 3_600_000 },
+  /** What a tool that was told to stop gets to return. */
+  toolStopMs: 2_000,
+
+  // Workers' announcements.
+  announceEveryMs: 5_000,
+  /** A worker that has not renewed its row for so long is gone. */
+  announcedKeptMs: 20_000,
+  /** After its start, and then so often, a worker tries its backends. */
+  validateAfterMs: 1_500,
+  validateEveryMs: 300_000,
+
+  // Agents.
+  agentsPerPage: { default: 50, max: 200 },
+  /** Of one file of the agents' folder. */
+  agentFileBytesMax: 2 * 1024 * 1024,
+  agentFolderFilesMax: 1_000,
 
   // Artifacts.
   artifactsPerScan: 10_000,

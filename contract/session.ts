@@ -1,10 +1,11 @@
 /** The session as the workflow tells it and as clients see it. */
 import { z } from "zod";
-import { Agent } from "./agents.ts";
+import { Agent, AgentRef, ClientTool } from "./agents.ts";
 import type { MessageMode } from "./events.ts";
-import { MessageId, SessionId, TurnId } from "./ids.ts";
+import { CallId, MessageId, SessionId, TurnId } from "./ids.ts";
 import { LIMITS } from "./limits.ts";
 import { Usage } from "./usage.ts";
+import { WaitKind, type WaitVerdict } from "./waits.ts";
 
 export const SessionStatus = z.enum(["idle", "running", "waiting", "closed"]).meta({ id: "SessionStatus" });
 export type SessionStatus = z.infer<typeof SessionStatus>;
@@ -28,8 +29,10 @@ export const Progress = z
       })
       .nullable(),
     running: z.array(z.string()).meta({ description: "What runs now: `step`, or a call as `name callId`." }),
-    waitingFor: z.string().nullable(),
+    waitingFor: z.string().nullable().meta({ description: "The waits in one line: `approval call_…, question call_…`." }),
+    waits: z.array(z.object({ kind: WaitKind, callId: CallId, name: z.string(), deadline: z.number().int() })),
     queue: z.array(z.object({ messageId: MessageId, turnId: TurnId })),
+    steering: z.array(MessageId).meta({ description: "Messages that join the turn at its next step." }),
     turns: z.number().int().nonnegative().meta({ description: "Turns that have ended." }),
     lastOutcome: TurnOutcome.nullable(),
     usage: Usage.meta({ description: "Of the whole session." }),
@@ -48,6 +51,18 @@ export interface SubmitMessage {
 export interface MessageTaken {
   readonly turnId: TurnId;
   readonly position: number;
+}
+
+/** Argument of the updates that tell a turn of an end of a wait. The decision itself is committed before, in the store. */
+export interface WaitEnded {
+  readonly callId: CallId;
+  readonly kind: WaitKind;
+  readonly verdict: WaitVerdict;
+}
+
+/** Argument of the update `removeMessage`. */
+export interface RemoveMessage {
+  readonly messageId: MessageId;
 }
 
 /** Argument of the signal `interruptTurn`. Without a turn: whatever runs. */
@@ -72,7 +87,9 @@ export const Session = z
     id: SessionId,
     status: SessionStatus,
     title: z.string().nullable(),
-    agent: Agent,
+    agent: Agent.meta({ description: "As the session runs it now." }),
+    agentRef: AgentRef.nullable().meta({ description: "The stored agent that it was made from." }),
+    clientTools: z.array(ClientTool),
     metadata: Metadata,
     createdAt: z.number().int(),
     updatedAt: z.number().int(),

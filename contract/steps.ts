@@ -1,9 +1,11 @@
 /** What activities take and answer: ids, counters and small enums. It is all that Temporal's history ever holds. */
+import type { Agent, AgentLimits } from "./agents.ts";
 import type { ToolOutcome } from "./blocks.ts";
 import type { TurnCode } from "./errors.ts";
 import type { CallId, MessageId, SessionId, TurnId } from "./ids.ts";
 import type { TurnOutcome } from "./session.ts";
 import type { Usage } from "./usage.ts";
+import type { WaitKind } from "./waits.ts";
 
 export interface StepKey {
   readonly sessionId: SessionId;
@@ -14,6 +16,40 @@ export interface StepKey {
 
 export interface StepRequest extends StepKey {
   readonly messageId: MessageId;
+  /** Messages that join the turn with this step. */
+  readonly steer?: readonly MessageId[];
+  /** Which configuration of the session the workflow knows; left out for the one it was started with. */
+  readonly configuration?: number;
+}
+
+/** What the workflow has to know of the agent: its name for search, its limits. */
+export interface SessionAgent {
+  readonly name: string;
+  readonly limits: Pick<AgentLimits, "stepsPerTurn" | "turnTimeoutMs" | "tokensPerTurn" | "toolsInParallel">;
+  /** Whether it may need a sandbox. */
+  readonly hasTools: boolean;
+}
+
+export function sessionAgent(agent: Agent): SessionAgent {
+  const { stepsPerTurn, turnTimeoutMs, tokensPerTurn, toolsInParallel } = agent.limits;
+  return {
+    name: agent.name,
+    limits: { stepsPerTurn, turnTimeoutMs, tokensPerTurn, toolsInParallel },
+    hasTools: agent.tools.length > 0,
+  };
+}
+
+/** A configuration that the workflow does not know yet. */
+export interface Configured {
+  readonly configuration: number;
+  readonly agent: SessionAgent;
+}
+
+/** What a call waits for before it can run, or instead of running. */
+export interface PlannedWait {
+  readonly kind: WaitKind;
+  /** Milliseconds since 1970. */
+  readonly deadline: number;
 }
 
 export interface Failure {
@@ -30,6 +66,7 @@ export interface PlannedCall {
   readonly quick: boolean;
   /** For Temporal's UI. */
   readonly summary: string;
+  readonly wait?: PlannedWait;
 }
 
 /** What a step brought about, as it is committed. */
@@ -37,10 +74,12 @@ export type StepResult =
   /** The agent wants these calls, or (none) another step: what it was told is in the transcript. */
   | { readonly next: "calls"; readonly calls: readonly PlannedCall[]; readonly usage: Usage }
   | { readonly next: "done"; readonly usage: Usage }
+  /** The turn's message was taken back before it began: there is no turn. */
+  | { readonly next: "skipped"; readonly usage: Usage }
   | { readonly next: "failed"; readonly failure: Failure; readonly usage: Usage };
 
 /** What the step's activity answers: quick calls are done by then. */
-export type StepAnswer =
+export type StepAnswer = { readonly configured?: Configured } & (
   | {
       readonly next: "calls";
       readonly calls: readonly Omit<PlannedCall, "quick">[];
@@ -50,7 +89,8 @@ export type StepAnswer =
       /** Something in the agent's artifact folders is new or changed. */
       readonly artifacts: boolean;
     }
-  | Exclude<StepResult, { readonly next: "calls" }>;
+  | Exclude<StepResult, { readonly next: "calls" }>
+);
 
 export interface CallKey {
   readonly sessionId: SessionId;
@@ -61,6 +101,12 @@ export interface CallResult {
   readonly outcome: ToolOutcome;
   /** Something in the agent's artifact folders is new or changed. */
   readonly artifacts: boolean;
+  /** It has not ended: a person has to say whether it may be run again. */
+  readonly wait?: PlannedWait;
+}
+
+export interface WaitKey extends CallKey {
+  readonly kind: WaitKind;
 }
 
 export interface TurnKey {
@@ -73,4 +119,6 @@ export interface TurnEnding extends TurnKey {
   readonly outcome: TurnOutcome;
   readonly failure?: Failure;
   readonly reason?: "interrupted" | "replaced" | "closed";
+  /** Messages that were to join the turn and did not: they get turns of their own. */
+  readonly requeued?: readonly MessageId[];
 }

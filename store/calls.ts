@@ -18,6 +18,8 @@ export interface BegunCall {
   readonly arguments: ToolCallBlock["arguments"];
   readonly epoch: number;
   readonly published: SpoolOffsets;
+  /** An attempt before this one had begun it and did not end it: what it did is unknown. */
+  readonly wasRunning: boolean;
 }
 export type CallBegin = BegunCall | { readonly state: "done"; readonly outcome: ToolOutcome };
 
@@ -28,6 +30,16 @@ export async function beginCall(
   attempt: Attempt | undefined,
 ): Promise<CallBegin> {
   return await database.write(async (tx) => {
+    const before = await tx
+      .selectFrom("tool_calls")
+      .select(["state", "outcome"])
+      .where("id", "=", ids.callId)
+      .where("session_id", "=", ids.sessionId)
+      .executeTakeFirst();
+    if (!before) throw new SupersededError(`call ${ids.callId} of session ${ids.sessionId} is gone`);
+    if (before.outcome !== null) return { state: "done", outcome: before.outcome as ToolOutcome };
+    // Whatever a workflow believes: a call that waits for somebody's word is not run without it.
+    if (before.state === "waiting") throw new SupersededError(`call ${ids.callId} waits for a decision`);
     const call = await tx
       .updateTable("tool_calls")
       .set((eb) => ({
@@ -36,27 +48,15 @@ export async function beginCall(
         started_at: eb.fn.coalesce("started_at", eb.val(Date.now())),
       }))
       .where("id", "=", ids.callId)
-      .where("session_id", "=", ids.sessionId)
-      .where("outcome", "is", null)
       .returningAll()
-      .executeTakeFirst();
-    if (!call) {
-      const done = await tx
-        .selectFrom("tool_calls")
-        .select("outcome")
-        .where("id", "=", ids.callId)
-        .where("session_id", "=", ids.sessionId)
-        .executeTakeFirst();
-      if (!done?.outcome) throw new SupersededError(`call ${ids.callId} of session ${ids.sessionId} is gone`);
-      return { state: "done", outcome: done.outcome as ToolOutcome };
-    }
+      .executeTakeFirstOrThrow();
     const args = JSON.parse(call.arguments) as ToolCallBlock["arguments"];
     if (call.epoch === 1) {
       await append(tx, ids.sessionId, [{ type: "tool.started", ...place(call), name: call.name, arguments: args }]);
     }
     await beginAttempt(tx, attempt);
     const published = { stdout: call.stdout_published, stderr: call.stderr_published };
-    return { state: "begun", call, arguments: args, epoch: call.epoch, published };
+    return { state: "begun", call, arguments: args, epoch: call.epoch, published, wasRunning: before.state === "running" };
   });
 }
 
@@ -98,9 +98,28 @@ export async function endCall(
 ): Promise<void> {
   await database.write(async (tx) => {
     await touch(tx, begun, { outcome: ending.outcome, state: "done" });
-    await placeResult(tx, begun.call, ending);
-    await append(tx, begun.call.session_id, [...ending.facts, completed(begun.call, ending)]);
+    const result = begun.call.edited === 1 ? { ...ending, text: withEdit(begun, ending.text) } : ending;
+    await placeResult(tx, begun.call, result);
+    await append(tx, begun.call.session_id, [...ending.facts, completed(begun.call, result)]);
     await endAttempt(tx, ending.attempt);
+  });
+}
+
+/** The transcript holds what the model asked for; so it has to be told what was run instead. */
+function withEdit(begun: BegunCall, text: string): string {
+  return `[A person changed the arguments of this call to ${JSON.stringify(begun.arguments)} before it ran.]\n${text}`;
+}
+
+/** Gives a call whose outcome is unknown up to a person: it waits, and this attempt is over. */
+export async function askAgain(
+  database: Database,
+  begun: BegunCall,
+  wait: { readonly open: (tx: Tx) => Promise<Fact>; readonly attempt: Attempt | undefined },
+): Promise<void> {
+  await database.write(async (tx) => {
+    await touch(tx, begun, { state: "waiting" });
+    await append(tx, begun.call.session_id, [await wait.open(tx)]);
+    await endAttempt(tx, wait.attempt);
   });
 }
 
@@ -179,7 +198,8 @@ export async function openCalls(tx: Tx, sessionId: SessionId, turnId: TurnId): P
   return facts;
 }
 
-function completed(call: ToolCallsTable, result: { readonly outcome: ToolOutcome; readonly text: string }): Fact {
+/** The fact that a call has its result. */
+export function completed(call: ToolCallsTable, result: { readonly outcome: ToolOutcome; readonly text: string }): Fact {
   return {
     type: "tool.completed",
     ...place(call),

@@ -9,7 +9,10 @@ interface Migration {
   up(db: Kysely<Schema>, dialect: Dialect): Promise<void>;
 }
 
-export const MIGRATIONS: readonly Migration[] = [{ name: "0001-first", up: first }];
+export const MIGRATIONS: readonly Migration[] = [
+  { name: "0001-first", up: first },
+  { name: "0002-people-and-agents", up: peopleAndAgents },
+];
 
 /**
  * On SQLite the rows of such a table live in its primary key: half the writes of a table with an index beside it. Only for
@@ -189,4 +192,105 @@ async function first(db: Kysely<Schema>, dialect: Dialect): Promise<void> {
       .addColumn("ended_at", "bigint"),
     dialect,
   ).execute();
+}
+
+async function peopleAndAgents(db: Kysely<Schema>, dialect: Dialect): Promise<void> {
+  const { schema } = db;
+  await schema.alterTable("sessions").addColumn("agent_id", "text").execute();
+  await schema.alterTable("sessions").addColumn("agent_version", "integer").execute();
+  await schema.alterTable("sessions").addColumn("client_tools", "text", (c) => c.notNull().defaultTo("[]")).execute();
+  await schema.alterTable("sessions").addColumn("configuration", "integer", (c) => c.notNull().defaultTo(0)).execute();
+  await schema.alterTable("sessions").addColumn("pending_configuration", "text").execute();
+  await schema.alterTable("tool_calls").addColumn("edited", "integer", (c) => c.notNull().defaultTo(0)).execute();
+  // The field had another name in 0.1.
+  for (const { id, agent } of await db.selectFrom("sessions").select(["id", "agent"]).execute()) {
+    const { backendOptions, ...rest } = JSON.parse(agent) as Record<string, unknown>;
+    const renamed = JSON.stringify({ ...rest, modelSettings: backendOptions ?? {} });
+    await db.updateTable("sessions").set({ agent: renamed }).where("id", "=", id).execute();
+  }
+
+  await schema
+    .createTable("agents")
+    .addColumn("id", "text", (c) => c.notNull())
+    .addColumn("version", "integer", (c) => c.notNull())
+    .addColumn("name", "text", (c) => c.notNull())
+    .addColumn("agent", "text", (c) => c.notNull())
+    .addColumn("content_hash", "text", (c) => c.notNull())
+    .addColumn("source", "text", (c) => c.notNull())
+    .addColumn("created_at", "bigint", (c) => c.notNull())
+    .addColumn("deleted_at", "bigint")
+    .addPrimaryKeyConstraint("agents_key", ["id", "version"])
+    .execute();
+
+  await schema
+    .createTable("waits")
+    .addColumn("call_id", "text", (c) => c.notNull())
+    .addColumn("kind", "text", (c) => c.notNull())
+    .addColumn("session_id", "text", (c) => c.notNull())
+    .addColumn("turn_id", "text", (c) => c.notNull())
+    .addColumn("step", "integer", (c) => c.notNull())
+    .addColumn("name", "text", (c) => c.notNull())
+    .addColumn("state", "text", (c) => c.notNull())
+    .addColumn("requested_at", "bigint", (c) => c.notNull())
+    .addColumn("deadline", "bigint", (c) => c.notNull())
+    .addColumn("arguments", "text", (c) => c.notNull())
+    .addColumn("arguments_hash", "text", (c) => c.notNull())
+    .addColumn("request", "text", (c) => c.notNull())
+    .addColumn("decision", "text")
+    .addColumn("decided_at", "bigint")
+    .addColumn("decided_key", "text")
+    .addColumn("delivered", "integer", (c) => c.notNull().defaultTo(0))
+    .addPrimaryKeyConstraint("waits_key", ["call_id", "kind"])
+    .execute();
+  await schema.createIndex("waits_by_session").on("waits").columns(["session_id", "state"]).execute();
+  await schema.createIndex("waits_by_age").on("waits").columns(["kind", "requested_at", "call_id"]).execute();
+  await schema.createIndex("waits_by_delivery").on("waits").columns(["state", "delivered"]).execute();
+
+  await schema
+    .createTable("grants")
+    .addColumn("id", "text", (c) => c.primaryKey())
+    .addColumn("scope", "text", (c) => c.notNull())
+    .addColumn("session_id", "text")
+    .addColumn("project", "text")
+    .addColumn("tool", "text", (c) => c.notNull())
+    .addColumn("action", "text", (c) => c.notNull())
+    .addColumn("match", "text")
+    .addColumn("arguments_hash", "text")
+    .addColumn("reason", "text")
+    .addColumn("call_id", "text", (c) => c.notNull())
+    .addColumn("created_at", "bigint", (c) => c.notNull())
+    .addColumn("revoked_at", "bigint")
+    .execute();
+  await schema.createIndex("grants_by_tool").on("grants").columns(["tool", "scope"]).execute();
+
+  await clustered(
+    schema
+      .createTable("backend_states")
+      .addColumn("session_id", "text", (c) => c.notNull())
+      .addColumn("backend", "text", (c) => c.notNull())
+      .addColumn("generation", "integer", (c) => c.notNull())
+      .addColumn("chunks", "integer", (c) => c.notNull())
+      .addColumn("meta", "text", (c) => c.notNull())
+      .addColumn("turn_id", "text", (c) => c.notNull())
+      .addColumn("step", "integer", (c) => c.notNull())
+      .addPrimaryKeyConstraint("backend_states_key", ["session_id", "backend"]),
+    dialect,
+  ).execute();
+  await schema
+    .createTable("backend_state_chunks")
+    .addColumn("session_id", "text", (c) => c.notNull())
+    .addColumn("backend", "text", (c) => c.notNull())
+    .addColumn("generation", "integer", (c) => c.notNull())
+    .addColumn("number", "integer", (c) => c.notNull())
+    .addColumn("text", "text", (c) => c.notNull())
+    .addPrimaryKeyConstraint("backend_state_chunks_key", ["session_id", "backend", "generation", "number"])
+    .execute();
+
+  await schema
+    .createTable("workers")
+    .addColumn("id", "text", (c) => c.primaryKey())
+    .addColumn("started_at", "bigint", (c) => c.notNull())
+    .addColumn("seen_at", "bigint", (c) => c.notNull())
+    .addColumn("announcement", "text", (c) => c.notNull())
+    .execute();
 }

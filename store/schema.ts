@@ -13,6 +13,12 @@ export interface Schema {
   artifact_files: ArtifactFilesTable;
   blobs: BlobsTable;
   attempts: AttemptsTable;
+  agents: AgentsTable;
+  waits: WaitsTable;
+  grants: GrantsTable;
+  backend_states: BackendStatesTable;
+  backend_state_chunks: BackendStateChunksTable;
+  workers: WorkersTable;
 }
 
 export interface SessionsTable {
@@ -31,6 +37,14 @@ export interface SessionsTable {
   last_seq: number;
   /** Where the next message of the transcript goes. */
   next_position: number;
+  /** The stored agent that it was made from. */
+  agent_id: string | null;
+  agent_version: number | null;
+  client_tools: string;
+  /** Rises with each configuration that is applied; 0 is the one that the workflow was started with. */
+  configuration: number;
+  /** A configuration that waits for the end of the running turn. */
+  pending_configuration: string | null;
 }
 
 export interface MessagesTable {
@@ -42,7 +56,7 @@ export interface MessagesTable {
   mode: string;
   content: string;
   content_hash: string;
-  /** received: a row. submitted: the workflow knows it. taken: its turn has begun. ended, refused: it is over. */
+  /** received: a row. submitted: the workflow knows it. taken: its turn has begun. ended, refused, removed: it is over. */
   state: string;
   received_at: number;
 }
@@ -98,12 +112,15 @@ export interface ToolCallsTable {
   arguments: string;
   arguments_hash: string;
   epoch: number;
+  /** planned, waiting (for what its row in waits says), running, done. */
   state: string;
   started_at: number | null;
   intent: string | null;
   stdout_published: number;
   stderr_published: number;
   outcome: string | null;
+  /** 1 when a person has edited the arguments: those here are the edited ones. */
+  edited: number;
 }
 
 export interface EventsTable {
@@ -158,4 +175,90 @@ export interface AttemptsTable {
   started_at: number;
   /** When its work was committed; null while it runs. */
   ended_at: number | null;
+}
+
+/** Versions of stored agents. A row never changes but for `deleted_at`, which all versions of an agent get together. */
+export interface AgentsTable {
+  id: string;
+  version: number;
+  name: string;
+  /** The whole agent as JSON, defaults filled in. */
+  agent: string;
+  content_hash: string;
+  source: string;
+  created_at: number;
+  deleted_at: number | null;
+}
+
+/** What a call waits for, or has waited for. */
+export interface WaitsTable {
+  call_id: string;
+  /** approval, question, tool. */
+  kind: string;
+  session_id: string;
+  turn_id: string;
+  step: number;
+  name: string;
+  /** pending, decided, cancelled. */
+  state: string;
+  requested_at: number;
+  deadline: number;
+  arguments: string;
+  arguments_hash: string;
+  /** What else the one who decides is shown, and what a decision is checked with: JSON, by kind. */
+  request: string;
+  decision: string | null;
+  decided_at: number | null;
+  /** The Idempotency-Key of the decision, so that a repeat of the request is told from another decision. */
+  decided_key: string | null;
+  /** 1 when the workflow has been told. */
+  delivered: number;
+}
+
+/** Remembered decisions. */
+export interface GrantsTable {
+  id: string;
+  scope: string;
+  session_id: string | null;
+  project: string | null;
+  tool: string;
+  action: string;
+  /** JSON of argument patterns, or null: then exactly the arguments of this hash. */
+  match: string | null;
+  arguments_hash: string | null;
+  reason: string | null;
+  call_id: string;
+  created_at: number;
+  revoked_at: number | null;
+}
+
+/** What a backend needs to resume a session elsewhere, beside the transcript: its head here, its text in chunks. */
+export interface BackendStatesTable {
+  session_id: string;
+  backend: string;
+  /** Rises when the text begins anew; chunks of other generations are dead. */
+  generation: number;
+  chunks: number;
+  /** JSON of the backend's own. */
+  meta: string;
+  /** The newest step that it holds: a state is only good for the step after it. */
+  turn_id: string;
+  step: number;
+}
+
+export interface BackendStateChunksTable {
+  session_id: string;
+  backend: string;
+  generation: number;
+  number: number;
+  text: string;
+}
+
+/** Running workers and what they can: renewed every few seconds, removed at their end. */
+export interface WorkersTable {
+  /** Pid and start time, and the host before them. */
+  id: string;
+  started_at: number;
+  seen_at: number;
+  announcement: string;
 }

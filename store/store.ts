@@ -1,5 +1,6 @@
 /** The store of one process: its database, its blobs, its transcripts. */
 import path from "node:path";
+import { BackendStates } from "./backend-state.ts";
 import { type BlobStore, openBlobStore } from "./blobs.ts";
 import { type Database, openDatabase } from "./database.ts";
 import { TranscriptCache } from "./transcript.ts";
@@ -8,6 +9,7 @@ export interface Store extends AsyncDisposable {
   readonly database: Database;
   readonly blobs: BlobStore;
   readonly transcripts: TranscriptCache;
+  readonly states: BackendStates;
 }
 
 /** Opens the embedded store below a state directory, making what is missing. */
@@ -17,6 +19,7 @@ export async function openStore(stateDir: string): Promise<Store> {
     database,
     blobs: await openBlobStore(path.join(stateDir, "blobs")),
     transcripts: new TranscriptCache(database),
+    states: new BackendStates(database),
     [Symbol.asyncDispose]: () => database.close(),
   };
 }

@@ -19,6 +19,7 @@ const PURE_CONTRACT = sources("contract").filter((file) => importsOf(file).every
 /** What each folder may import. Its own files are always allowed. */
 const MAY_IMPORT: Readonly<Record<string, Rule>> = {
   contract: { values: ["zod"] },
+  policy: { values: ["contract", "picomatch", "unbash"] },
   workflows: {
     values: ["@temporalio/workflow", "@temporalio/common", ...PURE_CONTRACT],
     types: ["contract", "activities"],
@@ -31,13 +32,14 @@ const MAY_IMPORT: Readonly<Record<string, Rule>> = {
       "store",
       "sandbox",
       "backends",
+      "policy",
       "tools",
       "ignore",
       "mime-types",
     ],
     types: ["@temporalio/common"],
   },
-  backends: { values: ["node:", "contract", "@openai/agents", "@openai/agents-openai", "openai", "ajv"] },
+  backends: { values: ["node:", "contract", "@openai/agents", "@openai/agents-openai", "openai", "@github/copilot-sdk", "ajv"] },
   tools: { values: ["node:", "contract", "sandbox/provider.ts", "zod", "ajv", "ignore"] },
   sandbox: { values: ["node:", "contract"] },
   store: { values: ["node:", "contract", "kysely"] },
@@ -51,7 +53,7 @@ const MAY_IMPORT: Readonly<Record<string, Rule>> = {
   api: {
     values: [
       ...["node:", "express", "zod", "zod-openapi", "pino", "@temporalio/client", "@temporalio/common", "mime-types"],
-      ...["contract", "store", "workflows/messages.ts"],
+      ...["contract", "store", "policy", "backends/registry.ts", "workflows/messages.ts", "ajv"],
     ],
     types: ["workflows"],
   },

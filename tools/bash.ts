@@ -32,6 +32,8 @@ export const bash: Tool<typeof Parameters> = {
   replay: "keyed",
   quick: false,
   changesFiles: true,
+  changesWorld: true,
+  argumentKinds: { command: "command", cwd: "path" },
   summary: ({ command }) => `bash: ${command.trim().split("\n")[0]}`,
   run: ({ command, cwd, timeoutMs }, context) =>
     refusalsAsResults(() => runCommand({ command, timeoutMs, ...(cwd !== undefined && { cwd }) }, context)),

@@ -27,6 +27,8 @@ export const editFile: Tool<typeof Parameters> = {
   replay: "keyed",
   quick: true,
   changesFiles: true,
+  changesWorld: true,
+  argumentKinds: { path: "path" },
   summary: ({ path }) => `edit_file: ${path}`,
   run: (args, context) => refusalsAsResults(() => editOnce(args, context)),
 };

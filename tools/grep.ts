@@ -44,6 +44,8 @@ export const grep: Tool<typeof Parameters> = {
   replay: "keyed",
   quick: false,
   changesFiles: false,
+  changesWorld: false,
+  argumentKinds: { path: "path" },
   summary: ({ pattern }) => `grep: ${pattern}`,
   run: (args, context) => refusalsAsResults(() => search(args, context)),
 };

@@ -24,6 +24,8 @@ export const listFiles: Tool<typeof Parameters> = {
   replay: "safe",
   quick: true,
   changesFiles: false,
+  changesWorld: false,
+  argumentKinds: { path: "path" },
   summary: ({ path }) => `list_files: ${path}`,
   run: (args, context) => refusalsAsResults(() => list(args, context)),
 };

@@ -32,6 +32,8 @@ export const readFile: Tool<typeof Parameters> = {
   replay: "safe",
   quick: true,
   changesFiles: false,
+  changesWorld: false,
+  argumentKinds: { path: "path" },
   summary: ({ path }) => `read_file: ${path}`,
   run: (args, context) => refusalsAsResults(() => readLines(args, context)),
 };

@@ -1,7 +1,8 @@
 /** The table of built-in tools, what of it a model is told, and how what a model asks for is checked. */
 import { z } from "zod";
-import type { ToolName } from "../contract/agents.ts";
+import type { BuiltInTool } from "../contract/agents.ts";
 import { LIMITS } from "../contract/limits.ts";
+import { askUser } from "./ask-user.ts";
 import { bash } from "./bash.ts";
 import { editFile } from "./edit-file.ts";
 import { grep } from "./grep.ts";
@@ -10,13 +11,14 @@ import { readFile } from "./read-file.ts";
 import type { Tool } from "./tool.ts";
 import { writeFile } from "./write-file.ts";
 
-export const TOOLS: Readonly<Record<ToolName, Tool>> = {
+const BUILT_IN: Readonly<Record<BuiltInTool, Tool>> = {
   bash,
   read_file: readFile,
   write_file: writeFile,
   edit_file: editFile,
   list_files: listFiles,
   grep,
+  ask_user: askUser,
 };
 
 /** A tool as a model is told of it. */
@@ -27,21 +29,35 @@ export interface DeclaredTool {
   readonly parameters: Record<string, unknown>;
 }
 
-/** The declarations of these tools; for one name always the same object. */
-export function toolDeclarations(names: readonly ToolName[]): readonly DeclaredTool[] {
-  return names.map((name) => DECLARATIONS[name]);
+/** The tools of one worker: the built-in ones, and those that were loaded beside them. */
+export interface Toolbox {
+  readonly tools: readonly Tool[];
+  find(name: string): Tool | undefined;
+  /** The declarations of these tools, without those that are not here; for one name always the same object. */
+  declarations(names: readonly string[]): readonly DeclaredTool[];
 }
 
-const DECLARATIONS: Readonly<Record<ToolName, DeclaredTool>> = {
-  bash: declare(bash),
-  read_file: declare(readFile),
-  write_file: declare(writeFile),
-  edit_file: declare(editFile),
-  list_files: declare(listFiles),
-  grep: declare(grep),
-};
+/** Throws an Error when a name is there twice. */
+export function createToolbox(added: readonly Tool[] = []): Toolbox {
+  const tools = [...Object.values(BUILT_IN), ...added];
+  const byName = new Map<string, { readonly tool: Tool; readonly declaration: DeclaredTool }>();
+  for (const tool of tools) {
+    if (byName.has(tool.name)) throw new Error(`there are two tools named ${tool.name}`);
+    byName.set(tool.name, { tool, declaration: declare(tool) });
+  }
+  return {
+    tools,
+    find: (name) => byName.get(name)?.tool,
+    declarations: (names) =>
+      names.flatMap((name) => {
+        const found = byName.get(name);
+        return found ? [found.declaration] : [];
+      }),
+  };
+}
 
-function declare({ name, description, parameters }: Tool): DeclaredTool {
+function declare({ name, description, parameters, jsonSchema }: Tool): DeclaredTool {
+  if (jsonSchema) return { name, description, parameters: { ...jsonSchema } };
   // As a model may write it: what has a default may be left out.
   const { $schema, ...schema } = z.toJSONSchema(parameters, { io: "input" });
   return { name, description, parameters: schema };

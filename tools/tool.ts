@@ -1,26 +1,38 @@
-/** What a tool is. To add one: a file here, a line in registry.ts, its name in contract/agents.ts. */
+/** What a tool is. To add a built-in one: a file here, a line in registry.ts, its name in contract/agents.ts. */
 import type { z } from "zod";
-import type { ToolName } from "../contract/agents.ts";
 import type { ToolOutcome } from "../contract/blocks.ts";
-import type { CallId } from "../contract/ids.ts";
+import type { CallId, SessionId } from "../contract/ids.ts";
 import type { Sandbox, SpoolOffsets } from "../sandbox/provider.ts";
 
 /**
  * What happens when a tool was started and its result was never committed:
  * `safe`: run again, the effect is the same. `keyed`: run again with the same call id, and the tool itself sees what it has done.
+ * `ask`: a person is asked whether it may be run again.
  */
-export type ReplayRule = "safe" | "keyed";
+export type ReplayRule = "safe" | "keyed" | "ask";
+
+/** How a policy's pattern is matched with an argument; one that is not named is plain text. */
+export type ArgumentKind = "command" | "path";
 
 export interface Tool<Schema extends z.ZodType = z.ZodType> {
-  readonly name: ToolName;
+  readonly name: string;
   /** For the model. */
   readonly description: string;
   readonly parameters: Schema;
+  /** The JSON schema of the parameters, where zod is not its source. */
+  readonly jsonSchema?: Readonly<Record<string, unknown>>;
   readonly replay: ReplayRule;
   /** Done in a few milliseconds without a command: may run as a local activity, which has no heartbeat. */
   readonly quick: boolean;
   /** Whether it may leave new or changed files, artifacts among them. */
   readonly changesFiles: boolean;
+  /** Whether it does more than look: a policy that says nothing of it asks first. */
+  readonly changesWorld: boolean;
+  /** It is never run without a person's approval, unless a policy's rule allows it. */
+  readonly needsApproval?: boolean;
+  readonly argumentKinds?: Readonly<Record<string, ArgumentKind>>;
+  /** `question`: it is not run, a person answers it. */
+  readonly answeredBy?: "person";
   /** A line for Temporal's UI, such as "bash: npm test". */
   summary(args: z.output<Schema>): string;
   /** Never throws for what a model can do wrong: that is an `error` result, in words the model can act on. */
@@ -28,7 +40,10 @@ export interface Tool<Schema extends z.ZodType = z.ZodType> {
 }
 
 export interface ToolContext {
+  readonly sessionId: SessionId;
   readonly callId: CallId;
+  /** The agent's variables, for the commands that the tool starts. */
+  readonly environment: Readonly<Record<string, string>>;
   readonly sandbox: Sandbox;
   /** Aborted when the turn is interrupted; the tool then ends what it started and returns `interrupted`. */
   readonly signal: AbortSignal;

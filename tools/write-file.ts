@@ -15,6 +15,8 @@ export const writeFile: Tool<typeof Parameters> = {
   replay: "safe",
   quick: true,
   changesFiles: true,
+  changesWorld: true,
+  argumentKinds: { path: "path" },
   summary: ({ path }) => `write_file: ${path}`,
   run: ({ path, content }, { sandbox }) =>
     refusalsAsResults(async () => {

@@ -1,14 +1,34 @@
 /** The session workflow's message surface. Clients import these; the handlers live in session.ts. */
 import { defineQuery, defineSignal, defineUpdate } from "@temporalio/workflow";
-import type { AgentLimits } from "../contract/agents.ts";
 import type { SessionId } from "../contract/ids.ts";
-import type { InterruptTurn, MessageTaken, Progress, SubmitMessage } from "../contract/session.ts";
+import type {
+  InterruptTurn,
+  MessageTaken,
+  Progress,
+  RemoveMessage,
+  SubmitMessage,
+  WaitEnded,
+} from "../contract/session.ts";
+import type { SessionAgent } from "../contract/steps.ts";
 
 /**
  * An update, because the caller must learn at once whether the message was taken and where it stands.
  * The same message again, by whatever caller and however much later, is answered as the first time and not queued twice.
  */
 export const submitMessage = defineUpdate<MessageTaken, [SubmitMessage]>("submitMessage");
+
+/** Takes a message back that has not begun. An update, because the caller must learn whether it was in time. */
+export const removeMessage = defineUpdate<{ readonly removed: boolean }, [RemoveMessage]>("removeMessage");
+
+/**
+ * A person has approved or denied a call. What was decided is committed in the store before; this tells the turn that
+ * waits. Updates, because who tells must learn that it was heard, and tells again until it was. A repeat changes nothing.
+ */
+export const decideApproval = defineUpdate<void, [WaitEnded]>("decideApproval");
+/** A person has answered a question. */
+export const answerQuestion = defineUpdate<void, [WaitEnded]>("answerQuestion");
+/** The caller has given the result of a tool that it runs. */
+export const submitToolResult = defineUpdate<void, [WaitEnded]>("submitToolResult");
 
 /** A signal, because stopping always succeeds: when nothing runs, nothing happens. */
 export const interruptTurn = defineSignal<[InterruptTurn]>("interruptTurn");
@@ -23,14 +43,6 @@ export const getProgress = defineQuery<Progress>("getProgress");
 export interface SessionInput {
   readonly sessionId: SessionId;
   readonly agent: SessionAgent;
-}
-
-/** What the workflow has to know of the agent: its name for search, its limits. */
-export interface SessionAgent {
-  readonly name: string;
-  readonly limits: Pick<AgentLimits, "stepsPerTurn" | "turnTimeoutMs" | "tokensPerTurn" | "toolsInParallel">;
-  /** Whether it may need a sandbox. */
-  readonly hasTools: boolean;
 }
 
 /** Workflow types, as Temporal knows them. */

@@ -1,10 +1,10 @@
 /** The backend that speaks OpenAI's wires through the models of `@openai/agents`: one model call per step, no state of its own. */
 import type { Model } from "@openai/agents";
 import type OpenAI from "openai";
+import type { ModelInfo } from "../../contract/backends.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import {
   BackendError,
-  type ModelInfo,
   type StepInput,
   type StepOutput,
   type SteppedBackend,
@@ -89,12 +89,13 @@ class OpenAiBackend implements SteppedBackend {
       await this.listModels();
       return { valid: true, errors: [] };
     } catch (error) {
-      return { valid: false, errors: [error instanceof Error ? error.message : String(error)] };
+      const { code, message } = toBackendError(error, this.#context(this.#options.defaultModel));
+      return { valid: false, errors: [{ code, message }] };
     }
   }
 
   async #call({ input, sink, signal, model, client, context }: Call): Promise<StepOutput> {
-    const { api } = input.agent.backendOptions;
+    const { api } = input.agent.modelSettings;
     const wire: Wire = api ?? "responses";
     using silence = new SilenceGuard(input.agent.limits.modelIdleTimeoutMs);
     using conversation = this.#splicer.splice(this.#pieces(input, wire));

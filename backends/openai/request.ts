@@ -44,7 +44,7 @@ function outputType(schema: Record<string, unknown> | undefined): ModelRequest["
 }
 
 function settings({ input, leaveOut }: RequestParts): ModelRequest["modelSettings"] {
-  const { temperature, maxOutputTokens, reasoningEffort } = input.agent.backendOptions;
+  const { temperature, maxOutputTokens, reasoningEffort } = input.agent.modelSettings;
   const summary = leaveOut.has("reasoning.summary") ? {} : { summary: "auto" as const };
   return {
     ...(leaveOut.has("store") ? {} : { store: false }),
@@ -63,7 +63,7 @@ function providerData({ input, wire, marker, leaveOut }: RequestParts): Record<s
     const include = leaveOut.has("include") ? [] : ["reasoning.encrypted_content"];
     return { input: marker, include, ...cacheKey };
   }
-  const { maxOutputTokens } = input.agent.backendOptions;
+  const { maxOutputTokens } = input.agent.modelSettings;
   const newName = leaveOut.has("max_tokens") && maxOutputTokens !== undefined;
   return {
     messages: marker,

@@ -184,7 +184,7 @@ export function incomplete(reason: string): BackendError {
     case "length":
       return new BackendError(
         "INVALID_RESPONSE",
-        "the model's reply was cut at its limit of output tokens; raise backendOptions.maxOutputTokens or ask for less at once",
+        "the model's reply was cut at its limit of output tokens; raise modelSettings.maxOutputTokens or ask for less at once",
       );
     case "content_filter":
       return new BackendError(

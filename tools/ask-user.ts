@@ -1,0 +1,34 @@
+/** The tool `ask_user`: a question to a person. It is never run: the turn waits, and the person's answer is its result. */
+import { z } from "zod";
+import { LIMITS } from "../contract/limits.ts";
+import type { Tool } from "./tool.ts";
+
+const Parameters = z
+  .strictObject({
+    question: z.string().min(1).max(LIMITS.questionCharactersMax).describe("What you want to know, as one question."),
+    choices: z
+      .array(z.string().min(1).max(1_000))
+      .min(1)
+      .max(LIMITS.choicesMax)
+      .optional()
+      .describe("Answers to choose from."),
+    allowFreeform: z.boolean().default(true).describe("Whether another answer than a choice may be given. Default true."),
+  })
+  .refine((args) => args.allowFreeform || args.choices !== undefined, {
+    path: ["choices"],
+    message: "expected choices, because allowFreeform is false",
+  });
+
+export const askUser: Tool<typeof Parameters> = {
+  name: "ask_user",
+  description:
+    "Asks the person you work for, and waits for the answer, which may take long. Ask only what you cannot find out yourself.",
+  parameters: Parameters,
+  replay: "safe",
+  quick: false,
+  changesFiles: false,
+  changesWorld: false,
+  answeredBy: "person",
+  summary: ({ question }) => `ask_user: ${question}`,
+  run: () => Promise.reject(new Error("ask_user was run; a person answers it")),
+};
