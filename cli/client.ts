@@ -4,20 +4,37 @@ import type { z } from "zod";
 import {
   CloseAnswer,
   type CreateSession,
+  EventList,
   InterruptAnswer,
   MessageAccepted,
+  MessageList,
   type PostMessage,
   SessionCreated,
   SessionDetail,
   SessionList,
+  SessionUpdated,
+  type UpdateSession,
 } from "../contract/http.ts";
 import { LIMITS } from "../contract/limits.ts";
+import { type AnswerQuestion, AnswerTaken, type DecideApproval, DecisionTaken } from "../contract/waits.ts";
 import { ClientError, codeOf, parseJson, refusal, unreachable } from "./client-error.ts";
 import { type EventsOptions, type ReceivedEvent, receiveEvents } from "./event-stream.ts";
 
 /** What a client says of a message; the id is required, so that a request sent twice is one message. */
 export type NewMessage = z.input<typeof PostMessage> & { readonly id: string };
 export type NewSession = z.input<typeof CreateSession> & { readonly id: string };
+
+/** One call that waits for a person. */
+export interface WaitingCall {
+  readonly sessionId: string;
+  readonly callId: string;
+}
+
+/** A request with a key is the same request however often it is sent. */
+export interface Sending {
+  readonly key?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
 
 export interface ListQuery {
   readonly status?: string | undefined;
@@ -47,15 +64,51 @@ export class Client {
   }
 
   listSessions(query: ListQuery): Promise<SessionList> {
-    const search = new URLSearchParams();
-    for (const [name, value] of Object.entries(query)) if (value !== undefined) search.set(name, String(value));
-    return this.#request(SessionList, { method: "GET", path: `/v1/sessions?${search}` });
+    return this.#request(SessionList, { method: "GET", path: `/v1/sessions?${searchOf(query)}` });
   }
 
   /** The same id again is the same message. */
   postMessage(sessionId: string, message: NewMessage, signal?: AbortSignal): Promise<MessageAccepted> {
     const path = `${sessionPath(sessionId)}/messages`;
     return this.#request(MessageAccepted, { method: "POST", path, body: message, signal });
+  }
+
+  /** What is given changes, at once or at the end of the turn that runs. */
+  updateSession(sessionId: string, changes: z.input<typeof UpdateSession>): Promise<SessionUpdated> {
+    return this.#request(SessionUpdated, { method: "PATCH", path: sessionPath(sessionId), body: changes });
+  }
+
+  /** Messages of a session, oldest first. */
+  listMessages(sessionId: string, query: ListQuery): Promise<MessageList> {
+    return this.#request(MessageList, { method: "GET", path: `${sessionPath(sessionId)}/messages?${searchOf(query)}` });
+  }
+
+  /** Takes a message back whose turn has not begun. */
+  async removeMessage(sessionId: string, messageId: string): Promise<void> {
+    const path = `${sessionPath(sessionId)}/messages/${encodeURIComponent(messageId)}`;
+    const response = await this.#send({ method: "DELETE", path });
+    const text = await readText(response, this.baseUrl);
+    if (!response.ok) throw refusal(response.status, text, this.baseUrl);
+  }
+
+  /** The first decision stands; a second one is refused with it. */
+  decideApproval(
+    call: WaitingCall,
+    decision: z.input<typeof DecideApproval>,
+    sending: Sending = {},
+  ): Promise<DecisionTaken> {
+    const path = `${sessionPath(call.sessionId)}/approvals/${encodeURIComponent(call.callId)}`;
+    return this.#request(DecisionTaken, { method: "POST", path, body: decision, ...sending });
+  }
+
+  answerQuestion(call: WaitingCall, answer: AnswerQuestion, sending: Sending = {}): Promise<AnswerTaken> {
+    const path = `${sessionPath(call.sessionId)}/answers/${encodeURIComponent(call.callId)}`;
+    return this.#request(AnswerTaken, { method: "POST", path, body: answer, ...sending });
+  }
+
+  /** One page of the log. */
+  getEvents(sessionId: string, query: { readonly after: number; readonly limit: number }): Promise<EventList> {
+    return this.#request(EventList, { method: "GET", path: `${sessionPath(sessionId)}/events?${searchOf(query)}` });
   }
 
   interrupt(sessionId: string): Promise<InterruptAnswer> {
@@ -90,12 +143,16 @@ export class Client {
   }
 
   /** A request that finds nobody is sent again for a moment, because an API that was killed is back within it. */
-  async #send({ method, path, body, signal }: ApiRequest): Promise<Response> {
+  async #send({ method, path, body, key, signal }: ApiRequest): Promise<Response> {
     const deadline = Date.now() + LIMITS.clientRetryMs;
     const timeout = AbortSignal.timeout(LIMITS.clientRequestTimeoutMs);
     const init: RequestInit = {
       method,
-      headers: { accept: "application/json", ...(body !== undefined && { "content-type": "application/json" }) },
+      headers: {
+        accept: "application/json",
+        ...(body !== undefined && { "content-type": "application/json" }),
+        ...(key !== undefined && { "idempotency-key": key }),
+      },
       signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
       ...(body !== undefined && { body: JSON.stringify(body) }),
     };
@@ -113,10 +170,17 @@ export class Client {
 }
 
 interface ApiRequest {
-  readonly method: "GET" | "POST";
+  readonly method: "GET" | "POST" | "PATCH" | "DELETE";
   readonly path: string;
   readonly body?: unknown;
+  readonly key?: string | undefined;
   readonly signal?: AbortSignal | undefined;
+}
+
+function searchOf(query: object): URLSearchParams {
+  const search = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) if (value !== undefined) search.set(name, String(value));
+  return search;
 }
 
 function sessionPath(sessionId: string): string {

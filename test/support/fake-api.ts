@@ -4,7 +4,8 @@ import type { AddressInfo } from "node:net";
 import { Agent } from "../../contract/agents.ts";
 import { PROBLEMS, type Problem, type ProblemCode } from "../../contract/errors.ts";
 import type { Fact } from "../../contract/events.ts";
-import type { Session } from "../../contract/session.ts";
+import type { QueuedMessage } from "../../contract/http.ts";
+import type { Progress, Session } from "../../contract/session.ts";
 
 /** What one event stream does, by the order of the connections. */
 export type StreamFault =
@@ -27,6 +28,13 @@ export interface SeenRequest {
   readonly body: unknown;
 }
 
+/** A decision, an answer or an interruption. */
+export interface SeenPost {
+  readonly action: string;
+  readonly callId: string;
+  readonly body: unknown;
+}
+
 interface Reader {
   sent: number;
   readonly response: ServerResponse;
@@ -45,6 +53,12 @@ export class FakeApi implements AsyncDisposable {
   /** Written to the log when a message comes. */
   reply: (message: { readonly messageId: string; readonly turnId: string }) => readonly object[] = () => [];
   sessions: Session[] = [];
+  /** What the workflow says of the session. */
+  progress: Progress | null = null;
+  /** The messages that wait. */
+  messages: readonly QueuedMessage[] = [];
+  /** Written to the log when an approval, an answer or an interruption comes. */
+  onPost: (posted: SeenPost) => readonly object[] = () => [];
   /** The log, as JSON texts: the test may write what no real one would. */
   readonly #log: string[] = [];
   readonly #readers = new Set<Reader>();
@@ -166,14 +180,22 @@ export class FakeApi implements AsyncDisposable {
       return;
     }
     const [status, body] = this.#body(seen);
-    response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
+    response.writeHead(status, { "content-type": "application/json" }).end(status === 204 ? "" : JSON.stringify(body));
   }
 
   #body({ method, path, body }: SeenRequest): readonly [number, unknown] {
-    const [, , , id = "", action] = path.split(/[/?]/);
-    if (method === "GET" && id !== "" && !path.includes("?"))
-      return [200, { ...aSession(id, this.#log.length), progress: null }];
-    if (method === "GET") return [200, this.#page(new URL(path, this.url).searchParams)];
+    const { pathname, searchParams } = new URL(path, this.url);
+    const [, , , id = "", action, callId = ""] = pathname.split("/");
+    if (method === "DELETE") return [204, null];
+    if (method === "PATCH") return [200, { ...aSession(id, this.#log.length), applied: true }];
+    if (method === "GET" && action === "events") return [200, this.#eventPage(searchParams)];
+    if (method === "GET" && action === "messages") return [200, { messages: this.messages, next: null }];
+    if (method === "GET" && id !== "") return [200, { ...aSession(id, this.#log.length), progress: this.progress }];
+    if (method === "GET") return [200, this.#page(searchParams)];
+    if (action === "approvals" || action === "answers" || action === "interrupt")
+      this.add(...this.onPost({ action, callId, body }));
+    if (action === "approvals") return [200, { callId, scope: "once", ...(body as object), by: "person", at: 1 }];
+    if (action === "answers") return [200, { callId, answer: "", ...(body as object), by: "person", at: 1 }];
     if (action === "interrupt") return [202, { interrupted: false, message: "nothing ran, so nothing was stopped" }];
     if (action === "close") return [202, { closed: false, message: "the session is being closed" }];
     if (action === "messages") return [202, this.#take((body as { id: string }).id)];
@@ -185,6 +207,12 @@ export class FakeApi implements AsyncDisposable {
     const taken = { messageId, turnId: `turn_${messageId}`, position: 0 };
     this.add(...this.reply(taken));
     return taken;
+  }
+
+  #eventPage(query: URLSearchParams): object {
+    const after = Number(query.get("after"));
+    const events = this.#log.slice(after, after + Number(query.get("limit"))).map((json) => JSON.parse(json));
+    return { events, next: after + events.length };
   }
 
   #page(query: URLSearchParams): object {
@@ -217,6 +245,8 @@ export function aSession(id: string, lastSeq = 0): Session {
     status: "idle",
     title: null,
     agent,
+    agentRef: null,
+    clientTools: [],
     metadata: {},
     createdAt: at,
     updatedAt: at,
