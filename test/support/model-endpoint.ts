@@ -1,5 +1,6 @@
 /**
- * A scripted model endpoint: a real HTTP server on the loopback that speaks OpenAI's Responses and Chat Completions wires.
+ * A scripted model endpoint: a real HTTP server on the loopback that speaks OpenAI's Responses and Chat Completions wires
+ * and Anthropic's Messages wire.
  *
  * The newest user text may hold a script, `@@SCRIPT[{"text":"hello"},{"tools":[{"name":"bash","args":{}}]}]@@`: its step i
  * answers the i-th model turn after that text. It keeps no conversation, so it answers the same after a kill, on a retry
@@ -9,6 +10,7 @@ import { createServer, type IncomingHttpHeaders, type IncomingMessage, type Serv
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
+import { anthropicDocument, anthropicError, anthropicFrames } from "./anthropic-replies.ts";
 import {
   chatDocument,
   chatFrames,
@@ -17,7 +19,8 @@ import {
   responsesDocument,
   responsesFrames,
 } from "./model-replies.ts";
-import { ScriptReader, type ScriptStep, stepAt } from "./model-script.ts";
+import { type Place, ScriptReader, type ScriptStep, stepAt } from "./model-script.ts";
+import { asScriptBody, readConversation } from "./seen-conversation.ts";
 
 export type { ScriptStep } from "./model-script.ts";
 
@@ -30,6 +33,8 @@ export interface ModelEndpointOptions {
   readonly bodiesKept?: number;
   /** Ids that `GET /v1/models` lists. */
   readonly models?: readonly string[];
+  /** The only key that is accepted; any other is answered with 401. Default: all are. */
+  readonly key?: string;
 }
 
 /** One request as the endpoint saw it. */
@@ -75,6 +80,32 @@ class Seen implements SeenRequest {
   }
 }
 
+interface Wire {
+  /** How the paths of its model calls end. */
+  readonly path: string;
+  document(step: ScriptStep, context: ReplyContext): Record<string, unknown>;
+  frames(step: ScriptStep, context: ReplyContext): Generator<Frame>;
+  error(status: number, message: string): Record<string, unknown>;
+}
+
+const openaiError = (_status: number, message: string): Record<string, unknown> => ({
+  error: { message, type: "scripted_error", code: null, param: null },
+});
+const RESPONSES: Wire = {
+  path: "/responses",
+  document: responsesDocument,
+  frames: responsesFrames,
+  error: openaiError,
+};
+const CHAT: Wire = { path: "/chat/completions", document: chatDocument, frames: chatFrames, error: openaiError };
+const ANTHROPIC: Wire = {
+  path: "/messages",
+  document: anthropicDocument,
+  frames: anthropicFrames,
+  error: anthropicError,
+};
+const WIRES = [RESPONSES, CHAT, ANTHROPIC];
+
 const REQUESTS_KEPT = 10_000;
 const MODELS = ["scripted-model", "gpt-5", "gpt-5-mini"];
 
@@ -96,36 +127,52 @@ class Endpoint {
     const raw = chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
     this.#note(request, response, raw);
     const path = (request.url ?? "").replace(/\?.*$/, "");
-    if (request.method === "GET" && path.endsWith("/models")) {
-      const data = (this.#options.models ?? MODELS).map((id) => ({
-        id,
-        object: "model",
-        created: 0,
-        owned_by: "script",
-      }));
-      return sendJson(response, 200, { object: "list", data });
+    if (!this.#admits(request.headers)) {
+      const wire = "anthropic-version" in request.headers ? ANTHROPIC : RESPONSES;
+      return sendJson(response, 401, wire.error(401, `incorrect key provided: ${keyOf(request.headers)}`));
     }
-    const chat = path.endsWith("/chat/completions");
-    if (request.method !== "POST" || !(chat || path.endsWith("/responses"))) {
+    if (request.method === "GET" && path.endsWith("/models")) return sendJson(response, 200, this.#models());
+    if (path.endsWith("/count_tokens")) return sendJson(response, 200, { input_tokens: Math.ceil(raw.length / 4) });
+    const wire = WIRES.find((one) => path.endsWith(one.path));
+    if (request.method !== "POST" || wire === undefined) {
       return sendJson(response, 404, { error: { message: `no such route: ${request.method} ${path}` } });
     }
-    const step = this.#step(raw);
-    if (step instanceof Error) return sendJson(response, 400, { error: { message: step.message } });
+    await this.#reply(wire, raw, response);
+  }
+
+  async #reply(wire: Wire, raw: Buffer, response: ServerResponse): Promise<void> {
+    const step = this.#step(wire, raw);
+    if (step instanceof Error) return sendJson(response, 400, wire.error(400, step.message));
     const gone = new AbortController();
     response.on("close", () => gone.abort());
     if (step.waitMs !== undefined) await sleep(step.waitMs, undefined, { signal: gone.signal, ref: false });
-    if (step.status !== undefined) return sendStatus(response, step.status, step);
+    if (step.status !== undefined) return sendStatus(response, { wire, step, status: step.status });
     const context = this.#context(raw);
     response.setHeader("x-request-id", "req_scripted");
     for (const [name, value] of Object.entries(step.headers ?? {})) response.setHeader(name, value);
     if (raw.lastIndexOf('"stream":true') < 0) {
-      return sendJson(response, 200, chat ? chatDocument(step, context) : responsesDocument(step, context));
+      return sendJson(response, 200, wire.document(step, context));
     }
     response.writeHead(200, { "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache" });
-    await send(response, (chat ? chatFrames : responsesFrames)(step, context), {
-      gapMs: step.gapMs ?? 0,
-      signal: gone.signal,
-    });
+    await send(response, wire.frames(step, context), { gapMs: step.gapMs ?? 0, signal: gone.signal });
+  }
+
+  #admits(headers: IncomingHttpHeaders): boolean {
+    return this.#options.key === undefined || keyOf(headers) === this.#options.key;
+  }
+
+  /** One list in the shapes of both vendors. */
+  #models(): Record<string, unknown> {
+    const data = (this.#options.models ?? MODELS).map((id) => ({
+      id,
+      object: "model",
+      created: 0,
+      owned_by: "script",
+      type: "model",
+      display_name: id,
+      created_at: "2026-01-01T00:00:00Z",
+    }));
+    return { object: "list", data, has_more: false };
   }
 
   #note(request: IncomingMessage, response: ServerResponse, raw: Buffer): void {
@@ -151,9 +198,9 @@ class Endpoint {
     return { model, piece: this.#options.piece ?? 12, bytes: raw.length, includeUsage };
   }
 
-  #step(raw: Buffer): ScriptStep | Error {
+  #step(wire: Wire, raw: Buffer): ScriptStep | Error {
     try {
-      const place = this.#scripts.place(raw, this.standing);
+      const place = this.#place(wire, raw);
       if (place.steps === undefined) return { text: `echo: ${lastUserText(raw)}` };
       const step = stepAt(place.steps, place.turn) ?? { text: "script finished" };
       if (step.fails === undefined) return step;
@@ -166,6 +213,18 @@ class Endpoint {
       return error as Error;
     }
   }
+
+  #place(wire: Wire, raw: Buffer): Place {
+    // There, the results of tools stand in the user's messages, which the bytes alone do not tell.
+    const body = wire === ANTHROPIC ? asScriptBody(readConversation(wire.path, JSON.parse(raw.toString("utf8")))) : raw;
+    return this.#scripts.place(body, this.standing);
+  }
+}
+
+/** The key that a request carries, in either vendor's header. */
+export function keyOf(headers: IncomingHttpHeaders): string | undefined {
+  const own = headers["x-api-key"];
+  return typeof own === "string" ? own : headers.authorization?.replace(/^Bearer /, "");
 }
 
 function lastUserText(raw: Buffer): string {
@@ -182,14 +241,19 @@ function sendJson(response: ServerResponse, status: number, body: unknown): void
   response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
 }
 
-function sendStatus(response: ServerResponse, status: number, step: ScriptStep): void {
+interface StatusAnswer {
+  readonly wire: Wire;
+  readonly status: number;
+  readonly step: ScriptStep;
+}
+
+function sendStatus(response: ServerResponse, { wire, status, step }: StatusAnswer): void {
   for (const [name, value] of Object.entries(step.headers ?? {})) response.setHeader(name, value);
   if (typeof step.body === "string") {
     response.writeHead(status, { "content-type": "text/html" }).end(step.body);
     return;
   }
-  const error = { message: step.text ?? "scripted error", type: "scripted_error", code: null, param: null };
-  sendJson(response, status, step.body ?? { error });
+  sendJson(response, status, step.body ?? wire.error(status, step.text ?? "scripted error"));
 }
 
 interface Pace {

@@ -20,7 +20,7 @@ interface Item {
   readonly [key: string]: unknown;
 }
 
-function newId(prefix: string): string {
+export function newId(prefix: string): string {
   return `${prefix}_${randomBytes(12).toString("hex")}`;
 }
 
@@ -31,11 +31,11 @@ function piecesOf(text: string, size: number): string[] {
   return pieces;
 }
 
-function argumentsOf(tool: NonNullable<ScriptStep["tools"]>[number]): string {
+export function argumentsOf(tool: NonNullable<ScriptStep["tools"]>[number]): string {
   return tool.rawArgs ?? JSON.stringify(tool.args ?? {});
 }
 
-function numbers(
+export function numbers(
   step: ScriptStep,
   context: ReplyContext,
 ): { in: number; out: number; cached: number; thought: number } {
@@ -48,13 +48,13 @@ function numbers(
 }
 
 /** How a broken step breaks off, after its text. */
-function breakOf(step: ScriptStep): Frame | undefined {
+export function breakOf(step: ScriptStep): Frame | undefined {
   if (step.stall === true) return "STALL";
   if (step.cut === true) return "CUT";
   return step.eofNoEnd === true ? "EOF" : undefined;
 }
 
-function* deltas(text: string, size: number, frame: (delta: string) => string): Generator<Frame> {
+export function* deltas(text: string, size: number, frame: (delta: string) => string): Generator<Frame> {
   for (const delta of piecesOf(text, size)) yield frame(delta);
 }
 
