@@ -8,6 +8,7 @@ import type {
   TranscriptMessage,
 } from "../../contract/blocks.ts";
 import { BackendError } from "../backend.ts";
+import { INTERRUPTED_NOTE } from "../interrupted-note.ts";
 
 export type Wire = "responses" | "chat_completions";
 type Json = Readonly<Record<string, unknown>>;
@@ -40,12 +41,23 @@ export class TranscriptEncoder {
       this.#known[wire].set(first, encoded);
     }
     for (const message of transcript.slice(encoded.messages.length)) {
-      const items = wire === "responses" ? responsesItems(message) : chatMessages(message);
-      append(encoded, items.map((item) => JSON.stringify(item)).join(","));
+      append(
+        encoded,
+        itemsOf(message, wire)
+          .map((item) => JSON.stringify(item))
+          .join(","),
+      );
       encoded.messages.push(message);
     }
     return encoded.bytes.subarray(0, encoded.length);
   }
+}
+
+function itemsOf(message: TranscriptMessage, wire: Wire): readonly Json[] {
+  const items = wire === "responses" ? responsesItems(message) : chatMessages(message);
+  if (message.interrupted !== true || items.length === 0) return items;
+  // Of the user's role: in the model's own words it would learn to write so itself.
+  return [...items, { role: "user", content: INTERRUPTED_NOTE }];
 }
 
 const ROOM_MIN = 4_096;

@@ -44,12 +44,13 @@ function outputType(schema: Record<string, unknown> | undefined): ModelRequest["
 }
 
 function settings({ input, leaveOut }: RequestParts): ModelRequest["modelSettings"] {
-  const { temperature, maxOutputTokens, reasoningEffort } = input.agent.modelSettings;
+  const { temperature, topP, maxOutputTokens, reasoningEffort } = input.agent.modelSettings;
   const summary = leaveOut.has("reasoning.summary") ? {} : { summary: "auto" as const };
   return {
     ...(leaveOut.has("store") ? {} : { store: false }),
     ...(leaveOut.has("parallel_tool_calls") ? {} : { parallelToolCalls: true }),
     ...(temperature === undefined ? {} : { temperature }),
+    ...(topP === undefined ? {} : { topP }),
     ...(maxOutputTokens === undefined || leaveOut.has("max_tokens") ? {} : { maxTokens: maxOutputTokens }),
     ...(reasoningEffort === undefined ? {} : { reasoning: { effort: reasoningEffort, ...summary } }),
   };

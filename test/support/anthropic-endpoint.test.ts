@@ -40,10 +40,11 @@ test("results in a user's message are no new prompt, and a script that a tool pr
 
 test("a script that joins the results in their message begins anew", async () => {
   await using model = await startModelEndpoint();
-  const [asked, answered] = call("a");
-  const joined = [...(answered?.["content"] as Json[]), { type: "text", text: script({ text: "steered" }) }];
+  const asked = call("a").slice(0, 1);
+  const steer = { type: "text", text: script({ text: "steered" }) };
+  const content = [{ type: "tool_result", tool_use_id: "a", content: "seen" }, steer];
 
-  const messages = [user(script({ text: "old" })), asked ?? {}, { role: "user", content: joined }];
+  const messages = [user(script({ text: "old" })), ...asked, { role: "user", content }];
 
   expect(await answer(model, messages)).toBe("steered");
 });
