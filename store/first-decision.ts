@@ -1,0 +1,86 @@
+/** The first decision on a wait stands: whoever comes second is told it, and a repeat of the first is answered as the first was. */
+import { ProblemError } from "../contract/errors.ts";
+import type { Fact } from "../contract/events.ts";
+import type { WaitKey } from "../contract/steps.ts";
+import type { WaitKind } from "../contract/waits.ts";
+import type { Database, Tx } from "./database.ts";
+import { append } from "./event-log.ts";
+import type { WaitsTable } from "./schema.ts";
+import { type Decision, expire, findWait, requestOf } from "./wait-endings.ts";
+
+/** A decision as somebody wants to make it. */
+export interface Deciding extends WaitKey {
+  /** The Idempotency-Key of the request. */
+  readonly key?: string | undefined;
+}
+
+/** What a decision brings about. The rows are written by then; the facts are appended behind it. */
+export interface Decided<D extends Decision> {
+  readonly decision: D;
+  readonly facts: readonly Fact[];
+}
+
+/**
+ * Lets `decide` end the wait in one transaction, if it is pending and its deadline has not passed.
+ * Throws NOT_FOUND, or ALREADY_DECIDED with the decision that stands; what `decide` throws leaves the wait as it was.
+ */
+export async function decideFirst<D extends Decision>(
+  database: Database,
+  deciding: Deciding,
+  decide: (tx: Tx, wait: WaitsTable) => Promise<Decided<D>>,
+): Promise<D> {
+  const result = await database.write(async (tx) => {
+    const wait = await findWait(tx, deciding);
+    if (!wait) throw nothingWaits(deciding);
+    const repeated = repeatOf<D>(wait, deciding.key);
+    if (repeated) return { taken: repeated };
+    if (wait.state !== "pending") return { first: firstOf(wait) };
+    if (wait.deadline <= Date.now()) {
+      // The turn may not have seen its deadline yet; a decision that comes after it is late all the same.
+      await append(tx, deciding.sessionId, await expire(tx, wait));
+      return { first: firstOf(await findWait(tx, deciding)) };
+    }
+    const decided = await decide(tx, wait);
+    await append(tx, deciding.sessionId, decided.facts);
+    return { taken: decided.decision };
+  });
+  if ("taken" in result) return result.taken;
+  throw alreadyDecided(deciding, result.first);
+}
+
+function repeatOf<D extends Decision>(wait: WaitsTable, key: string | undefined): D | undefined {
+  if (key === undefined) return undefined;
+  if (wait.state === "decided" && wait.decided_key === key && wait.decision) return JSON.parse(wait.decision) as D;
+  const earlier = requestOf(wait).earlier?.find((decided) => decided.key === key);
+  return earlier?.decision as D | undefined;
+}
+
+function firstOf(wait: WaitsTable | undefined): Decision {
+  if (!wait?.decision) throw new Error("a wait that has ended has no decision");
+  return JSON.parse(wait.decision) as Decision;
+}
+
+const WAITS_FOR: Readonly<Record<WaitKind, string>> = {
+  approval: "an approval",
+  question: "an answer",
+  tool: "a tool's result",
+};
+
+function nothingWaits({ callId, sessionId, kind }: WaitKey): ProblemError {
+  return new ProblemError(
+    "NOT_FOUND",
+    `there is no call ${callId} of session ${sessionId} that waits for ${WAITS_FOR[kind]}`,
+  );
+}
+
+const ENDED_BY: Readonly<Record<Decision["by"], string>> = {
+  person: "somebody was faster",
+  deadline: "its deadline has passed",
+  stop: "its turn has ended",
+  grant: "a remembered decision was there",
+};
+
+function alreadyDecided({ callId, kind }: WaitKey, first: Decision): ProblemError {
+  const detail = `call ${callId} does not wait for ${WAITS_FOR[kind]} any more: ${ENDED_BY[first.by]}; \`first\` is what stands`;
+  return new ProblemError("ALREADY_DECIDED", detail, { first });
+}
