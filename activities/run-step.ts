@@ -3,12 +3,20 @@ import { ApplicationFailure } from "@temporalio/activity";
 import { BackendError, type StepOutput, type SteppedBackend } from "../backends/backend.ts";
 import { createOutputValidator } from "../backends/output-schema.ts";
 import type { Agent } from "../contract/agents.ts";
-import type { Failure, StepAnswer, StepRequest, StepResult } from "../contract/steps.ts";
+import {
+  type Configured,
+  type Failure,
+  type StepAnswer,
+  type StepRequest,
+  type StepResult,
+  sessionAgent,
+} from "../contract/steps.ts";
 import { NO_USAGE } from "../contract/usage.ts";
 import { SupersededError } from "../store/error.ts";
+import type { SessionSetup } from "../store/session-setup.ts";
 import { type BegunStep, beginStep, endStep, failAttempt, publishReply, type StepEnding } from "../store/steps.ts";
-import { toolDeclarations } from "../tools/registry.ts";
 import { attempted, type RunningAttempt } from "./attempt.ts";
+import { missingTools, sessionDeclarations } from "./callable-tools.ts";
 import { planCalls } from "./planned-calls.ts";
 import { runQuickCalls } from "./quick-calls.ts";
 import { ReplyWriter } from "./reply-writer.ts";
@@ -32,13 +40,18 @@ export function createRunStep(deps: RunStepDeps): RunStep {
       // A retry after a lost answer finds the step committed and returns it: the model is not called again.
       const begun = await beginStep(deps.store.database, request, running.attempt);
       const result = begun.state === "done" ? begun.result : await replyTo(deps, begun, running);
-      if (result.next !== "calls") return result;
+      const configured = news(request, begun.setup);
+      if (result.next !== "calls") return { ...result, ...configured };
       const quick = await runQuickCalls(deps, { sessionId: request.sessionId, calls: result.calls }, running);
-      const calls = result.calls
-        .filter((call) => !call.quick)
-        .map(({ callId, name, summary }) => ({ callId, name, summary }));
-      return { next: "calls", calls, usage: result.usage, ...quick };
+      const calls = result.calls.filter((call) => !call.quick).map(({ quick: _, ...call }) => call);
+      return { next: "calls", calls, usage: result.usage, ...quick, ...configured };
     });
+}
+
+/** What the workflow has to be told of a session that was configured since it last heard of it. */
+function news(request: StepRequest, setup: SessionSetup | undefined): { readonly configured?: Configured } {
+  if (!setup || setup.configuration === (request.configuration ?? 0)) return {};
+  return { configured: { configuration: setup.configuration, agent: sessionAgent(setup.agent) } };
 }
 
 async function replyTo(deps: RunStepDeps, begun: BegunStep, running: RunningAttempt): Promise<StepResult> {
@@ -57,9 +70,20 @@ async function replyTo(deps: RunStepDeps, begun: BegunStep, running: RunningAtte
     const output = await callModel(deps, begun, { writer, signal });
     return await commit(deps, begun, { output, writer, running });
   } catch (error) {
+    if (running.isStopped()) await publishRest(deps, begun, writer);
     if (running.signal.aborted) throw error;
     if (lost.signal.aborted) throw lost.signal.reason; // Superseded, or the store failed: not the model's fault.
     return await fail(deps, begun, { error, writer, running });
+  }
+}
+
+/** What has come of a reply that is stopped is kept with its turn's end, from the log. */
+async function publishRest(deps: RunStepDeps, begun: BegunStep, writer: ReplyWriter): Promise<void> {
+  try {
+    const facts = await writer.end();
+    if (facts.length > 0) await publishReply(deps.store.database, begun, facts);
+  } catch {
+    // The turn has ended meanwhile, or the store is away: then a few milliseconds of text are not kept.
   }
 }
 
@@ -73,15 +97,24 @@ async function callModel(
   begun: BegunStep,
   io: { readonly writer: ReplyWriter; readonly signal: AbortSignal },
 ): Promise<StepOutput> {
-  const { agent, key } = begun;
+  const { setup, key } = begun;
+  const { agent } = setup;
   const backend = deps.backends.get(agent.backend);
   if (!backend) {
     const have = [...deps.backends.keys()].join(", ");
     throw new BackendError("BACKEND_NOT_INSTALLED", `this worker has no backend "${agent.backend}"; it has ${have}`);
   }
-  const transcript = await deps.store.transcripts.read(key.sessionId);
-  const input = { sessionId: key.sessionId, agent, transcript, tools: toolDeclarations(agent.tools) };
-  return await backend.step(input, io.writer, io.signal);
+  const missing = missingTools(deps.tools, setup);
+  if (missing.length > 0) {
+    const message = `this worker has not loaded the agent's tools ${missing.join(", ")}; start it with --tools or PERDURE_TOOLS`;
+    throw new BackendError("DEPENDENCY_MISSING", message);
+  }
+  const [transcript, state] = await Promise.all([
+    deps.store.transcripts.read(key.sessionId),
+    deps.store.states.read(key.sessionId, agent.backend),
+  ]);
+  const tools = sessionDeclarations(deps.tools, setup);
+  return await backend.step({ sessionId: key.sessionId, agent, transcript, tools, state }, io.writer, io.signal);
 }
 
 async function commit(
@@ -91,8 +124,15 @@ async function commit(
 ): Promise<StepResult> {
   const { output, writer, running } = reply;
   const { blocks, usage, model } = output;
-  const { made, planned } = planCalls(begun.agent, blocks);
-  const common = { model, usage, blocks, calls: made };
+  const gatekeeper = {
+    database: deps.store.database,
+    tools: deps.tools,
+    sessionId: begun.key.sessionId,
+    setup: begun.setup,
+  };
+  const { made, planned } = await planCalls(gatekeeper, blocks);
+  const state = output.state && { ...output.state, backend: begun.setup.agent.backend };
+  const common = { model, usage, blocks, calls: made, ...(state && { state }) };
   const ending =
     made.length > 0
       ? { ...common, result: { next: "calls" as const, calls: planned, usage } }
@@ -111,7 +151,7 @@ function conclude(begun: BegunStep, output: StepOutput): Pick<StepEnding, "resul
     const message = `the model declined: ${output.refusal.slice(0, 300)}`;
     return { result: { next: "failed", usage, failure: { code: "INVALID_RESPONSE", message, retryable: false } } };
   }
-  const checked = checkOutput(begun.agent, output);
+  const checked = checkOutput(begun.setup.agent, output);
   if (checked.state === "fits")
     return { result: { next: "done", usage }, ...(checked.value !== undefined && { structuredOutput: checked.value }) };
   if (begun.reAsked === 0) {
@@ -146,13 +186,14 @@ async function fail(
   const { error, writer, running } = reply;
   if (error instanceof SupersededError) throw error;
   const backendError = asBackendError(error);
+  if (backendError.isLost) throw lostBackend(backendError);
   const failure: Failure = {
     code: backendError.code,
     message: brief(backendError.message),
     retryable: backendError.retryable,
   };
   const facts = await writer.end();
-  const isLast = !backendError.retryable || begun.failures + 1 >= begun.agent.limits.modelAttempts;
+  const isLast = !backendError.retryable || begun.failures + 1 >= begun.setup.agent.limits.modelAttempts;
   if (!isLast) {
     const retryInMs = backOff(begun.failures, backendError.retryAfterMs);
     await failAttempt(deps.store.database, begun, { facts, failure, retryInMs, attempt: running.attempt });
@@ -163,9 +204,14 @@ async function fail(
     });
   }
   const result: StepResult = { next: "failed", failure, usage: NO_USAGE };
-  const nothing = { model: begun.agent.model ?? "", usage: NO_USAGE, blocks: [], calls: [] };
+  const nothing = { model: begun.setup.agent.model ?? "", usage: NO_USAGE, blocks: [], calls: [] };
   await endStep(deps.store.database, begun, { ...nothing, result, facts, attempt: running.attempt });
   return result;
+}
+
+/** Not the model's failure, so none of its tries: Temporal runs the step again, and clients see it restart. */
+function lostBackend(error: BackendError): ApplicationFailure {
+  return ApplicationFailure.create({ type: "BackendLost", message: brief(error.message), nextRetryDelay: 20 });
 }
 
 /** A message that stays small in Temporal's history, whatever characters it is made of. */

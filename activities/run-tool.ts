@@ -1,11 +1,12 @@
 /** One tool call: begun once, re-attached as often as it takes, ended once with a result that the model can be shown. */
-import { ToolName } from "../contract/agents.ts";
 import type { CallId, TurnId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { CallKey, CallResult } from "../contract/steps.ts";
 import { SandboxError } from "../sandbox/provider.ts";
-import { type BegunCall, beginCall, endCall, noteIntent, publishOutput } from "../store/calls.ts";
-import { parseArguments, TOOLS } from "../tools/registry.ts";
+import { askAgain, type BegunCall, beginCall, endCall, noteIntent, publishOutput } from "../store/calls.ts";
+import { type SessionSetup, sessionSetup } from "../store/session-setup.ts";
+import { openWait } from "../store/waits.ts";
+import { parseArguments, type Toolbox } from "../tools/registry.ts";
 import type { Tool, ToolResult } from "../tools/tool.ts";
 import { hasNewArtifacts } from "./artifact-scan.ts";
 import { attempted, type RunningAttempt, type WorkerIdentity } from "./attempt.ts";
@@ -14,6 +15,7 @@ import { openSandbox, type SandboxDeps } from "./session-sandbox.ts";
 
 export interface RunToolDeps extends SandboxDeps {
   readonly identity: WorkerIdentity;
+  readonly tools: Toolbox;
 }
 
 /** Attempts of one call, lost workers included, after which it is the call itself that kills them. */
@@ -43,11 +45,15 @@ async function runBegun(deps: RunToolDeps, begun: BegunCall, running: RunningAtt
     (output) => publishOutput(database, begun, output),
     (error) => lost.abort(error),
   );
-  const tool: Tool = TOOLS[ToolName.parse(call.name)];
+  const tool = deps.tools.find(call.name);
+  if (!tool) return await endMissing(deps, begun, running);
+  if (begun.wasRunning && tool.replay === "ask") return await askWhetherAgain(deps, { begun, tool }, running);
+  const setup = await readSetup(deps, begun);
   const signal = AbortSignal.any([running.signal, lost.signal]);
   // Superseded, or this worker goes down: then the tool leaves what it started to the next attempt.
   const isStopped = (): boolean => running.isStopped() && !lost.signal.aborted;
-  const result = await runTool(deps, begun, { tool, publisher, signal, isStopped });
+  const { environment } = setup.agent;
+  const result = await runTool(deps, begun, { tool, publisher, signal, isStopped, environment });
   if (lost.signal.aborted) throw lost.signal.reason;
   if (running.signal.aborted && !running.isStopped()) throw new Error("this worker goes down");
   const facts = await publisher.end();
@@ -61,6 +67,58 @@ async function runBegun(deps: RunToolDeps, begun: BegunCall, running: RunningAtt
   return { outcome: result.outcome, artifacts };
 }
 
+/** A tool that no worker had when its session was made is refused there; this one was taken away since. */
+async function endMissing(deps: RunToolDeps, begun: BegunCall, running: RunningAttempt): Promise<CallResult> {
+  const text = `The tool ${begun.call.name} is not loaded by the worker that was to run it.`;
+  await endCall(deps.store.database, begun, { outcome: "error", text, facts: [], attempt: running.attempt });
+  return { outcome: "error", artifacts: false };
+}
+
+/** An attempt was lost while this ran, and its replay rule leaves it to a person whether it may be run again. */
+async function askWhetherAgain(
+  deps: RunToolDeps,
+  of: { readonly begun: BegunCall; readonly tool: Tool },
+  running: RunningAttempt,
+): Promise<CallResult> {
+  const { begun, tool } = of;
+  const { call } = begun;
+  const { agent } = await readSetup(deps, begun);
+  if (agent.approver === "none") {
+    const text = "The worker was lost while this ran. What it did is unknown, and nobody can be asked to run it again.";
+    await endCall(deps.store.database, begun, { outcome: "unknown", text, facts: [], attempt: running.attempt });
+    return { outcome: "unknown", artifacts: true };
+  }
+  const deadline = Date.now() + agent.limits.approvalTimeoutMs;
+  const [declared] = deps.tools.declarations([tool.name]);
+  await askAgain(deps.store.database, begun, {
+    attempt: running.attempt,
+    open: (tx) =>
+      openWait(tx, {
+        sessionId: call.session_id,
+        turnId: call.turn_id as TurnId,
+        step: call.step,
+        callId: call.id as CallId,
+        name: call.name,
+        arguments: begun.arguments,
+        argumentsHash: call.arguments_hash,
+        deadline,
+        request: {
+          kind: "approval",
+          reason: "the worker was lost while this ran: what it did is unknown. Approve to run it again",
+          schema: { ...declared?.parameters },
+          argumentKinds: { ...tool.argumentKinds },
+          changesWorld: tool.changesWorld,
+          again: true,
+        },
+      }),
+  });
+  return { outcome: "unknown", artifacts: true, wait: { kind: "approval", deadline } };
+}
+
+function readSetup(deps: RunToolDeps, begun: BegunCall): Promise<SessionSetup> {
+  return sessionSetup(deps.store.database.read, begun.call.session_id);
+}
+
 async function runTool(
   deps: RunToolDeps,
   begun: BegunCall,
@@ -69,6 +127,7 @@ async function runTool(
     readonly publisher: OutputPublisher;
     readonly signal: AbortSignal;
     readonly isStopped: () => boolean;
+    readonly environment: Readonly<Record<string, string>>;
   },
 ): Promise<ToolResult> {
   const { call, epoch } = begun;
@@ -79,7 +138,9 @@ async function runTool(
   try {
     const sandbox = await openSandbox(deps, call.session_id);
     return await io.tool.run(parsed.args, {
+      sessionId: call.session_id,
       callId: call.id as CallId,
+      environment: io.environment,
       sandbox,
       signal: io.signal,
       isStopped: io.isStopped,

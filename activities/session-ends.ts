@@ -1,10 +1,12 @@
 /** The ends of turns and sessions, and what is left to remove after them. */
 import type { SessionId } from "../contract/ids.ts";
-import type { TurnEnding, TurnKey } from "../contract/steps.ts";
+import type { TurnEnded, TurnEnding, TurnKey, WaitKey } from "../contract/steps.ts";
+import type { WaitVerdict } from "../contract/waits.ts";
 import { removeUnusedBlobs } from "../store/artifacts.ts";
 import { runningCalls } from "../store/calls.ts";
 import { closeSession, purgeSession } from "../store/sessions.ts";
 import { endTurn } from "../store/turns.ts";
+import { expireWait } from "../store/waits.ts";
 import { attempted, attemptedLocally } from "./attempt.ts";
 import type { RunToolDeps } from "./run-tool.ts";
 import { findSandbox, openSandbox, stopSandbox } from "./session-sandbox.ts";
@@ -19,7 +21,9 @@ export interface SessionEnds {
   /** Ends the commands of a stopped turn that no attempt was left to end. */
   stopCalls(turn: TurnKey): Promise<void>;
   /** Commits how a turn ended. A repeat changes nothing. */
-  endTurn(ending: TurnEnding): Promise<void>;
+  endTurn(ending: TurnEnding): Promise<TurnEnded>;
+  /** Decides what nobody has decided by its deadline, or finds what somebody has. */
+  expireWait(key: WaitKey): Promise<WaitVerdict>;
   /** Stops the sandbox, then says that the session is closed. A repeat changes nothing. */
   closeSession(key: SessionKey): Promise<void>;
   /** Removes the sandbox, the rows and the blobs that nobody else uses. */
@@ -40,6 +44,7 @@ export function createSessionEnds(deps: RunToolDeps): SessionEnds {
         await Promise.all(calls.map((callId) => sandbox?.kill(callId)));
       }),
     endTurn: (ending) => attemptedLocally(() => endTurn(database, ending)),
+    expireWait: (key) => attemptedLocally(() => expireWait(database, key)),
     closeSession: ({ sessionId }) =>
       attempted(deps.identity, async () => {
         await stopSandbox(deps, sessionId);

@@ -54,7 +54,10 @@ const WorkspaceFolder = z
 /** What may be set of a model. Which of them a backend takes is in its capabilities (`GET /v1/backends`). */
 export const ModelSettings = z
   .strictObject({
-    api: z.enum(["responses", "chat_completions"]).optional().meta({ description: "Which wire of the vendor is spoken." }),
+    api: z
+      .enum(["responses", "chat_completions"])
+      .optional()
+      .meta({ description: "Which wire of the vendor is spoken." }),
     temperature: z.number().min(0).max(2).optional(),
     topP: z.number().min(0).max(1).optional(),
     maxOutputTokens: z.number().int().min(1).optional(),
@@ -106,7 +109,12 @@ export type AgentRef = z.infer<typeof AgentRef>;
 export const Handoff = z
   .strictObject({
     agent: AgentId,
-    version: z.number().int().positive().optional().meta({ description: "Default: the newest, pinned with the session." }),
+    version: z
+      .number()
+      .int()
+      .positive()
+      .optional()
+      .meta({ description: "Default: the newest, pinned with the session." }),
     description: z.string().min(1).max(1_000).optional().meta({ description: "For the model: when to hand over." }),
   })
   .meta({ id: "Handoff" });
@@ -206,13 +214,10 @@ export const ClientTool = z
     timeoutMs: bounded(LIMITS.clientToolTimeoutMs).meta({
       description: "A call without a result by then ends as the replay rule says.",
     }),
-    replay: z
-      .enum(["safe", "keyed", "ask"])
-      .default("ask")
-      .meta({
-        description:
-          "Whether the caller may run a call again whose result it lost: `safe` yes, `keyed` yes with the call id as its key, `ask` only when a person says so. A call of `safe` that got no result in time ends as an error, any other as unknown.",
-      }),
+    replay: z.enum(["safe", "keyed", "ask"]).default("ask").meta({
+      description:
+        "Whether the caller may run a call again whose result it lost: `safe` yes, `keyed` yes with the call id as its key, `ask` only when a person says so. A call of `safe` that got no result in time ends as an error, any other as unknown.",
+    }),
   })
   .meta({ id: "ClientTool" });
 export type ClientTool = z.infer<typeof ClientTool>;

@@ -11,14 +11,20 @@ export const BackendCapabilities = z
     parallelTools: z.boolean(),
     structuredOutput: z
       .enum(["native", "asked"])
-      .meta({ description: "native: the provider is given the schema; asked: the model is told of it in words. Both are checked." }),
+      .meta({
+        description:
+          "native: the provider is given the schema; asked: the model is told of it in words. Both are checked.",
+      }),
     steering: z.boolean().meta({ description: "A message may join a running turn at its next step." }),
     resume: z.enum(["transcript", "state"]).meta({
-      description: "What a step on another worker starts from: the transcript alone, or the backend's own state beside it.",
+      description:
+        "What a step on another worker starts from: the transcript alone, or the backend's own state beside it.",
     }),
-    settings: z.array(z.enum(Object.keys(ModelSettings.shape) as [keyof ModelSettings, ...(keyof ModelSettings)[]])).meta({
-      description: "The modelSettings that it takes; any other is refused.",
-    }),
+    settings: z
+      .array(z.enum(Object.keys(ModelSettings.shape) as [keyof ModelSettings, ...(keyof ModelSettings)[]]))
+      .meta({
+        description: "The modelSettings that it takes; any other is refused.",
+      }),
   })
   .meta({ id: "BackendCapabilities" });
 export type BackendCapabilities = z.infer<typeof BackendCapabilities>;

@@ -129,7 +129,10 @@ const FACTS = [
       arguments: z.unknown().meta({ description: "Exactly as they would run." }),
       argumentsHash: z.string(),
       reason: z.string(),
-      deadline: z.number().int().meta({ description: "Milliseconds since 1970; denied when nobody has decided by then." }),
+      deadline: z
+        .number()
+        .int()
+        .meta({ description: "Milliseconds since 1970; denied when nobody has decided by then." }),
     })
     .meta({ description: "The call waits for `POST …/approvals/:callId`." }),
   z.object({

@@ -19,11 +19,7 @@ export type PostMessage = z.infer<typeof PostMessage>;
 
 /** A stored agent by its id (its newest version) or by id and version, or an agent written out. */
 export const SessionAgentInput = z
-  .union([
-    AgentId,
-    z.strictObject({ id: AgentId, version: z.number().int().positive().optional() }),
-    AgentInput,
-  ])
+  .union([AgentId, z.strictObject({ id: AgentId, version: z.number().int().positive().optional() }), AgentInput])
   .meta({ id: "SessionAgentInput" });
 export type SessionAgentInput = z.infer<typeof SessionAgentInput>;
 
@@ -35,7 +31,8 @@ export const CreateSession = z
     backend: z.string().min(1).max(64).optional().meta({ description: "Short for overrides.backend." }),
     model: z.string().min(1).max(200).optional().meta({ description: "Short for overrides.model." }),
     clientTools: z.array(ClientTool).max(LIMITS.clientToolsMax).default([]).meta({
-      description: "Tools that you run: `tool.requested` asks for a call, `POST …/tool-results/:callId` takes its result.",
+      description:
+        "Tools that you run: `tool.requested` asks for a call, `POST …/tool-results/:callId` takes its result.",
     }),
     sandbox: z.enum(["local"]).optional().meta({ description: "The provider of the session's sandbox." }),
     title: z.string().min(1).max(200).optional(),

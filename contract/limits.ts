@@ -157,6 +157,10 @@ export const LIMITS = {
   /** What the answer to a new session waits for its workflow's start. */
   startWaitMs: 1_000,
   updateTimeoutMs: 8_000,
+  /** What the answer to a decision waits for its turn to have heard of it. */
+  decisionWaitMs: 1_000,
+  /** Decisions that one beat of the reconciler looks through. */
+  decisionsPerBeat: 500,
   queryTimeoutMs: 3_000,
   sessionsPerPage: { default: 50, max: 200 },
   databaseBusyMs: 5_000,
@@ -195,5 +199,14 @@ export const LIMITS = {
   /** Of one call's output, as a terminal shows it. */
   shownLines: 20,
   shownLineCharacters: 200,
+  /** Of the arguments that somebody decides about: at first, and when all of them are asked for. */
+  shownArgumentRows: { default: 40, max: 2_000 },
+  /** A second Ctrl-C within this time leaves the chat. */
+  chatLeaveMs: 2_000,
+  /** Keys pressed just when a question appears were meant for something else. */
+  chatTypeAheadMs: 500,
+  /** What coming back to a session shows of it, and how far back its log is looked through for that. */
+  recalledMessages: 6,
+  recalledEventsMax: 10_000,
   demoTimeoutMs: 300_000,
 } as const;

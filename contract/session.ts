@@ -29,7 +29,10 @@ export const Progress = z
       })
       .nullable(),
     running: z.array(z.string()).meta({ description: "What runs now: `step`, or a call as `name callId`." }),
-    waitingFor: z.string().nullable().meta({ description: "The waits in one line: `approval call_…, question call_…`." }),
+    waitingFor: z
+      .string()
+      .nullable()
+      .meta({ description: "The waits in one line: `approval call_…, question call_…`." }),
     waits: z.array(z.object({ kind: WaitKind, callId: CallId, name: z.string(), deadline: z.number().int() })),
     queue: z.array(z.object({ messageId: MessageId, turnId: TurnId })),
     steering: z.array(MessageId).meta({ description: "Messages that join the turn at its next step." }),
@@ -57,6 +60,8 @@ export interface MessageTaken {
 export interface WaitEnded {
   readonly callId: CallId;
   readonly kind: WaitKind;
+  /** Of the wait that has ended: it tells two waits of one call apart. */
+  readonly deadline: number;
   readonly verdict: WaitVerdict;
 }
 

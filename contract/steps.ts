@@ -122,3 +122,8 @@ export interface TurnEnding extends TurnKey {
   /** Messages that were to join the turn and did not: they get turns of their own. */
   readonly requeued?: readonly MessageId[];
 }
+
+export interface TurnEnded {
+  /** Of the messages that were to join the turn, those that did not. */
+  readonly requeued: readonly MessageId[];
+}

@@ -40,7 +40,10 @@ export async function writeState(
       .execute();
   }
   const text = (write.replace ?? "") + (write.append ?? "");
-  await tx.insertInto("backend_state_chunks").values({ ...key, generation, number, text }).execute();
+  await tx
+    .insertInto("backend_state_chunks")
+    .values({ ...key, generation, number, text })
+    .execute();
   const values = { generation, chunks: number, meta: JSON.stringify(write.meta), turn_id: at.turnId, step: at.step };
   await tx
     .insertInto("backend_states")

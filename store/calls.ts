@@ -56,7 +56,14 @@ export async function beginCall(
     }
     await beginAttempt(tx, attempt);
     const published = { stdout: call.stdout_published, stderr: call.stderr_published };
-    return { state: "begun", call, arguments: args, epoch: call.epoch, published, wasRunning: before.state === "running" };
+    return {
+      state: "begun",
+      call,
+      arguments: args,
+      epoch: call.epoch,
+      published,
+      wasRunning: before.state === "running",
+    };
   });
 }
 
@@ -199,7 +206,10 @@ export async function openCalls(tx: Tx, sessionId: SessionId, turnId: TurnId): P
 }
 
 /** The fact that a call has its result. */
-export function completed(call: ToolCallsTable, result: { readonly outcome: ToolOutcome; readonly text: string }): Fact {
+export function completed(
+  call: ToolCallsTable,
+  result: { readonly outcome: ToolOutcome; readonly text: string },
+): Fact {
   return {
     type: "tool.completed",
     ...place(call),

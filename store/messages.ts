@@ -1,10 +1,12 @@
 /** A user's messages: committed as rows before the workflow hears of them, so that none can vanish. */
-import type { Content } from "../contract/blocks.ts";
+import { asBlocks, type Content, type InputBlock } from "../contract/blocks.ts";
 import { ProblemError } from "../contract/errors.ts";
 import type { MessageMode } from "../contract/events.ts";
+import type { QueuedMessage } from "../contract/http.ts";
 import type { MessageId, SessionId, TurnId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { SubmitMessage } from "../contract/session.ts";
+import type { TurnKey } from "../contract/steps.ts";
 import { contentHash } from "./content-hash.ts";
 import type { Database, Tx } from "./database.ts";
 import { append } from "./event-log.ts";
@@ -17,8 +19,8 @@ export interface NewMessage {
   readonly content: Content;
 }
 
-/** received: ours alone. submitted: the workflow has it. taken: its turn runs. ended, refused: it is over. */
-export type MessageState = "received" | "submitted" | "taken" | "ended" | "refused";
+/** received: ours alone. submitted: the workflow has it. taken: its turn runs. ended, refused, removed: it is over. */
+export type MessageState = "received" | "submitted" | "taken" | "ended" | "refused" | "removed";
 
 export interface ReceivedMessage {
   readonly messageId: MessageId;
@@ -45,7 +47,8 @@ export async function receiveMessage(database: Database, wanted: NewMessage): Pr
         `session ${sessionId} is closed and takes no messages; make a new session`,
       );
     }
-    const position = await count(tx, sessionId, ["received", "submitted", "taken"]);
+    const joins = mode === "steer" && (await count(tx, sessionId, ["taken"])) > 0;
+    const position = joins ? 0 : await count(tx, sessionId, ["received", "submitted", "taken"]);
     const waiting = await count(tx, sessionId, ["received", "submitted"]);
     if (waiting >= LIMITS.messagesWaiting) {
       throw new ProblemError(
@@ -75,7 +78,9 @@ export async function receiveMessage(database: Database, wanted: NewMessage): Pr
       .execute();
     await append(tx, sessionId, [
       { type: "message.received", messageId, turnId, mode, content: wanted.content },
-      ...(position > 0 && mode === "queue" ? [{ type: "message.queued" as const, messageId, turnId, position }] : []),
+      ...(position > 0 && mode !== "interrupt"
+        ? [{ type: "message.queued" as const, messageId, turnId, position }]
+        : []),
     ]);
     return { messageId, turnId, mode, state: "received", position: mode === "interrupt" ? 0 : position };
   });
@@ -170,5 +175,100 @@ export async function unsubmitted(
     messageId: row.id,
     turnId: row.turn_id as TurnId,
     mode: row.mode as MessageMode,
+  }));
+}
+
+/**
+ * Takes a message into a running turn, and returns what it says; undefined when it has joined before, or was taken back.
+ */
+export async function steerMessage(
+  tx: Tx,
+  turn: TurnKey,
+  messageId: MessageId,
+): Promise<readonly InputBlock[] | undefined> {
+  const message = await tx
+    .updateTable("messages")
+    .set({ state: "taken", turn_id: turn.turnId })
+    .where("session_id", "=", turn.sessionId)
+    .where("id", "=", messageId)
+    .where("state", "in", ["received", "submitted"])
+    .returning("content")
+    .executeTakeFirst();
+  return message && asBlocks(JSON.parse(message.content) as Content);
+}
+
+/**
+ * Takes a message back that has not begun. Again: nothing. The store decides: a turn that begins after this finds its
+ * message removed, and is none. Throws NOT_FOUND, or CONFLICT when it has begun.
+ */
+export async function removeMessage(database: Database, sessionId: SessionId, messageId: MessageId): Promise<void> {
+  await database.write(async (tx) => {
+    const message = await tx
+      .selectFrom("messages")
+      .select("state")
+      .where("session_id", "=", sessionId)
+      .where("id", "=", messageId)
+      .executeTakeFirst();
+    if (!message) throw new ProblemError("NOT_FOUND", `there is no message ${messageId} in session ${sessionId}`);
+    if (["removed", "refused"].includes(message.state)) return;
+    if (!["received", "submitted"].includes(message.state)) {
+      const how = message.state === "taken" ? "its turn runs; interrupt it instead" : "its turn has ended";
+      throw new ProblemError("CONFLICT", `message ${messageId} has begun and cannot be taken back: ${how}`);
+    }
+    await tx
+      .updateTable("messages")
+      .set({ state: "removed" })
+      .where("session_id", "=", sessionId)
+      .where("id", "=", messageId)
+      .execute();
+    await append(tx, sessionId, [{ type: "message.removed", messageId }]);
+  });
+}
+
+const SHOWN_STATES: Readonly<Record<MessageState, QueuedMessage["state"]>> = {
+  received: "waiting",
+  submitted: "waiting",
+  taken: "running",
+  ended: "ended",
+  refused: "refused",
+  removed: "removed",
+};
+
+/** Messages of a session in the order of their arrival. */
+export async function listMessages(
+  database: Database,
+  sessionId: SessionId,
+  range: {
+    readonly after: number;
+    readonly limit: number;
+    readonly state?: QueuedMessage["state"] | undefined;
+  },
+): Promise<readonly { readonly position: number; readonly message: QueuedMessage }[]> {
+  let query = database.read
+    .selectFrom("messages")
+    .selectAll()
+    .where("session_id", "=", sessionId)
+    .where("position", ">", range.after)
+    .orderBy("position")
+    .limit(range.limit);
+  if (range.state !== undefined) {
+    const states = Object.entries(SHOWN_STATES).filter(([, shown]) => shown === range.state);
+    query = query.where(
+      "state",
+      "in",
+      states.map(([state]) => state),
+    );
+  }
+  const rows = await query.execute();
+  return rows.map((row) => ({
+    position: row.position,
+    message: {
+      messageId: row.id,
+      turnId: row.turn_id as TurnId,
+      mode: row.mode as MessageMode,
+      content: JSON.parse(row.content) as Content,
+      state: SHOWN_STATES[row.state as MessageState],
+      receivedAt: row.received_at,
+    },
   }));
 }

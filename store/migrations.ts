@@ -202,6 +202,7 @@ async function peopleAndAgents(db: Kysely<Schema>, dialect: Dialect): Promise<vo
   await schema.alterTable("sessions").addColumn("configuration", "integer", (c) => c.notNull().defaultTo(0)).execute();
   await schema.alterTable("sessions").addColumn("pending_configuration", "text").execute();
   await schema.alterTable("tool_calls").addColumn("edited", "integer", (c) => c.notNull().defaultTo(0)).execute();
+  await schema.alterTable("transcript").addColumn("interrupted", "integer", (c) => c.notNull().defaultTo(0)).execute();
   // The field had another name in 0.1.
   for (const { id, agent } of await db.selectFrom("sessions").select(["id", "agent"]).execute()) {
     const { backendOptions, ...rest } = JSON.parse(agent) as Record<string, unknown>;

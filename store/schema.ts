@@ -98,6 +98,8 @@ export interface TranscriptTable {
   position: number;
   role: string;
   blocks: string;
+  /** 1: the agent was stopped while it wrote this. */
+  interrupted: number;
 }
 
 export interface ToolCallsTable {

@@ -1,7 +1,9 @@
 /** What a step has to know of its session: its agent as it is pinned, the caller's tools, the project. */
+
+import type { Kysely } from "kysely";
 import { Agent, type AgentRef, type ClientTool } from "../contract/agents.ts";
-import type { Tx } from "./database.ts";
 import { SupersededError } from "./error.ts";
+import type { Schema } from "./schema.ts";
 
 /** The metadata key that says to which project a session belongs; decisions can be remembered for all of its sessions. */
 const PROJECT = "project";
@@ -15,8 +17,9 @@ export interface SessionSetup {
   readonly configuration: number;
 }
 
-export async function sessionSetup(tx: Tx, sessionId: string): Promise<SessionSetup> {
-  const row = await tx
+/** From a transaction, or from outside of one. */
+export async function sessionSetup(from: Kysely<Schema>, sessionId: string): Promise<SessionSetup> {
+  const row = await from
     .selectFrom("sessions")
     .select(["agent", "agent_id", "agent_version", "client_tools", "metadata", "configuration"])
     .where("id", "=", sessionId)

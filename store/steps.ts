@@ -1,17 +1,24 @@
 /** Steps: begun with an epoch by each attempt, streamed under it, committed once with everything they bring about. */
-import type { Agent } from "../contract/agents.ts";
+import type { AgentRef } from "../contract/agents.ts";
 import type { ReplyBlock, ToolCallBlock, TranscriptMessage } from "../contract/blocks.ts";
 import type { Fact } from "../contract/events.ts";
+import type { MessageId } from "../contract/ids.ts";
 import type { Failure, StepRequest, StepResult } from "../contract/steps.ts";
-import type { Usage } from "../contract/usage.ts";
+import { NO_USAGE, type Usage } from "../contract/usage.ts";
+import { findAgentVersion } from "./agents.ts";
 import { type Attempt, beginAttempt, endAttempt } from "./attempts.ts";
+import { type StateWrite, writeState } from "./backend-state.ts";
 import { placeResult } from "./calls.ts";
+import { changeAgent } from "./configuration.ts";
 import { contentHash } from "./content-hash.ts";
 import type { Database, Tx } from "./database.ts";
 import { SupersededError } from "./error.ts";
 import { append } from "./event-log.ts";
+import { steerMessage } from "./messages.ts";
+import { type SessionSetup, sessionSetup } from "./session-setup.ts";
 import { appendMessages } from "./transcript.ts";
 import { beginTurn } from "./turns.ts";
+import { type NewWait, openWait } from "./waits.ts";
 
 /** A step as an attempt holds it. */
 export interface BegunStep {
@@ -20,11 +27,13 @@ export interface BegunStep {
   readonly epoch: number;
   /** Model calls of this step that failed before. */
   readonly failures: number;
-  readonly agent: Agent;
+  readonly setup: SessionSetup;
   /** Times the agent was asked again in this turn for an answer that matches its schema. */
   readonly reAsked: number;
 }
-export type StepBegin = BegunStep | { readonly state: "done"; readonly result: StepResult };
+export type StepBegin =
+  | BegunStep
+  | { readonly state: "done"; readonly result: StepResult; readonly setup: SessionSetup | undefined };
 
 /** Takes the step for a new attempt, or finds its committed result. The turn's first step begins the turn. */
 export async function beginStep(
@@ -41,9 +50,14 @@ export async function beginStep(
       .where("step", "=", step)
       .executeTakeFirst();
     if (row?.state === "done" && row.result !== null) {
-      return { state: "done", result: JSON.parse(row.result) as StepResult };
+      return { state: "done", result: JSON.parse(row.result) as StepResult, setup: await sessionSetup(tx, sessionId) };
     }
-    const facts: Fact[] = step === 1 ? await beginTurn(tx, key) : [];
+    const facts: Fact[] = [];
+    if (step === 1) {
+      const begun = await beginTurn(tx, key);
+      if (begun === "removed") return { state: "done", result: { next: "skipped", usage: NO_USAGE }, setup: undefined };
+      facts.push(...begun);
+    }
     const turn = await tx.selectFrom("turns").select(["state", "re_asked"]).where("id", "=", turnId).executeTakeFirst();
     if (turn?.state !== "running") throw new SupersededError(`turn ${turnId} is over`);
     const epoch = (row?.epoch ?? 0) + 1;
@@ -57,17 +71,24 @@ export async function beginStep(
         .execute();
       facts.push({ type: "step.started", turnId, step });
     }
+    facts.push(...(await steer(tx, key, key.steer ?? [])));
     await append(tx, sessionId, facts);
     await beginAttempt(tx, attempt);
-    const agent = await agentOf(tx, sessionId);
-    return { state: "begun", key, epoch, failures: row?.failures ?? 0, agent, reAsked: turn.re_asked };
+    const setup = await sessionSetup(tx, sessionId);
+    return { state: "begun", key, epoch, failures: row?.failures ?? 0, setup, reAsked: turn.re_asked };
   });
 }
 
-async function agentOf(tx: Tx, sessionId: string): Promise<Agent> {
-  const session = await tx.selectFrom("sessions").select("agent").where("id", "=", sessionId).executeTakeFirst();
-  if (!session) throw new SupersededError(`session ${sessionId} is gone`);
-  return JSON.parse(session.agent) as Agent; // A row of ours, written from a parsed value.
+/** Takes messages into the running turn: once each, however often the step is attempted. */
+async function steer(tx: Tx, key: StepRequest, messages: readonly MessageId[]): Promise<Fact[]> {
+  const facts: Fact[] = [];
+  for (const messageId of messages) {
+    const blocks = await steerMessage(tx, key, messageId);
+    if (!blocks) continue;
+    await appendMessages(tx, key.sessionId, [{ role: "user", blocks: [...blocks] }]);
+    facts.push({ type: "message.steered", messageId, turnId: key.turnId, step: key.step });
+  }
+  return facts;
 }
 
 /** Appends what the reply has streamed. Throws SupersededError, and writes nothing, when a newer attempt has begun. */
@@ -100,11 +121,17 @@ export async function failAttempt(
   });
 }
 
-/** A call of the reply, as the step's commit makes it: to be run, or answered at once because it cannot be. */
+/** A call of the reply, as the step's commit makes it: to be run, to wait, or answered at once. */
 export interface MadeCall {
   readonly block: ToolCallBlock;
-  /** Set when the call can not be run: what the model is told instead. */
-  readonly refusal?: string;
+  /** Set when the call has its result already: it cannot be run, it is denied, or it was a handoff. */
+  readonly answer?: { readonly outcome: "ok" | "error" | "denied"; readonly text: string };
+  /** Set when it waits for somebody. */
+  readonly wait?: Pick<NewWait, "deadline" | "request">;
+  /** What was decided of it by a remembered decision. */
+  readonly decided?: Omit<Extract<Fact, { type: "approval.decided" }>, "type" | "turnId" | "step" | "callId">;
+  /** The agent that goes on after this step. */
+  readonly handOver?: AgentRef;
 }
 
 export interface StepEnding {
@@ -118,6 +145,8 @@ export interface StepEnding {
   /** What the agent is told before its next step. */
   readonly reAsk?: string;
   readonly structuredOutput?: unknown;
+  /** What the backend needs to go on from here. */
+  readonly state?: StateWrite;
   readonly attempt: Attempt | undefined;
 }
 
@@ -137,9 +166,20 @@ export async function endStep(database: Database, begun: BegunStep, ending: Step
       await appendMessages(tx, sessionId, [{ role: "user", blocks: [{ type: "text", text: ending.reAsk }] }]);
     }
     await addToTurn(tx, begun, ending);
+    if (ending.state) await writeState(tx, begun.key, ending.state);
+    for (const { handOver } of ending.calls) {
+      if (handOver) facts.push(await handTo(tx, begun.key, handOver));
+    }
     await append(tx, sessionId, facts);
     await endAttempt(tx, ending.attempt);
   });
+}
+
+/** The next step is another agent's. Versions are never deleted, so one that was pinned is there. */
+async function handTo(tx: Tx, key: StepRequest, agentRef: AgentRef): Promise<Fact> {
+  const stored = await findAgentVersion(tx, agentRef);
+  if (!stored) throw new Error(`version ${agentRef.version} of agent ${agentRef.id} is gone`);
+  return await changeAgent(tx, key.sessionId, { agent: stored.agent, agentRef, turnId: key.turnId });
 }
 
 function replyMessages(ending: StepEnding): TranscriptMessage[] {
@@ -153,33 +193,41 @@ async function makeCalls(
 ): Promise<Fact[]> {
   const { sessionId, turnId, step } = begun.key;
   const facts: Fact[] = [];
-  for (const [index, { block, refusal }] of made.calls.entries()) {
+  for (const [index, { block, answer, wait, decided }] of made.calls.entries()) {
+    const { callId, name } = block;
     const call = {
-      id: block.callId,
+      id: callId,
       session_id: sessionId,
       turn_id: turnId,
       step,
       position: made.first + index,
       provider_call_id: block.providerCallId ?? null,
-      name: block.name,
+      name,
       arguments: JSON.stringify(block.arguments),
       arguments_hash: contentHash(block.arguments),
       epoch: 0,
-      state: refusal === undefined ? "planned" : "done",
+      state: answer ? "done" : wait ? "waiting" : "planned",
       started_at: null,
       intent: null,
       stdout_published: 0,
       stderr_published: 0,
-      outcome: refusal === undefined ? null : "error",
+      outcome: answer?.outcome ?? null,
+      edited: 0,
     };
     await tx.insertInto("tool_calls").values(call).execute();
-    if (refusal === undefined) continue;
-    await placeResult(tx, call, { outcome: "error", text: refusal });
-    const { callId, name } = block;
-    facts.push(
-      { type: "tool.started", turnId, step, callId, name, arguments: block.arguments },
-      { type: "tool.completed", turnId, step, callId, name, outcome: "error", result: refusal, durationMs: 0 },
-    );
+    const place = { turnId, step, callId };
+    if (decided) facts.push({ type: "approval.decided", ...place, ...decided });
+    if (answer) {
+      await placeResult(tx, call, answer);
+      // A call that was denied has not been started.
+      if (answer.outcome !== "denied") facts.push({ type: "tool.started", ...place, name, arguments: block.arguments });
+      const { outcome, text } = answer;
+      facts.push({ type: "tool.completed", ...place, name, outcome, result: text, durationMs: 0 });
+    }
+    if (wait) {
+      const asked = { arguments: block.arguments, argumentsHash: call.arguments_hash };
+      facts.push(await openWait(tx, { sessionId, ...place, name, ...asked, ...wait }));
+    }
   }
   return facts;
 }

@@ -37,6 +37,7 @@ export async function placeMessage(
       position: place.position,
       role: place.message.role,
       blocks: JSON.stringify(place.message.blocks),
+      interrupted: place.message.interrupted ? 1 : 0,
     })
     .execute();
 }
@@ -54,7 +55,7 @@ export async function messagesAfter(
 ): Promise<readonly PlacedMessage[]> {
   let query = database.read
     .selectFrom("transcript")
-    .select(["position", "role", "blocks"])
+    .select(["position", "role", "blocks", "interrupted"])
     .where("session_id", "=", sessionId)
     .where("position", ">", range.after)
     .orderBy("position");
@@ -63,7 +64,11 @@ export async function messagesAfter(
   return rows.map((row) => ({
     position: row.position,
     // Rows of ours, written from parsed values: to validate a thousand of them again at every step would be the step's largest cost.
-    message: { role: row.role, blocks: JSON.parse(row.blocks) } as TranscriptMessage,
+    message: {
+      role: row.role,
+      blocks: JSON.parse(row.blocks),
+      ...(row.interrupted === 1 && { interrupted: true }),
+    } as TranscriptMessage,
   }));
 }
 

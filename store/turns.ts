@@ -3,14 +3,17 @@ import type { Content } from "../contract/blocks.ts";
 import { asBlocks } from "../contract/blocks.ts";
 import type { Fact } from "../contract/events.ts";
 import type { MessageId, SessionId, TurnId } from "../contract/ids.ts";
-import type { TurnEnding } from "../contract/steps.ts";
+import type { TurnEnded, TurnEnding } from "../contract/steps.ts";
 import type { Usage } from "../contract/usage.ts";
 import { openCalls } from "./calls.ts";
+import { applyPendingConfiguration } from "./configuration.ts";
 import type { Database, Tx } from "./database.ts";
 import { SupersededError } from "./error.ts";
 import { append } from "./event-log.ts";
+import { partialReply } from "./partial-reply.ts";
 import type { TurnsTable } from "./schema.ts";
 import { appendMessages } from "./transcript.ts";
+import { cancelWaits } from "./waits.ts";
 
 export interface TurnIds {
   readonly sessionId: SessionId;
@@ -18,11 +21,15 @@ export interface TurnIds {
   readonly messageId: MessageId;
 }
 
-/** The facts of a turn's begin; none when it has begun before. Throws SupersededError when the turn or its session is over. */
-export async function beginTurn(tx: Tx, ids: TurnIds): Promise<Fact[]> {
+/**
+ * The facts of a turn's begin; none when it has begun before; `removed` when its message was taken back in time.
+ * Throws SupersededError when the turn or its session is over.
+ */
+export async function beginTurn(tx: Tx, ids: TurnIds): Promise<Fact[] | "removed"> {
   const turn = await tx.selectFrom("turns").select("state").where("id", "=", ids.turnId).executeTakeFirst();
   if (turn && turn.state !== "running") throw new SupersededError(`turn ${ids.turnId} is over`);
   if (turn) return [];
+  if (await isRemoved(tx, ids)) return "removed";
   // Nothing follows session.closed in the log, and a closed session is not running.
   const open = await tx
     .updateTable("sessions")
@@ -64,19 +71,32 @@ export async function beginTurn(tx: Tx, ids: TurnIds): Promise<Fact[]> {
   return [{ type: "turn.started", turnId: ids.turnId, messageId: ids.messageId }];
 }
 
+async function isRemoved(tx: Tx, ids: TurnIds): Promise<boolean> {
+  const message = await tx
+    .selectFrom("messages")
+    .select("state")
+    .where("session_id", "=", ids.sessionId)
+    .where("id", "=", ids.messageId)
+    .executeTakeFirst();
+  return message?.state === "removed";
+}
+
 /** Ends a turn, whatever still runs of it: later writers are superseded, and every call has a result that the model can be shown. */
-export async function endTurn(database: Database, ending: TurnEnding): Promise<void> {
+export async function endTurn(database: Database, ending: TurnEnding): Promise<TurnEnded> {
   const { sessionId, turnId, messageId } = ending;
-  await database.write(async (tx) => {
+  return await database.write(async (tx) => {
+    const late = await lateMessages(tx, ending);
+    const answer: TurnEnded = { requeued: late.map(({ id }) => id) };
     const session = await tx
       .selectFrom("sessions")
       .select(["id", "closed_at"])
       .where("id", "=", sessionId)
       .executeTakeFirst();
-    if (!session) return; // Purged meanwhile: there is nobody left to tell.
+    if (!session) return answer; // Purged meanwhile: there is nobody left to tell.
     const before = await tx.selectFrom("turns").select("state").where("id", "=", turnId).executeTakeFirst();
-    if (before ? before.state !== "running" : session.closed_at !== null) return;
+    if (before ? before.state !== "running" : session.closed_at !== null) return answer;
     const facts = before ? [] : await beginTurn(tx, { sessionId, turnId, messageId });
+    if (facts === "removed") return answer;
     facts.push(...(await endOpenWork(tx, sessionId, turnId)));
     const turn = await tx
       .updateTable("turns")
@@ -88,22 +108,65 @@ export async function endTurn(database: Database, ending: TurnEnding): Promise<v
       .updateTable("messages")
       .set({ state: "ended" })
       .where("session_id", "=", sessionId)
-      .where("id", "=", messageId)
+      .where("turn_id", "=", turnId) // Those that joined it, too.
+      .where("state", "=", "taken")
       .execute();
     if (session.closed_at === null)
       await tx.updateTable("sessions").set({ status: "idle" }).where("id", "=", sessionId).execute();
-    await append(tx, sessionId, [...facts, outcomeFact(turn, ending)]);
+    facts.push(outcomeFact(turn, ending), ...queued(late));
+    facts.push(...(await applyPendingConfiguration(tx, sessionId)));
+    await append(tx, sessionId, facts);
+    return answer;
   });
 }
 
 async function endOpenWork(tx: Tx, sessionId: SessionId, turnId: TurnId): Promise<Fact[]> {
-  await tx
+  const open = await tx
     .updateTable("steps")
     .set((eb) => ({ epoch: eb("epoch", "+", 1) }))
     .where("turn_id", "=", turnId)
     .where("state", "=", "running")
+    .returning("step")
+    .executeTakeFirst();
+  const facts = open ? await keepPartialReply(tx, { sessionId, turnId, step: open.step }) : [];
+  facts.push(...(await cancelWaits(tx, sessionId, turnId)));
+  facts.push(...(await openCalls(tx, sessionId, turnId)));
+  return facts;
+}
+
+/** What the agent had said of an answer that was stopped stays in the conversation, marked as cut. */
+async function keepPartialReply(
+  tx: Tx,
+  of: { readonly sessionId: SessionId; readonly turnId: TurnId; readonly step: number },
+): Promise<Fact[]> {
+  const partial = await partialReply(tx, of);
+  if (!partial) return [];
+  await appendMessages(tx, of.sessionId, [partial.message]);
+  await tx.updateTable("turns").set({ output: partial.text }).where("id", "=", of.turnId).execute();
+  return [...partial.facts];
+}
+
+/** Messages that were to join the turn and came too late for it: they wait for turns of their own. */
+async function lateMessages(tx: Tx, ending: TurnEnding): Promise<readonly { id: MessageId; turn_id: string }[]> {
+  const { requeued = [] } = ending;
+  if (requeued.length === 0) return [];
+  return await tx
+    .selectFrom("messages")
+    .select(["id", "turn_id"])
+    .where("session_id", "=", ending.sessionId)
+    .where("id", "in", [...requeued])
+    .where("state", "in", ["received", "submitted"])
+    .orderBy("position")
     .execute();
-  return await openCalls(tx, sessionId, turnId);
+}
+
+function queued(late: readonly { id: MessageId; turn_id: string }[]): Fact[] {
+  return late.map(({ id, turn_id }, index) => ({
+    type: "message.queued",
+    messageId: id,
+    turnId: turn_id as TurnId,
+    position: index + 1,
+  }));
 }
 
 function outcomeFact(turn: TurnsTable, ending: TurnEnding): Fact {
@@ -130,7 +193,12 @@ function outcomeFact(turn: TurnsTable, ending: TurnEnding): Fact {
       return { type: "turn.failed", ...sums, ...failure };
     }
     case "interrupted":
-      return { type: "turn.interrupted", ...sums, reason: ending.reason ?? "interrupted" };
+      return {
+        type: "turn.interrupted",
+        ...sums,
+        reason: ending.reason ?? "interrupted",
+        ...(turn.output !== null && { output: turn.output }),
+      };
   }
 }
 

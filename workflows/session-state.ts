@@ -16,6 +16,8 @@ export interface SessionState {
   readonly usage: Usage;
   /** Whether the sandbox has been asked for: it is made while the first model call runs. */
   readonly hasSandbox: boolean;
+  /** Which configuration of the session is known here; left out for the first. */
+  readonly configuration?: number;
 }
 
 export interface Waiting {
@@ -31,6 +33,10 @@ export interface TurnState extends Waiting {
   readonly usage: Usage;
   /** A tool has run since the last upload at the turn's end. */
   readonly hasRunTools: boolean;
+  /** Messages that join at the next step. */
+  readonly steering?: readonly Waiting[];
+  /** Messages that join with the step that runs: whether they have is known when it has answered. */
+  readonly joining?: readonly Waiting[];
 }
 
 const NONE: Usage = { inputTokens: 0, outputTokens: 0, cachedTokens: 0, reasoningTokens: 0 };
@@ -50,12 +56,15 @@ export const emptySession: SessionState = {
 export function refusal(state: SessionState, message: SubmitMessage): string | undefined {
   if (findTaken(state, message)) return undefined;
   if (state.closing) return "the session is closing and takes no more messages";
-  if (state.queue.length >= LIMITS.messagesWaiting)
-    return `${state.queue.length} messages wait already, the most a session takes`;
+  const waiting = state.queue.length + (state.turn?.steering?.length ?? 0);
+  if (waiting >= LIMITS.messagesWaiting) return `${waiting} messages wait already, the most a session takes`;
   return undefined;
 }
 
-/** Takes a message: to the end of the queue, or to its head when it interrupts. A repeat changes nothing. */
+/**
+ * Takes a message: to the end of the queue, to its head when it interrupts, or into the running turn when it steers.
+ * A repeat changes nothing.
+ */
 export function take(
   state: SessionState,
   message: SubmitMessage,
@@ -63,6 +72,10 @@ export function take(
   const repeat = findTaken(state, message);
   if (repeat) return { state, taken: repeat };
   const waiting: Waiting = { messageId: message.messageId, turnId: message.turnId };
+  if (message.mode === "steer" && state.turn && !state.closing) {
+    const steering = [...(state.turn.steering ?? []), waiting];
+    return { state: changeTurn(state, { steering }), taken: { turnId: state.turn.turnId, position: 0 } };
+  }
   const isFirst = message.mode === "interrupt";
   const queue = isFirst ? [waiting, ...state.queue] : [...state.queue, waiting];
   const position = isFirst ? 0 : state.queue.length + (state.turn ? 1 : 0);
@@ -73,7 +86,11 @@ function findTaken(state: SessionState, message: SubmitMessage): MessageTaken | 
   const index = state.queue.findIndex((other) => other.messageId === message.messageId);
   const queued = state.queue[index];
   if (queued) return { turnId: queued.turnId, position: index + (state.turn ? 1 : 0) };
-  if (state.turn?.messageId === message.messageId) return { turnId: state.turn.turnId, position: 0 };
+  const { turn } = state;
+  const isInTurn = [turn, ...(turn?.steering ?? []), ...(turn?.joining ?? [])].some(
+    (other) => other?.messageId === message.messageId,
+  );
+  if (turn && isInTurn) return { turnId: turn.turnId, position: 0 };
   const past = state.recent.find(([messageId]) => messageId === message.messageId);
   return past && { turnId: past[1], position: 0 };
 }
@@ -98,15 +115,57 @@ export function changeTurn(state: SessionState, change: Partial<TurnState>): Ses
   return { ...state, turn: { ...state.turn, ...change } };
 }
 
-export function endTurn(state: SessionState, outcome: TurnOutcome): SessionState {
+/** Has the steering messages join with the step that goes now. */
+export function beginJoining(state: SessionState): SessionState {
+  const { turn } = state;
+  return turn?.steering?.length ? changeTurn(state, { steering: [], joining: turn.steering }) : state;
+}
+
+/** The step that they joined with has answered. */
+export function endJoining(state: SessionState): SessionState {
+  const { turn } = state;
+  if (!turn?.joining?.length) return state;
+  return { ...changeTurn(state, { joining: [] }), recent: remember(state.recent, turn.joining, turn.turnId) };
+}
+
+/** Takes a message back that has not begun: from the queue, or from those that were to join the turn. */
+export function remove(state: SessionState, messageId: MessageId): SessionState {
+  const isOther = (waiting: Waiting): boolean => waiting.messageId !== messageId;
+  const queue = state.queue.filter(isOther);
+  const steering = state.turn?.steering?.filter(isOther);
+  return { ...(steering ? changeTurn(state, { steering }) : state), queue };
+}
+
+/** The turn was none: its message had been taken back. */
+export function dropTurn(state: SessionState): SessionState {
+  return { ...state, turn: null, queue: [...(state.turn?.steering ?? []), ...state.queue] };
+}
+
+function remember(
+  recent: SessionState["recent"],
+  messages: readonly Waiting[],
+  turnId: TurnId,
+): SessionState["recent"] {
+  const known = messages.map(({ messageId }) => [messageId, turnId] as const);
+  return [...recent, ...known].slice(-LIMITS.messagesRemembered);
+}
+
+/**
+ * Ends the turn. Messages that were to join it and are still steering go next, each with a turn of its own; of those that
+ * were just joining, the ones in `requeued`, because they did not.
+ */
+export function endTurn(state: SessionState, outcome: TurnOutcome, requeued: readonly MessageId[] = []): SessionState {
   const { turn } = state;
   if (!turn) throw new Error("endTurn() needs a turn");
-  const ended = [turn.messageId, turn.turnId] as const;
-  const recent = [...state.recent, ended].slice(-LIMITS.messagesRemembered);
+  const isBack = ({ messageId }: Waiting): boolean => requeued.includes(messageId);
+  const joining = turn.joining ?? [];
+  const joined = joining.filter((waiting) => !isBack(waiting));
+  const back = [...joining.filter(isBack), ...(turn.steering ?? [])];
   return {
     ...state,
     turn: null,
-    recent,
+    recent: remember(state.recent, [turn, ...joined], turn.turnId),
+    queue: [...back, ...state.queue],
     turns: state.turns + 1,
     lastOutcome: outcome,
     usage: addUsage(state.usage, turn.usage),
@@ -123,10 +182,15 @@ export function addUsage(a: Usage, b: Usage): Usage {
 }
 
 /** The answer to `getProgress`. */
-export function progress(state: SessionState, running: readonly string[], isClosed: boolean): Progress {
+export function progress(
+  state: SessionState,
+  now: { readonly running: readonly string[]; readonly waits: Progress["waits"]; readonly isClosed: boolean },
+): Progress {
   const { turn } = state;
+  const { waits } = now;
+  const atWork = waits.length > 0 ? "waiting" : "running";
   return {
-    status: isClosed ? "closed" : turn ? "running" : "idle",
+    status: now.isClosed ? "closed" : turn ? atWork : "idle",
     turn: turn && {
       turnId: turn.turnId,
       messageId: turn.messageId,
@@ -134,9 +198,11 @@ export function progress(state: SessionState, running: readonly string[], isClos
       startedAt: turn.startedAt,
       usage: turn.usage,
     },
-    running: [...running],
-    waitingFor: null,
+    running: [...now.running],
+    waitingFor: waits.length > 0 ? waits.map(({ kind, callId }) => `${kind} ${callId}`).join(", ") : null,
+    waits,
     queue: [...state.queue],
+    steering: [...(turn?.joining ?? []), ...(turn?.steering ?? [])].map(({ messageId }) => messageId),
     turns: state.turns,
     lastOutcome: state.lastOutcome,
     usage: turn ? addUsage(state.usage, turn.usage) : state.usage,

@@ -17,25 +17,43 @@ import {
   sleep,
   upsertSearchAttributes,
 } from "@temporalio/workflow";
+import type { MessageId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { SessionStatus } from "../contract/session.ts";
-import type { TurnEnding } from "../contract/steps.ts";
+import type { Configured, SessionAgent, TurnEnding } from "../contract/steps.ts";
 import { ArtifactUploads } from "./artifact-uploads.ts";
-import { closeSession, getProgress, interruptTurn, type SessionInput, submitMessage } from "./messages.ts";
+import {
+  answerQuestion,
+  closeSession,
+  decideApproval,
+  getProgress,
+  interruptTurn,
+  removeMessage,
+  type SessionInput,
+  submitMessage,
+  submitToolResult,
+} from "./messages.ts";
 import { local, remote } from "./proxies.ts";
 import {
+  beginJoining,
   beginTurn,
   changeTurn,
+  dropTurn,
   emptySession,
+  endJoining,
   endTurn,
   progress,
   refusal,
+  remove,
   type SessionState,
   take,
 } from "./session-state.ts";
 import { isLongHistory, runTurn, type TurnEnd } from "./turn.ts";
+import { Waits } from "./waiting.ts";
 
 const STATUS = defineSearchAttributeKey("PerdureStatus", SearchAttributeType.KEYWORD);
+const AGENT = defineSearchAttributeKey("PerdureAgent", SearchAttributeType.KEYWORD);
+const WAITING_FOR = defineSearchAttributeKey("PerdureWaitingFor", SearchAttributeType.KEYWORD);
 
 type StopReason = "interrupted" | "replaced" | "closed" | "timed_out";
 
@@ -52,6 +70,12 @@ class SessionWorkflow {
   readonly #input: SessionRun;
   #state: SessionState;
   readonly #running = new Set<string>();
+  readonly #waits: Waits;
+  /** The kinds of what is waited for, as the search attribute says them; empty when nothing is. */
+  #waitingFor = "";
+  #waitingSince = 0;
+  /** As the newest step has told it. */
+  #agent: SessionAgent;
   #scope: CancellationScope | undefined;
   #stop: StopReason | undefined;
   #sandbox: Promise<void> | undefined;
@@ -59,7 +83,9 @@ class SessionWorkflow {
 
   constructor(input: SessionRun) {
     this.#input = input;
+    this.#agent = input.agent;
     this.#state = input.carried ?? emptySession;
+    this.#waits = new Waits(input.sessionId, () => this.#waitsChanged());
     this.#listen();
   }
 
@@ -76,6 +102,17 @@ class SessionWorkflow {
       },
       { validator: (message) => refuseIf(refusal(this.#state, message)) },
     );
+    setHandler(removeMessage, ({ messageId }) => {
+      const before = this.#state;
+      this.#state = remove(before, messageId);
+      const removed = progress(before, this.#now()).queue.some((waiting) => waiting.messageId === messageId);
+      return { removed };
+    });
+    for (const update of [decideApproval, answerQuestion, submitToolResult]) {
+      setHandler(update, (ended) => {
+        if (this.#state.turn) this.#waits.end(ended);
+      });
+    }
     setHandler(interruptTurn, ({ turnId }) => {
       if (turnId === undefined || turnId === this.#state.turn?.turnId) this.#stopTurn("interrupted");
     });
@@ -83,7 +120,11 @@ class SessionWorkflow {
       this.#state = { ...this.#state, closing: true };
       this.#stopTurn("closed");
     });
-    setHandler(getProgress, () => progress(this.#state, [...this.#running], this.#isClosed));
+    setHandler(getProgress, () => progress(this.#state, this.#now()));
+  }
+
+  #now(): Parameters<typeof progress>[1] {
+    return { running: [...this.#running], waits: this.#waits.list, isClosed: this.#isClosed };
   }
 
   #stopTurn(reason: StopReason): void {
@@ -93,7 +134,7 @@ class SessionWorkflow {
   }
 
   async main(): Promise<void> {
-    const { sessionId, agent } = this.#input;
+    const { sessionId } = this.#input;
     try {
       await this.#loop();
     } catch (error) {
@@ -103,7 +144,7 @@ class SessionWorkflow {
     }
     await CancellationScope.nonCancellable(async () => {
       await this.#sandbox;
-      await remote.closeSession.executeWithOptions({ summary: `close ${agent.name}` }, [{ sessionId }]);
+      await remote.closeSession.executeWithOptions({ summary: `close ${this.#agent.name}` }, [{ sessionId }]);
       this.#isClosed = true;
       this.#announce("closed");
       await condition(allHandlersFinished);
@@ -111,12 +152,11 @@ class SessionWorkflow {
   }
 
   async #loop(): Promise<void> {
-    const { agent } = this.#input;
     for (;;) {
       if (!this.#state.turn) {
         await condition(() => this.#state.closing || this.#state.queue.length > 0);
         if (this.#state.closing) return;
-        this.#state = beginTurn(this.#state, Date.now(), agent.limits.turnTimeoutMs);
+        this.#state = beginTurn(this.#state, Date.now(), this.#agent.limits.turnTimeoutMs);
         this.#announce("running");
       }
       const isAtBoundary = await this.#turn();
@@ -125,7 +165,7 @@ class SessionWorkflow {
       if (isAtBoundary || isLongHistory(LIMITS.historyEventsIdle)) {
         await this.#sandbox;
         await condition(allHandlersFinished);
-        await continueAsNew<typeof session>({ ...this.#input, carried: this.#state });
+        await continueAsNew<typeof session>({ ...this.#input, agent: this.#agent, carried: this.#state });
       }
     }
   }
@@ -137,6 +177,12 @@ class SessionWorkflow {
     if (!turn) throw new Error("#turn() needs a turn");
     const uploads = new ArtifactUploads({ sessionId, turnId: turn.turnId });
     const end = await this.#runStoppable(uploads);
+    this.#waits.forget();
+    if (end?.ended === "skipped") {
+      this.#state = dropTurn(this.#state);
+      this.#stop = undefined;
+      return false;
+    }
     if (end?.ended === "boundary" && !this.#stop) {
       await CancellationScope.nonCancellable(() => uploads.settle());
       if (!this.#stop) return true;
@@ -153,8 +199,8 @@ class SessionWorkflow {
       if (this.#state.turn?.hasRunTools) uploads.start();
       await uploads.settle();
       const ending = this.#ending(end);
-      await local.endTurn.executeWithOptions({ summary: ending.outcome }, [ending]);
-      this.#state = endTurn(this.#state, ending.outcome);
+      const ended = await local.endTurn.executeWithOptions({ summary: ending.outcome }, [ending]);
+      this.#state = endTurn(this.#state, ending.outcome, ended?.requeued);
       this.#stop = undefined;
     });
     return false;
@@ -162,14 +208,14 @@ class SessionWorkflow {
 
   /** The turn in a scope of its own, which a stop or its deadline cancels; undefined when that happened. */
   async #runStoppable(uploads: ArtifactUploads): Promise<TurnEnd | undefined> {
-    const { sessionId, agent } = this.#input;
+    const { sessionId } = this.#input;
     const turn = this.#state.turn;
     if (!turn || this.#stop) return undefined;
     const scope = new CancellationScope();
     const timer = new CancellationScope();
     this.#scope = scope;
     const timedOut = timer
-      .run(() => sleep(Math.max(1, turn.deadline - Date.now())))
+      .run(() => this.#untilDeadline())
       .then(() => this.#stopTurn("timed_out"))
       .catch((error: unknown) => {
         if (!isCancellation(error)) throw error;
@@ -178,7 +224,7 @@ class SessionWorkflow {
       return await scope.run(() =>
         runTurn({
           sessionId,
-          agent,
+          agent: () => this.#agent,
           turn: () => this.#state.turn ?? turn,
           change: (change) => {
             this.#state = changeTurn(this.#state, change);
@@ -187,6 +233,10 @@ class SessionWorkflow {
           startSandbox: () => this.#startSandbox(),
           sandboxReady: async () => await this.#sandbox,
           artifactsChanged: () => uploads.start(),
+          beginStep: () => this.#beginStep(),
+          endStep: (news) => this.#endStep(news),
+          hasSteering: () => (this.#state.turn?.steering?.length ?? 0) > 0,
+          waitFor: (call, wait) => this.#waits.for(call, wait),
         }),
       );
     } catch (error) {
@@ -202,10 +252,55 @@ class SessionWorkflow {
     }
   }
 
+  /** Sleeps until the turn's time is up. What it spends waiting for people is given back to it. */
+  async #untilDeadline(): Promise<void> {
+    do {
+      await sleep(Math.max(1, (this.#state.turn?.deadline ?? 0) - Date.now()));
+      if (!this.#waits.isEmpty) await condition(() => this.#waits.isEmpty);
+    } while ((this.#state.turn?.deadline ?? 0) > Date.now());
+  }
+
+  #beginStep(): { readonly steer?: readonly MessageId[]; readonly configuration?: number } {
+    this.#waits.forget();
+    this.#state = beginJoining(this.#state);
+    const joining = this.#state.turn?.joining ?? [];
+    const { configuration } = this.#state;
+    return {
+      ...(joining.length > 0 && { steer: joining.map(({ messageId }) => messageId) }),
+      ...(configuration !== undefined && { configuration }),
+    };
+  }
+
+  #endStep(news: Configured | undefined): void {
+    this.#state = endJoining(this.#state);
+    if (!news || !this.#state.turn) return;
+    const longerMs = news.agent.limits.turnTimeoutMs - this.#agent.limits.turnTimeoutMs;
+    this.#state = changeTurn(this.#state, { deadline: this.#state.turn.deadline + longerMs });
+    this.#state = { ...this.#state, configuration: news.configuration };
+    if (news.agent.name !== this.#agent.name) upsertSearchAttributes([{ key: AGENT, value: news.agent.name }]);
+    this.#agent = news.agent;
+  }
+
+  /** Tells the search attributes, once per change of kind, and keeps the turn's clock still while somebody is waited for. */
+  #waitsChanged(): void {
+    const kinds = [...new Set(this.#waits.list.map(({ kind }) => kind))].sort().join(",");
+    if (kinds === this.#waitingFor) return;
+    if (this.#waitingFor === "") this.#waitingSince = Date.now();
+    this.#waitingFor = kinds;
+    const { turn } = this.#state;
+    if (kinds === "" && turn) {
+      this.#state = changeTurn(this.#state, { deadline: turn.deadline + Date.now() - this.#waitingSince });
+    }
+    upsertSearchAttributes([
+      { key: STATUS, value: kinds === "" ? "running" : "waiting" },
+      { key: WAITING_FOR, value: kinds === "" ? null : kinds },
+    ]);
+  }
+
   /** Asked for once, beside the first model call. A sandbox that is lost later is made anew by the tool that misses it. */
   #startSandbox(): void {
-    const { sessionId, agent } = this.#input;
-    if (this.#state.hasSandbox || !agent.hasTools) return;
+    const { sessionId } = this.#input;
+    if (this.#state.hasSandbox || !this.#agent.hasTools) return;
     this.#sandbox ??= CancellationScope.nonCancellable(() =>
       remote.ensureSandbox.executeWithOptions({ summary: "make the sandbox" }, [{ sessionId }]),
     )
@@ -218,11 +313,17 @@ class SessionWorkflow {
   #ending(end: TurnEnd | undefined): TurnEnding {
     const turn = this.#state.turn;
     if (!turn) throw new Error("#ending() needs a turn");
-    const ids = { sessionId: this.#input.sessionId, turnId: turn.turnId, messageId: turn.messageId };
+    const late = [...(turn.joining ?? []), ...(turn.steering ?? [])].map(({ messageId }) => messageId);
+    const ids = {
+      sessionId: this.#input.sessionId,
+      turnId: turn.turnId,
+      messageId: turn.messageId,
+      ...(late.length > 0 && { requeued: late }),
+    };
     if (end?.ended === "completed") return { ...ids, outcome: "completed" };
     if (end?.ended === "failed") return { ...ids, outcome: "failed", failure: end.failure };
     if (this.#stop === "timed_out") {
-      const message = `the turn took longer than ${this.#input.agent.limits.turnTimeoutMs} ms, the agent's limit turnTimeoutMs`;
+      const message = `the turn took longer than ${this.#agent.limits.turnTimeoutMs} ms, the agent's limit turnTimeoutMs`;
       return { ...ids, outcome: "failed", failure: { code: "TIMEOUT", message, retryable: true } };
     }
     return { ...ids, outcome: "interrupted", reason: this.#stop ?? "interrupted" };

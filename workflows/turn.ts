@@ -1,9 +1,10 @@
 /** One turn: steps until the agent is done, a limit is hit, or somebody stops it. */
 import { workflowInfo } from "@temporalio/workflow";
-import type { SessionId } from "../contract/ids.ts";
+import type { MessageId, SessionId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
-import type { Failure, PlannedCall } from "../contract/steps.ts";
-import type { SessionAgent } from "./messages.ts";
+import type { CallResult, Configured, Failure, PlannedCall, PlannedWait, SessionAgent } from "../contract/steps.ts";
+import type { WaitVerdict } from "../contract/waits.ts";
+import { Lanes } from "./lanes.ts";
 import { remote } from "./proxies.ts";
 import { addUsage, type TurnState } from "./session-state.ts";
 
@@ -12,13 +13,15 @@ type CallToRun = Omit<PlannedCall, "quick">;
 export type TurnEnd =
   | { readonly ended: "completed" }
   | { readonly ended: "failed"; readonly failure: Failure }
+  /** The turn's message had been taken back: nothing was done, and nothing need be said. */
+  | { readonly ended: "skipped" }
   /** A good place to continue as new: nothing runs, everything is committed. */
   | { readonly ended: "boundary" };
 
 /** What a turn needs of its session. It changes the session only through these. */
 export interface TurnContext {
   readonly sessionId: SessionId;
-  readonly agent: SessionAgent;
+  readonly agent: () => SessionAgent;
   readonly turn: () => TurnState;
   readonly change: (change: Partial<TurnState>) => void;
   readonly running: Set<string>;
@@ -28,12 +31,19 @@ export interface TurnContext {
   readonly sandboxReady: () => Promise<void>;
   /** Something new may lie in the artifact folders. */
   readonly artifactsChanged: () => void;
+  /** What a step's request says besides its place: messages that join with it, the configuration that is known here. */
+  readonly beginStep: () => { readonly steer?: readonly MessageId[]; readonly configuration?: number };
+  /** The step has answered. */
+  readonly endStep: (news: Configured | undefined) => void;
+  /** Whether messages wait to join. */
+  readonly hasSteering: () => boolean;
+  readonly waitFor: (call: CallToRun, wait: PlannedWait) => Promise<WaitVerdict>;
 }
 
 /** Runs the turn from its current step. Throws only when it is cancelled. */
 export async function runTurn(context: TurnContext): Promise<TurnEnd> {
-  const { limits } = context.agent;
   for (let isFirst = true; ; isFirst = false) {
+    const { limits } = context.agent();
     const { step, usage } = context.turn();
     if (step > limits.stepsPerTurn)
       return failed("LIMIT_EXCEEDED", `the turn took ${limits.stepsPerTurn} steps, the agent's limit stepsPerTurn`);
@@ -45,7 +55,9 @@ export async function runTurn(context: TurnContext): Promise<TurnEnd> {
     }
     if (!isFirst && isLongHistory(LIMITS.historyEvents)) return { ended: "boundary" };
     const ended = await runStep(context, step);
-    if (ended) return ended;
+    // Who was to join the turn is not left behind because the agent was done a moment before.
+    const goesOn = ended?.ended === "completed" && context.hasSteering();
+    if (ended && !goesOn) return ended;
     context.change({ step: step + 1 });
   }
 }
@@ -55,16 +67,19 @@ async function runStep(context: TurnContext, step: number): Promise<TurnEnd | un
   const { turnId, messageId } = context.turn();
   running.add("step");
   const answer = remote.runStep.executeWithOptions({ summary: `step ${step}` }, [
-    { sessionId, turnId, messageId, step },
+    { sessionId, turnId, messageId, step, ...context.beginStep() },
   ]);
   context.startSandbox();
   const result = await answer.finally(() => running.delete("step"));
+  context.endStep(result.configured);
   context.change({ usage: addUsage(context.turn().usage, result.usage) });
   switch (result.next) {
     case "failed":
       return { ended: "failed", failure: result.failure };
     case "done":
       return { ended: "completed" };
+    case "skipped":
+      return { ended: "skipped" };
     case "calls":
       if (result.ranTools || result.calls.length > 0) context.change({ hasRunTools: true });
       if (result.artifacts) context.artifactsChanged();
@@ -75,24 +90,34 @@ async function runStep(context: TurnContext, step: number): Promise<TurnEnd | un
 
 /** Runs a step's calls in parallel, as many at once as the agent may, started in the order the model made them. */
 async function runCalls(context: TurnContext, calls: readonly CallToRun[]): Promise<void> {
-  if (calls.length === 0) return;
-  await context.sandboxReady();
-  const waiting = [...calls];
-  const runNext = async (): Promise<void> => {
-    for (let call = waiting.shift(); call; call = waiting.shift()) await runCall(context, call);
-  };
-  const lanes = Math.min(context.agent.limits.toolsInParallel, calls.length);
-  await Promise.all(Array.from({ length: lanes }, runNext));
+  const lanes = new Lanes(context.agent().limits.toolsInParallel);
+  await Promise.all(calls.map((call) => settleCall(context, lanes, call)));
 }
 
-async function runCall(context: TurnContext, call: CallToRun): Promise<void> {
+/** Waits for whatever a call waits for, in any order with the others, and runs it when it may be run. */
+async function settleCall(context: TurnContext, lanes: Lanes, call: CallToRun): Promise<void> {
+  let { wait } = call;
+  for (;;) {
+    while (wait) {
+      const verdict: WaitVerdict = await context.waitFor(call, wait);
+      if (verdict.next === "over") return;
+      wait = verdict.next === "wait" ? { kind: verdict.kind, deadline: verdict.deadline } : undefined;
+    }
+    const result = await lanes.run(() => runCall(context, call));
+    if (result.artifacts) context.artifactsChanged();
+    if (!result.wait) return;
+    wait = result.wait;
+  }
+}
+
+async function runCall(context: TurnContext, call: CallToRun): Promise<CallResult> {
   const { sessionId, running } = context;
+  await context.sandboxReady();
   const label = `${call.name} ${call.callId}`;
   running.add(label);
-  const result = await remote.runTool
+  return await remote.runTool
     .executeWithOptions({ summary: call.summary }, [{ sessionId, callId: call.callId }])
     .finally(() => running.delete(label));
-  if (result.artifacts) context.artifactsChanged();
 }
 
 function failed(code: Failure["code"], message: string): TurnEnd {

@@ -1,0 +1,112 @@
+/** The tools of one session, whoever runs them: this worker, the session's caller, or (a question) a person. */
+import { createOutputValidator } from "../backends/output-schema.ts";
+import { type ClientTool, HANDOFF_PREFIX } from "../contract/agents.ts";
+import type { Question } from "../contract/waits.ts";
+import type { SessionSetup } from "../store/session-setup.ts";
+import { type DeclaredTool, parseArguments, type Toolbox } from "../tools/registry.ts";
+import type { ArgumentKind, Tool } from "../tools/tool.ts";
+
+interface Callable {
+  readonly name: string;
+  /** JSON schema of its arguments. */
+  readonly schema: Readonly<Record<string, unknown>>;
+  readonly argumentKinds: Readonly<Record<string, ArgumentKind>>;
+  readonly changesWorld: boolean;
+  readonly needsApproval: boolean;
+  parse(raw: unknown): { readonly args: unknown } | { readonly error: string };
+  /** Of arguments that parse. */
+  summary(raw: unknown): string;
+}
+
+export type CallableTool = Callable &
+  (
+    | { readonly kind: "worker"; readonly quick: boolean }
+    | { readonly kind: "client"; readonly timeoutMs: number; readonly replay: ClientTool["replay"] }
+    | { readonly kind: "question"; readonly question: (raw: unknown) => Question }
+  );
+
+/** The tool of that name which the session's agent has, or undefined. */
+export function callableTool(toolbox: Toolbox, setup: SessionSetup, name: string): CallableTool | undefined {
+  const client = setup.clientTools.find((tool) => tool.name === name);
+  if (client) return fromClient(client);
+  const tool = setup.agent.tools.includes(name) ? toolbox.find(name) : undefined;
+  return tool && fromWorker(toolbox, tool);
+}
+
+/** Every name that a call of this session may have. */
+export function toolNames(toolbox: Toolbox, setup: SessionSetup): readonly string[] {
+  return [
+    ...setup.agent.tools.filter((name) => toolbox.find(name)),
+    ...setup.clientTools.map(({ name }) => name),
+    ...setup.agent.handoffs.map(({ agent }) => HANDOFF_PREFIX + agent),
+  ];
+}
+
+/** What the model is told that it may call. */
+export function sessionDeclarations(toolbox: Toolbox, setup: SessionSetup): readonly DeclaredTool[] {
+  const { agent, clientTools } = setup;
+  return [
+    ...toolbox.declarations(agent.tools),
+    ...clientTools.map(({ name, description, parameters }) => ({ name, description, parameters })),
+    ...agent.handoffs.map((handoff) => ({
+      name: HANDOFF_PREFIX + handoff.agent,
+      description: handoff.description ?? `Hands the conversation over to the agent ${handoff.agent}.`,
+      parameters: { type: "object", properties: {}, additionalProperties: false },
+    })),
+  ];
+}
+
+/** Tools of the agent that this worker does not have. */
+export function missingTools(toolbox: Toolbox, setup: SessionSetup): readonly string[] {
+  return setup.agent.tools.filter((name) => !toolbox.find(name));
+}
+
+function fromWorker(toolbox: Toolbox, tool: Tool): CallableTool {
+  const [declared] = toolbox.declarations([tool.name]);
+  const args = (raw: unknown): unknown => {
+    const parsed = parseArguments(tool, raw);
+    if ("error" in parsed) throw new Error(`arguments of ${tool.name} that parsed before do not parse now`);
+    return parsed.args;
+  };
+  const common = {
+    name: tool.name,
+    schema: declared?.parameters ?? {},
+    argumentKinds: tool.argumentKinds ?? {},
+    changesWorld: tool.changesWorld,
+    needsApproval: tool.needsApproval ?? false,
+    parse: (raw: unknown) => parseArguments(tool, raw),
+    summary: (raw: unknown) => tool.summary(args(raw)),
+  };
+  if (tool.answeredBy === "person") return { ...common, kind: "question", question: (raw) => args(raw) as Question };
+  return { ...common, kind: "worker", quick: tool.quick };
+}
+
+/** The caller runs it on its own side, and may refuse by itself: a policy that says nothing of it does not ask. */
+function fromClient(tool: ClientTool): CallableTool {
+  return {
+    kind: "client",
+    name: tool.name,
+    schema: tool.parameters,
+    argumentKinds: {},
+    changesWorld: false,
+    needsApproval: false,
+    timeoutMs: tool.timeoutMs,
+    replay: tool.replay,
+    parse: (raw) => parseForClient(tool, raw),
+    summary: () => tool.name,
+  };
+}
+
+/** The client's own schema is a stranger's: checking with it is bounded in time. */
+function parseForClient(tool: ClientTool, raw: unknown): { readonly args: unknown } | { readonly error: string } {
+  if (typeof raw === "string") {
+    return {
+      error: `The arguments of ${tool.name} are not a JSON object: ${raw.slice(0, 500)}\nSend one JSON object.`,
+    };
+  }
+  const checked = createOutputValidator(tool.parameters)(JSON.stringify(raw));
+  if ("errors" in checked) {
+    return { error: `The arguments of ${tool.name} are wrong, so it was not called: ${checked.errors}` };
+  }
+  return { args: raw };
+}

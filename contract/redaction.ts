@@ -1,0 +1,13 @@
+/** Takes what looks like a secret out of a text that is kept or shown where none may be. */
+
+/** Keys of well-known makers, passwords in links, and what stands behind a word such as token or password. */
+export function redact(text: string): string {
+  return text
+    .replace(/\b(?:sk|pk|rk|gh[opsu]|github_pat|glpat|xox[abeprs]|AKIA|ASIA|eyJ)[-_.A-Za-z0-9]{8,}/g, "[redacted]")
+    .replace(/\b(bearer|basic)\s+[^\s"']+/gi, "$1 [redacted]")
+    .replace(/:\/\/[^\s/@]*:[^\s/@]*@/g, "://[redacted]@")
+    .replace(
+      /((?:token|secret|passw(?:or)?d|passphrase|credential|authorization|(?:api|access|private)[_-]?key)[\w-]*["']?(?:\s*[=:]\s*|\s+))(?:"[^"]*"|'[^']*'|\S+)/gi,
+      "$1[redacted]",
+    );
+}
