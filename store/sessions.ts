@@ -1,18 +1,25 @@
 /** Session rows: created once per id, listed newest first, closed once, purged with everything that is theirs. */
-import { Agent } from "../contract/agents.ts";
+import type { Agent, AgentRef, ClientTool } from "../contract/agents.ts";
 import { ProblemError } from "../contract/errors.ts";
 import type { SessionId } from "../contract/ids.ts";
 import { Metadata, type Session, SessionStatus } from "../contract/session.ts";
-import { contentHash } from "./content-hash.ts";
 import type { Database } from "./database.ts";
 import { append } from "./event-log.ts";
+import { sessionRequestHash } from "./request-hash.ts";
 import type { SessionsTable } from "./schema.ts";
+import { storedAgent } from "./session-setup.ts";
 
 export interface NewSession {
   readonly id: SessionId;
+  /** The whole agent, overrides in it. */
   readonly agent: Agent;
+  /** The stored agent that it was made from. */
+  readonly agentRef?: AgentRef | undefined;
+  readonly clientTools?: readonly ClientTool[] | undefined;
   readonly title: string | undefined;
   readonly metadata: Metadata;
+  /** Of what was asked for; by default, of exactly this agent. */
+  readonly requestHash?: string | undefined;
 }
 
 /** Makes the session, or finds it when it was made before from the same content. Other content under the id is a CONFLICT. */
@@ -20,34 +27,11 @@ export async function createSession(
   database: Database,
   wanted: NewSession,
 ): Promise<{ readonly session: Session; readonly created: boolean }> {
-  const hash = contentHash({ agent: wanted.agent, title: wanted.title, metadata: wanted.metadata });
+  const hash = wanted.requestHash ?? sessionRequestHash(wanted);
   return await database.write(async (tx) => {
     const found = await tx.selectFrom("sessions").selectAll().where("id", "=", wanted.id).executeTakeFirst();
-    if (found) {
-      if (found.request_hash !== hash) {
-        throw new ProblemError(
-          "CONFLICT",
-          `a session ${wanted.id} exists with another agent, title or metadata; use another id`,
-        );
-      }
-      return { session: toSession(found), created: false };
-    }
-    const now = Date.now();
-    const row: SessionsTable = {
-      id: wanted.id,
-      status: "idle",
-      title: wanted.title ?? null,
-      agent_name: wanted.agent.name,
-      agent: JSON.stringify(wanted.agent),
-      metadata: JSON.stringify(wanted.metadata),
-      request_hash: hash,
-      created_at: now,
-      updated_at: now,
-      closed_at: null,
-      last_seq: 0,
-      next_position: 1,
-    };
-    await tx.insertInto("sessions").values(row).execute();
+    if (found) return { session: asRequested(found, hash), created: false };
+    await tx.insertInto("sessions").values(newRow(wanted, hash)).execute();
     await append(tx, wanted.id, [
       { type: "session.created", agent: wanted.agent.name, ...(wanted.title !== undefined && { title: wanted.title }) },
     ]);
@@ -55,6 +39,43 @@ export async function createSession(
     const made = await tx.selectFrom("sessions").selectAll().where("id", "=", wanted.id).executeTakeFirstOrThrow();
     return { session: toSession(made), created: true };
   });
+}
+
+/** The session that an equal request has made before; undefined when none has. Another request's under this id is a CONFLICT. */
+export async function findRequested(database: Database, id: SessionId, hash: string): Promise<Session | undefined> {
+  const row = await database.read.selectFrom("sessions").selectAll().where("id", "=", id).executeTakeFirst();
+  return row && asRequested(row, hash);
+}
+
+function asRequested(row: SessionsTable, hash: string): Session {
+  if (row.request_hash === hash) return toSession(row);
+  throw new ProblemError(
+    "CONFLICT",
+    `a session ${row.id} exists that was asked for with another agent, overrides, tools, title or metadata; use another id`,
+  );
+}
+
+function newRow(wanted: NewSession, hash: string): SessionsTable {
+  const now = Date.now();
+  return {
+    id: wanted.id,
+    status: "idle",
+    title: wanted.title ?? null,
+    agent_name: wanted.agent.name,
+    agent: JSON.stringify(wanted.agent),
+    metadata: JSON.stringify(wanted.metadata),
+    request_hash: hash,
+    created_at: now,
+    updated_at: now,
+    closed_at: null,
+    last_seq: 0,
+    next_position: 1,
+    agent_id: wanted.agentRef?.id ?? null,
+    agent_version: wanted.agentRef?.version ?? null,
+    client_tools: JSON.stringify(wanted.clientTools ?? []),
+    configuration: 0,
+    pending_configuration: null,
+  };
 }
 
 export async function findSession(database: Database, id: SessionId): Promise<Session | undefined> {
@@ -71,6 +92,7 @@ export async function getSession(database: Database, id: SessionId): Promise<Ses
 
 export interface SessionFilter {
   readonly status?: SessionStatus | undefined;
+  /** An agent's name, or the id of a stored one. */
   readonly agent?: string | undefined;
   /** Every pair must be there. */
   readonly metadata: Metadata;
@@ -84,7 +106,9 @@ export async function listSessions(database: Database, filter: SessionFilter): P
   const { status, agent, after } = filter;
   let query = database.read.selectFrom("sessions").selectAll();
   if (status !== undefined) query = query.where("status", "=", status);
-  if (agent !== undefined) query = query.where("agent_name", "=", agent);
+  if (agent !== undefined) {
+    query = query.where((eb) => eb.or([eb("agent_name", "=", agent), eb("agent_id", "=", agent)]));
+  }
   for (const [key, value] of Object.entries(filter.metadata)) {
     // Metadata is JSON text of ours, with plain keys: the pair stands in it as these very characters, and nothing else does.
     const pair = `${JSON.stringify(key)}:${JSON.stringify(value)}`;
@@ -144,18 +168,26 @@ export async function purgeSession(database: Database, id: SessionId): Promise<v
       "sandboxes",
       "artifacts",
       "artifact_files",
+      "waits",
+      "backend_states",
+      "backend_state_chunks",
     ] as const;
     for (const table of tables) await tx.deleteFrom(table).where("session_id", "=", id).execute();
+    // Decisions of a wider scope are remembered beyond the session in which they were made.
+    await tx.deleteFrom("grants").where("session_id", "=", id).where("scope", "=", "session").execute();
     await tx.deleteFrom("sessions").where("id", "=", id).execute();
   });
 }
 
-function toSession(row: SessionsTable): Session {
+export function toSession(row: SessionsTable): Session {
+  const hasRef = row.agent_id !== null && row.agent_version !== null;
   return {
     id: row.id,
     status: SessionStatus.parse(row.status),
     title: row.title,
-    agent: Agent.parse(JSON.parse(row.agent)),
+    agent: storedAgent(row.agent),
+    agentRef: hasRef ? { id: row.agent_id ?? "", version: row.agent_version ?? 0 } : null,
+    clientTools: JSON.parse(row.client_tools) as ClientTool[],
     metadata: Metadata.parse(JSON.parse(row.metadata)),
     createdAt: row.created_at,
     updatedAt: row.updated_at,
