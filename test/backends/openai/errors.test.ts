@@ -172,6 +172,12 @@ test("the models of the provider are listed, and validation says in words what i
 
   expect(await world.backend.listModels()).toContainEqual({ id: "scripted-model" });
   expect(await world.backend.validate()).toEqual({ valid: true, errors: [] });
-  expect(await noKey.validate()).toEqual({ valid: false, errors: [expect.stringContaining("OPENAI_API_KEY")] });
-  expect(await nowhere.validate()).toEqual({ valid: false, errors: [expect.stringContaining("ECONNREFUSED")] });
+  expect(await noKey.validate()).toEqual({
+    valid: false,
+    errors: [{ code: "AUTH_REQUIRED", message: expect.stringContaining("OPENAI_API_KEY") }],
+  });
+  expect(await nowhere.validate()).toEqual({
+    valid: false,
+    errors: [{ code: "NETWORK", message: expect.stringContaining("ECONNREFUSED") }],
+  });
 });
