@@ -9,6 +9,8 @@ import { type Gatekeeper, gateCall } from "./gated-calls.ts";
 const SUMMARY_CHARACTERS = 60;
 /** Of a summary that is looked at: a command may be megabytes long. */
 const SUMMARY_READ_CHARACTERS = 2_000;
+/** Room that a summary has at least: calls with long names, or that all wait, fill the step's answer before there are 20. */
+const SUMMARY_BYTES_MIN = 8;
 /** What the step's answer holds besides its calls. */
 const ANSWER_BYTES = 256;
 
@@ -26,8 +28,9 @@ export async function planCalls(
       continue;
     }
     const gated = await gateCall(gatekeeper, { block, before: made });
-    made.push(gated.made);
-    if (gated.planned) planned.push(gated.planned);
+    const fits = !gated.planned || summaryBytes([...planned, gated.planned]) >= SUMMARY_BYTES_MIN;
+    made.push(fits ? gated.made : tooMany(block));
+    if (gated.planned && fits) planned.push(gated.planned);
   }
   const room = summaryBytes(planned);
   return { made, planned: planned.map((call) => ({ ...call, summary: fitting(shown(call.summary), room) })) };
@@ -54,6 +57,6 @@ function fitting(text: string, bytes: number): string {
 }
 
 function tooMany(block: ToolCallBlock): MadeCall {
-  const text = `This call was not run: one reply may make at most ${LIMITS.callsPerStep} calls. Make it again if it is still needed.`;
+  const text = `This call was not run: one reply may make at most ${LIMITS.callsPerStep} calls, and fewer when many of them wait for somebody. Make it again if it is still needed.`;
   return { block, answer: { outcome: "error", text } };
 }

@@ -4,12 +4,16 @@ import type { MessageId } from "../../contract/ids.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import { Progress, type SubmitMessage } from "../../contract/session.ts";
 import {
+  beginJoining,
   beginTurn,
   changeTurn,
+  dropTurn,
   emptySession,
+  endJoining,
   endTurn,
   progress,
   refusal,
+  remove,
   type SessionState,
   take,
 } from "../../workflows/session-state.ts";
@@ -23,6 +27,8 @@ const withQueue = (...ids: readonly string[]): SessionState =>
   ids.reduce((state, id) => take(state, message(id)).state, emptySession);
 const begin = (state: SessionState, now = 1_000): SessionState => beginTurn(state, now, 60_000);
 const queueOf = (state: SessionState): readonly MessageId[] => state.queue.map((waiting) => waiting.messageId);
+type Now = Parameters<typeof progress>[1];
+const now = (of: Partial<Now> = {}): Now => ({ running: [], waits: [], isClosed: false, ...of });
 const usage = (n: number) => ({ inputTokens: n, outputTokens: n, cachedTokens: n, reasoningTokens: n });
 
 /** Takes a message and lives through its turn. */
@@ -146,9 +152,16 @@ test("no function changes the state that it was given", () => {
 });
 
 test("progress says what runs, what waits and what it has cost, and is what clients are promised", () => {
-  const idle = progress(emptySession, [], false);
-  const running = progress(changeTurn(begin(withQueue("a", "b")), { step: 2, usage: usage(1) }), ["step"], false);
+  const idle = progress(emptySession, now());
+  const running = progress(
+    changeTurn(begin(withQueue("a", "b")), { step: 2, usage: usage(1) }),
+    now({ running: ["step"] }),
+  );
 
+  const asked = { kind: "approval" as const, callId: "call_1" as const, name: "bash", deadline: 9 };
+  const waiting = progress(begin(withQueue("a")), now({ waits: [asked] }));
+
+  expect(Progress.parse(waiting)).toMatchObject({ status: "waiting", waitingFor: "approval call_1", waits: [asked] });
   expect(Progress.parse(idle)).toMatchObject({ status: "idle", turn: null, queue: [], lastOutcome: null });
   expect(Progress.parse(running)).toMatchObject({
     status: "running",
@@ -157,7 +170,7 @@ test("progress says what runs, what waits and what it has cost, and is what clie
     queue: [{ messageId: "b", turnId: "turn_b" }],
     usage: usage(1),
   });
-  expect(progress(begin(withQueue("a")), [], true).status).toBe("closed");
+  expect(progress(begin(withQueue("a")), now({ isClosed: true })).status).toBe("closed");
 });
 
 test("what is carried to the next run stays under 32 KiB at every bound, and means the same after it", () => {
@@ -181,4 +194,56 @@ test("what is carried to the next run stays under 32 KiB at every bound, and mea
   expect(state.queue).toHaveLength(LIMITS.messagesWaiting);
   expect(Buffer.byteLength(carried)).toBeLessThan(32 * 1024);
   expect(JSON.parse(carried).carried).toEqual(state);
+});
+
+test("a message that steers joins the running turn at its next step, and is known as part of it for good", () => {
+  const state = take(begin(withQueue("a")), message("s", "steer")).state;
+  const joining = beginJoining(state);
+  const joined = endJoining(joining);
+
+  expect(take(state, message("s", "steer")).taken).toEqual({ turnId: "turn_a", position: 0 });
+  expect(progress(state, now()).steering).toEqual(["s"]);
+  expect(joining.turn).toMatchObject({ steering: [], joining: [{ messageId: "s" }] });
+  expect(joined.turn?.joining).toEqual([]);
+  for (const later of [joining, joined, endTurn(joined, "completed")]) {
+    expect(take(later, message("s", "steer"))).toEqual({ state: later, taken: { turnId: "turn_a", position: 0 } });
+  }
+});
+
+test("a message that steers with no turn running waits for one of its own", () => {
+  const { state, taken } = take(withQueue("a"), message("s", "steer"));
+
+  expect(taken).toEqual({ turnId: "turn_s", position: 1 });
+  expect(state.queue.map(({ messageId }) => messageId)).toEqual(["a", "s"]);
+});
+
+test("messages that came too late to join go next, in their order, before all that wait", () => {
+  let state = begin(withQueue("a", "b"));
+  for (const id of ["did", "late"]) state = take(state, message(id, "steer")).state;
+  state = beginJoining(state);
+  state = take(state, message("later", "steer")).state;
+
+  const ended = endTurn(state, "failed", ["late"]);
+
+  expect(ended.queue.map(({ messageId }) => messageId)).toEqual(["late", "later", "b"]);
+  expect(take(ended, message("did", "steer")).taken).toEqual({ turnId: "turn_a", position: 0 });
+});
+
+test("a message is taken back from the queue and from those that steer, but not once it joins", () => {
+  let state = begin(withQueue("a", "b"));
+  for (const id of ["s", "t"]) state = take(state, message(id, "steer")).state;
+
+  expect(remove(state, "b").queue).toEqual([]);
+  expect(remove(state, "s").turn?.steering).toEqual([{ messageId: "t", turnId: "turn_t" }]);
+  expect(remove(beginJoining(state), "s").turn?.joining).toHaveLength(2);
+  expect(remove(state, "never")).toEqual(state);
+});
+
+test("a turn whose message was taken back leaves no trace, and those who steered it go next", () => {
+  const state = take(begin(withQueue("a", "b")), message("s", "steer")).state;
+
+  const dropped = dropTurn(state);
+
+  expect(dropped).toMatchObject({ turn: null, turns: 0, recent: [], lastOutcome: null });
+  expect(dropped.queue.map(({ messageId }) => messageId)).toEqual(["s", "b"]);
 });
