@@ -1,11 +1,15 @@
 /** The environment of commands: an allow-list, so that no key of ours and nothing of the process that starts them gets in. */
 import path from "node:path";
+import { SandboxError } from "./provider.ts";
 
 /** Where programs are looked for when the host's own PATH says nothing. */
 const PATH_DEFAULT = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /** Taken over from the host as they are: they hold no secret and programs break without them. */
 const TAKEN_OVER = ["USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ"] as const;
+
+/** Not for a command to change: what has left its process group is found by its TMPDIR when the sandbox is removed. */
+const KEPT: ReadonlySet<string> = new Set(["TMPDIR"]);
 
 export function commandEnvironment(
   host: Readonly<Record<string, string | undefined>>,
@@ -24,6 +28,21 @@ export function commandEnvironment(
   }
   return environment;
 }
+
+/**
+ * Variables of one command as `NAME=value`. They are given to the command alone, not to the supervisor that starts and
+ * watches it: whatever PATH or LD_PRELOAD a profile names, its commands are still started once, timed and recorded.
+ */
+export function ownVariables(given: Readonly<Record<string, string>> = {}): readonly string[] {
+  const variables = Object.entries(given).filter(([name]) => !KEPT.has(name));
+  for (const [name, value] of variables) {
+    if (NAME.test(name) && !value.includes("\0")) continue;
+    throw new SandboxError("failed", `the variable ${JSON.stringify(name)} cannot be given to a command`);
+  }
+  return variables.map(([name, value]) => `${name}=${value}`);
+}
+
+const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
 /** The host's PATH without the folders that npm put in front of it for us, and without relative ones. */
 function searchPath(host: string | undefined): string {

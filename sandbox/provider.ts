@@ -65,6 +65,8 @@ export interface CommandStart {
   /** Relative to the workspace; default its root. */
   readonly cwd?: string;
   readonly timeoutMs: number;
+  /** Over the sandbox's own variables, but for those by which a provider keeps hold of its commands (`local`: TMPDIR). */
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 export interface SpoolOffsets {

@@ -39,17 +39,22 @@ once() {
 `;
 
 /**
- * `sh -c START_SCRIPT perdure <call folder> <working folder> <timeout in ms> <command>`, detached, any number of times.
+ * `sh -c START_SCRIPT perdure <call folder> <working folder> <timeout in ms> <command> [NAME=value …]`, detached, any number
+ * of times. The variables are the command's alone.
  * The winner of the claim becomes the command's parent; its standard output is closed as soon as the claim is decided.
  * An empty command means: the one in the file `command` of the call folder (an argument has at most 128 KiB).
  */
 export const START_SCRIPT: string = `${PRELUDE}
 call=$1 dir=$2 timeout=$3 command=$4
+shift 4
 
 # pid, start time and boot name one process for good: a pid alone comes back.
 start=- boot=-
-{ read -r stat </proc/$$/stat && read -r boot </proc/sys/kernel/random/boot_id; } 2>/dev/null &&
-  set -- \${stat##*) } && start=\${20}
+identify() {
+  { read -r stat </proc/$$/stat && read -r boot </proc/sys/kernel/random/boot_id; } 2>/dev/null &&
+    set -- \${stat##*) } && start=\${20}
+}
+identify
 once go "$$ $start $boot $timeout ." || exit 0
 
 # Keeps the disk from filling: a spool is cut to its head and its tail. Its length goes on to be what was printed, because
@@ -115,14 +120,16 @@ cd -- "$dir" || { end "exited 126"; exit 0; }
 trap : HUP INT QUIT TERM USR1 USR2 ALRM PIPE
 shell=bash
 command -v bash >/dev/null 2>&1 || shell=sh
+# By its path, as the command's own PATH may lead elsewhere. Only with variables of its own, for it costs two processes.
+[ $# -eq 0 ] || { shell=$(command -v "$shell"); set -- env "$@"; }
 watch &
 watcher=$!
 # In the foreground: a shell starts what it puts behind an & with INT and QUIT ignored.
 # In a subshell that becomes the command, since a shell says "Killed" where the redirections of its own command lead.
 if [ -n "$command" ]; then
-  (exec "$shell" -c "$command" >&3 2>&4 3>&- 4>&-)
+  (exec "$@" "$shell" -c "$command" >&3 2>&4 3>&- 4>&-)
 else
-  (exec "$shell" "$call/command" >&3 2>&4 3>&- 4>&-)
+  (exec "$@" "$shell" "$call/command" >&3 2>&4 3>&- 4>&-)
 fi
 end "exited $?"
 # After a timeout the watcher stays to end what the command left behind.

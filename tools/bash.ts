@@ -54,7 +54,7 @@ async function runCommand(command: Command, context: ToolContext): Promise<ToolR
   const { sandbox, callId, signal } = context;
   const output = new CommandOutput(context);
   // An interrupt before the start prevents it, also where a lost attempt has just made it.
-  if (!signal.aborted) await sandbox.start({ callId, ...command });
+  if (!signal.aborted) await sandbox.start({ callId, ...command, environment: context.environment });
   const ended = (await followOutput(output, context, signal)) ?? (await interrupt(output, context));
   output.end();
   const outcome = outcomeOf(ended.end);

@@ -49,7 +49,7 @@ export async function watch(
 export async function run(
   sandbox: Sandbox,
   command: string,
-  options: { callId?: CallId; timeoutMs?: number; cwd?: string } = {},
+  options: { callId?: CallId; timeoutMs?: number; cwd?: string; environment?: Record<string, string> } = {},
 ): Promise<Watched & { readonly callId: CallId }> {
   const { callId = newCallId(), timeoutMs = 20_000, ...rest } = options;
   await sandbox.start({ callId, command, timeoutMs, ...rest });

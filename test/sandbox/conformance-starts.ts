@@ -112,6 +112,49 @@ export function describeStarts(given: () => Given): void {
       expect(await sandbox.stat("expanded")).toBeUndefined();
     });
 
+    test("variables reach their command as they are, and no other", async () => {
+      const { sandbox } = given();
+      const environment = { GREETING: `it's "a" $HOME \`x\`\n ü`, command: "x", shell: "x", call: "x", dir: "x" };
+
+      const ran = await run(sandbox, 'printf %s "$GREETING"; echo " $command $shell $call $dir"', { environment });
+      const next = await run(sandbox, 'echo "$GREETING"');
+
+      expect(text(ran.stdout)).toBe(`${environment.GREETING} x x x x\n`);
+      expect(text(next.stdout)).toBe("\n");
+    });
+
+    test("a command with variables of its own and of any size keeps both", async () => {
+      const { sandbox } = given();
+      const environment = Object.fromEntries(Array.from({ length: 64 }, (_, i) => [`V${i}`, "v".repeat(8_192)]));
+
+      const ran = await run(sandbox, `${"# filler\n".repeat(20_000)}echo "\${#V0} \${#V63}"`, { environment });
+
+      expect(text(ran.stdout)).toBe("8192 8192\n");
+    });
+
+    test("a command's PATH and HOME may be its own, and it is timed and recorded all the same", async () => {
+      const { sandbox } = given();
+      const environment = { PATH: "/nowhere", HOME: "/nowhere/home" };
+
+      const ran = await run(sandbox, 'echo "$PATH $HOME"', { environment });
+      const late = await run(sandbox, "while :; do :; done", { environment, timeoutMs: 200 });
+
+      expect(text(ran.stdout)).toBe("/nowhere /nowhere/home\n");
+      expect(ran.end).toMatchObject({ ended: "exited", exitCode: 0 });
+      expect(late.end).toMatchObject({ ended: "timed_out" });
+    });
+
+    test("a variable that no process can have is refused and nothing runs", async () => {
+      const { sandbox } = given();
+      const start = (environment: Record<string, string>) =>
+        sandbox.start({ callId: newCallId(), command: "touch ran", timeoutMs: 1_000, environment });
+
+      await expect(start({ "-i": "x" })).rejects.toMatchObject({ kind: "failed" });
+      await expect(start({ "A=B": "x" })).rejects.toMatchObject({ kind: "failed" });
+      await expect(start({ A: "x\0y" })).rejects.toMatchObject({ kind: "failed" });
+      expect(await sandbox.stat("ran")).toBeUndefined();
+    });
+
     test("an empty command ends well and one with a NUL byte is refused", async () => {
       const { sandbox } = given();
 
