@@ -211,7 +211,8 @@ function stoppedDecision(wait: WaitsTable, at: number): { readonly decision: obj
 
 /** A wait that has ended and of which the workflow is not known to have heard. */
 export interface UndeliveredWait extends WaitKey {
-  readonly decidedAt: number;
+  readonly turnId: TurnId;
+  readonly deadline: number;
   readonly verdict: WaitVerdict;
 }
 
@@ -230,19 +231,20 @@ export async function undeliveredWaits(
   const rows = await query.limit(which.limit).execute();
   return rows.map((row) => ({
     sessionId: row.session_id,
+    turnId: row.turn_id as TurnId,
     callId: row.call_id as CallId,
     kind: row.kind as WaitKind,
-    decidedAt: row.decided_at ?? 0,
+    deadline: row.deadline,
     verdict: verdictOf(row),
   }));
 }
 
 /** Notes that the workflow has heard of this decision, or is gone. */
 export async function markDelivered(database: Database, wait: UndeliveredWait): Promise<void> {
-  await database.write((tx) => setDelivered(tx, wait, wait.decidedAt));
+  await database.write((tx) => setDelivered(tx, wait, wait.deadline));
 }
 
-async function setDelivered(tx: Tx, key: WaitKey, decidedAt?: number): Promise<void> {
+async function setDelivered(tx: Tx, key: WaitKey, deadline?: number): Promise<void> {
   let update = tx
     .updateTable("waits")
     .set({ delivered: 1 })
@@ -251,7 +253,7 @@ async function setDelivered(tx: Tx, key: WaitKey, decidedAt?: number): Promise<v
     .where("session_id", "=", key.sessionId)
     .where("state", "=", "decided");
   // An approval that was opened again meanwhile has not been heard of.
-  if (decidedAt !== undefined) update = update.where("decided_at", "=", decidedAt);
+  if (deadline !== undefined) update = update.where("deadline", "=", deadline);
   await update.execute();
 }
 
