@@ -9,6 +9,8 @@ export interface ErrorContext {
   readonly origin: string;
   /** Never shown. */
   readonly apiKey: string | undefined;
+  /** The variable that a person sets the key with. */
+  readonly keyVariable?: string;
 }
 
 /** What a provider says about its failure, on whichever way it says it. */
@@ -102,13 +104,15 @@ function judge(failure: ProviderFailure, context: ErrorContext): Verdict {
     return verdict("MODEL_NOT_FOUND", false, `the provider at ${context.origin} has no model ${context.model}`);
   }
   if (status === undefined) return inStream(name);
+  if (status === 401) {
+    const variable = context.keyVariable ?? "OPENAI_API_KEY";
+    return verdict("AUTH_INVALID", false, `the model provider refuses the key; check ${variable}`);
+  }
   return byStatus(status, verdict);
 }
 
 function byStatus(status: number, verdict: (code: TurnCode, retryable: boolean, what: string) => Verdict): Verdict {
   switch (status) {
-    case 401:
-      return verdict("AUTH_INVALID", false, "the model provider refuses the key; check OPENAI_API_KEY");
     case 403:
       return verdict("PERMISSION_DENIED", false, "the key may not use this model or this provider");
     case 408:

@@ -1,0 +1,227 @@
+/**
+ * The runtime: one process that serves many steps at once, each in a session of its own that lives for one attempt.
+ *
+ * It holds nothing that a step could not begin again without. When it dies, every step that it was serving is told at
+ * once. Its stdin is ours: when this process is killed, it ends by itself within milliseconds.
+ */
+
+import type { ChildProcess } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { mkdir, readFile, rm } from "node:fs/promises";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { CopilotClient, CopilotSession, SessionConfig, SessionEvent } from "@github/copilot-sdk";
+import { LIMITS } from "../../contract/limits.ts";
+import { BackendError } from "../backend.ts";
+import type { ModelCall } from "./model-call.ts";
+import type { Sdk } from "./platform.ts";
+import { SESSION_FS, type SessionLog } from "./session-log.ts";
+
+export interface RuntimeParts {
+  readonly sdk: Sdk;
+  readonly program: string;
+  readonly scratchDir: string;
+  readonly githubToken: string | undefined;
+}
+
+export interface OpenSession {
+  /** The runtime's own id, new for each attempt. */
+  readonly id: string;
+  readonly log: SessionLog;
+  readonly config: Omit<SessionConfig, "sessionId" | "createSessionFsProvider" | "onEvent">;
+  readonly call: ModelCall;
+  onEvent(event: SessionEvent): void;
+}
+
+export class Runtime {
+  readonly #client: CopilotClient;
+  readonly #home: string;
+  readonly #calls: Map<string, ModelCall>;
+  readonly #process: ChildProcess;
+  readonly #lost = Promise.withResolvers<never>();
+  readonly #startedAt = Date.now();
+  #users = 0;
+  #isRetired = false;
+  #isStopping = false;
+  #isLost = false;
+
+  private constructor(client: CopilotClient, home: string, calls: Map<string, ModelCall>) {
+    this.#client = client;
+    this.#home = home;
+    this.#calls = calls;
+    this.#lost.promise.catch(() => undefined);
+    this.#process = processOf(client);
+    this.#process.once("exit", () => this.#end());
+    if (this.#process.exitCode !== null || this.#process.signalCode !== null) this.#end();
+  }
+
+  static async start({ sdk, program, scratchDir, githubToken }: RuntimeParts): Promise<Runtime> {
+    const home = path.join(scratchDir, `copilot-${randomUUID()}`);
+    await mkdir(home, { recursive: true, mode: 0o700 });
+    const calls = new Map<string, ModelCall>();
+    const client = new sdk.CopilotClient({
+      mode: "empty",
+      connection: sdk.RuntimeConnection.forStdio({ path: program }),
+      baseDirectory: home,
+      workingDirectory: home,
+      useLoggedInUser: false,
+      ...(githubToken === undefined ? {} : { gitHubToken: githubToken }),
+      logLevel: "none",
+      // Nothing of ours but what it needs. A resumed session would otherwise drop the model's earlier reasoning.
+      env: { PATH: SYSTEM_PATH, HOME: home, COPILOT_STRIP_REASONING_ON_RESUME: "false" },
+      sessionFs: SESSION_FS,
+      requestHandler: gateOf(sdk, calls, githubToken !== undefined),
+    });
+    try {
+      await withinTime(client.start(), LIMITS.copilotStartMs);
+      return new Runtime(client, home, calls);
+    } catch (cause) {
+      await client.forceStop().catch(() => undefined);
+      const message = `the copilot runtime did not start: ${words(cause)}`;
+      throw new BackendError("PROVIDER_ERROR", message, { cause });
+    }
+  }
+
+  get pid(): number {
+    return this.#process.pid ?? 0;
+  }
+
+  /** Its end is our own doing. */
+  get isStopping(): boolean {
+    return this.#isStopping;
+  }
+
+  get isLost(): boolean {
+    return this.#isLost;
+  }
+
+  /** Rejects when the process has ended. */
+  get lost(): Promise<never> {
+    return this.#lost.promise;
+  }
+
+  /** Whether it has grown so old or large that a new one should take its place. */
+  async isWorn(): Promise<boolean> {
+    if (Date.now() - this.#startedAt > LIMITS.copilotRuntimeAgeMs) return true;
+    return (await residentBytes(this.pid)) > LIMITS.copilotRuntimeBytesMax;
+  }
+
+  /** Counts one more user; the process of a retired runtime ends with its last. */
+  use(): Disposable {
+    this.#users++;
+    let isDone = false;
+    return {
+      [Symbol.dispose]: () => {
+        if (isDone) return;
+        isDone = true;
+        this.#users--;
+        if (this.#isRetired && this.#users === 0) void this.stop();
+      },
+    };
+  }
+
+  retire(): void {
+    this.#isRetired = true;
+    if (this.#users === 0) void this.stop();
+  }
+
+  async open({ id, log, config, call, onEvent }: OpenSession): Promise<CopilotSession> {
+    this.#calls.set(id, call);
+    const whole = { ...config, createSessionFsProvider: () => log, onEvent };
+    // Also the first step: its log is written by us, as far as the conversation has come without the runtime.
+    return await this.#client.resumeSession(id, { ...whole, continuePendingWork: true });
+  }
+
+  /** Writes what the runtime still holds back into the session's log: it does so by itself only every 100 ms. */
+  async save(id: string): Promise<void> {
+    await this.#client.rpc.sessions.save({ sessionId: id });
+  }
+
+  /** Ends a session that nobody needs any more. Never fails. */
+  async close(id: string, opening: Promise<CopilotSession>): Promise<void> {
+    const closing = async (): Promise<void> => {
+      const session = await opening;
+      await session.rpc.suspend().catch(() => undefined);
+      await session.disconnect();
+    };
+    await withinTime(Promise.race([closing(), this.lost]), LIMITS.copilotCloseMs).catch(() => undefined);
+    this.#calls.delete(id);
+  }
+
+  async listModels(): Promise<readonly { readonly id: string }[]> {
+    return await Promise.race([this.#client.listModels(), this.lost]);
+  }
+
+  /** For a runtime that does not answer any more. */
+  kill(): void {
+    this.#process.kill("SIGKILL");
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopping = true;
+    await withinTime(this.#client.forceStop(), LIMITS.copilotCloseMs).catch(() => undefined);
+    this.kill();
+    await this.lost.catch(() => undefined);
+    await rm(this.#home, { recursive: true, force: true }).catch(() => undefined);
+  }
+
+  #end(): void {
+    this.#isLost = true;
+    const message = "the copilot runtime ended while it served this step";
+    this.#lost.reject(new BackendError("PROVIDER_ERROR", message, { isLost: true }));
+  }
+}
+
+/** The runtime needs no program of ours. */
+const SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin";
+
+/** The SDK offers no public way to its child process, and a lost one must be known at once. */
+function processOf(client: CopilotClient): ChildProcess {
+  const { cliProcess } = client as unknown as { readonly cliProcess?: ChildProcess | null };
+  if (!cliProcess) throw new Error("the SDK's client has no child process: its version has changed");
+  return cliProcess;
+}
+
+/** Sees each request of the runtime to a model. */
+function gateOf(
+  sdk: Sdk,
+  calls: ReadonlyMap<string, ModelCall>,
+  isGithub: boolean,
+): InstanceType<Sdk["CopilotRequestHandler"]> {
+  class Gate extends sdk.CopilotRequestHandler {
+    protected override async sendRequest(
+      request: Request,
+      context: { readonly sessionId?: string; readonly signal: AbortSignal },
+    ): Promise<Response> {
+      const call = context.sessionId === undefined ? undefined : calls.get(context.sessionId);
+      if (call !== undefined) return await call.answer(request);
+      // GitHub's own lists and checks belong to no step. A provider of one's own is asked for nothing but replies.
+      if (isGithub && context.sessionId === undefined) return await fetch(request, { signal: context.signal });
+      return Response.json({ error: { message: "this step is over" } }, { status: 400 });
+    }
+  }
+  return new Gate();
+}
+
+async function residentBytes(pid: number): Promise<number> {
+  // Where there is no such file, age alone decides.
+  const status = await readFile(`/proc/${pid}/status`, "utf8").catch(() => "");
+  return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) * 1024;
+}
+
+async function withinTime<T>(work: Promise<T>, limitMs: number): Promise<T> {
+  const over = new AbortController();
+  const late = sleep(limitMs, undefined, { signal: over.signal }).then(() => {
+    throw new Error(`it took more than ${limitMs} ms`);
+  });
+  late.catch(() => undefined);
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    over.abort();
+  }
+}
+
+function words(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).slice(0, LIMITS.providerWordsMax);
+}

@@ -1,0 +1,108 @@
+/**
+ * The runtime's log of one session, in memory: all of its state, and the only file that it reads or writes.
+ *
+ * The runtime knows a session by an id that is new for each attempt, so that nothing late of one attempt can reach
+ * another. What is kept has one fixed id instead: the text of a step then begins with the text of the step before.
+ */
+import type { SessionFsProvider } from "@github/copilot-sdk";
+import type { StateChange } from "../backend.ts";
+
+const STATE_DIR = "/state";
+const LOG = `${STATE_DIR}/events.jsonl`;
+/** Stands in kept logs for the runtime's id. */
+export const KEPT_ID = "5e551085-0000-4000-8000-706572647572";
+
+/** Where the runtime looks for its sessions: a folder that exists only in this file. It works in one that every host has. */
+export const SESSION_FS = { initialCwd: "/", sessionStatePath: STATE_DIR, conventions: "posix" } as const;
+
+export class SessionLog implements SessionFsProvider {
+  readonly #id: string;
+  readonly #kept: string | undefined;
+  readonly #pieces: string[];
+  readonly #others = new Map<string, string>();
+  #isFrozen = false;
+
+  /** @param isKept The text is what the store holds, so that only what is added to it must be kept. */
+  constructor(text: string, options: { readonly id: string; readonly isKept: boolean }) {
+    this.#id = options.id;
+    this.#kept = options.isKept ? text : undefined;
+    this.#pieces = [withId(text, KEPT_ID, options.id)];
+  }
+
+  /** What later writes say belongs to no step, and goes nowhere. */
+  freeze(): void {
+    this.#isFrozen = true;
+  }
+
+  /** The log as it is to be kept: what was added to it, or the whole when the runtime has rewritten it. */
+  change(): Pick<StateChange, "append" | "replace"> {
+    const text = withId(this.#pieces.join(""), this.#id, KEPT_ID);
+    const kept = this.#kept;
+    return kept !== undefined && text.startsWith(kept) ? { append: text.slice(kept.length) } : { replace: text };
+  }
+
+  async readFile(path: string): Promise<string> {
+    if (path !== LOG) return this.#other(path);
+    if (this.#pieces.length === 0) throw missing(path);
+    return this.#pieces.join("");
+  }
+
+  async writeFile(path: string, content: string): Promise<void> {
+    if (this.#isFrozen) return;
+    if (path === LOG) this.#pieces.splice(0, Number.POSITIVE_INFINITY, content);
+    else this.#others.set(path, content);
+  }
+
+  async appendFile(path: string, content: string): Promise<void> {
+    if (this.#isFrozen) return;
+    if (path === LOG) this.#pieces.push(content);
+    else this.#others.set(path, (this.#others.get(path) ?? "") + content);
+  }
+
+  async exists(path: string): Promise<boolean> {
+    return path === LOG ? this.#pieces.length > 0 : this.#others.has(path);
+  }
+
+  async stat(path: string): Promise<Awaited<ReturnType<SessionFsProvider["stat"]>>> {
+    const content = await this.readFile(path);
+    const at = new Date().toISOString();
+    return { isFile: true, isDirectory: false, size: Buffer.byteLength(content), mtime: at, birthtime: at };
+  }
+
+  async mkdir(): Promise<void> {}
+
+  async readdir(): Promise<string[]> {
+    return [];
+  }
+
+  async readdirWithTypes(): Promise<[]> {
+    return [];
+  }
+
+  async rm(path: string): Promise<void> {
+    if (this.#isFrozen) return;
+    if (path === LOG) this.#pieces.length = 0;
+    else this.#others.delete(path);
+  }
+
+  async rename(from: string, to: string): Promise<void> {
+    const content = await this.readFile(from);
+    await this.rm(from);
+    await this.writeFile(to, content);
+  }
+
+  #other(path: string): string {
+    const content = this.#others.get(path);
+    if (content === undefined) throw missing(path);
+    return content;
+  }
+}
+
+/** Only where the runtime has put it: a quote inside a text is escaped, so no text of a model or a tool is changed. */
+function withId(text: string, from: string, to: string): string {
+  return text.replaceAll(`"sessionId":"${from}"`, () => `"sessionId":"${to}"`);
+}
+
+function missing(path: string): Error {
+  return Object.assign(new Error(`there is no ${path}`), { code: "ENOENT" });
+}
