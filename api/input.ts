@@ -4,7 +4,7 @@ import { ProblemError } from "../contract/errors.ts";
 import { LIMITS } from "../contract/limits.ts";
 
 export type Place = "body" | "query" | "path" | "headers";
-type Fault = { readonly path: string; readonly message: string };
+export type Fault = { readonly path: string; readonly message: string };
 
 const FAULTS_MAX = 20;
 
@@ -23,7 +23,8 @@ export function invalidField(path: string, message: string): ProblemError {
   return invalid([{ path, message }]);
 }
 
-function invalid(faults: readonly Fault[]): ProblemError {
+/** INVALID_INPUT for all of these. */
+export function invalid(faults: readonly Fault[]): ProblemError {
   const words = faults
     .slice(0, 3)
     .map((fault) => (fault.path === "" ? fault.message : `${fault.path}: ${fault.message}`));
@@ -40,18 +41,28 @@ function faultsOf(issue: z.core.$ZodIssue, root: string): readonly Fault[] {
   return [{ path, message: issue.message }];
 }
 
-/** Of a union, the member that the client meant: the one whose faults lie deeper than the value's own type. */
+/** Of a union, the member that the client meant: the first that takes the value's own type, and of those the first that misses no field. */
 function faultsOfUnion(members: readonly (readonly z.core.$ZodIssue[])[], path: string): readonly Fault[] {
-  const isOtherType = (issues: readonly z.core.$ZodIssue[]): boolean =>
-    issues.some((issue) => issue.code === "invalid_type" && issue.path.length === 0);
-  const meant = members.filter((issues) => !isOtherType(issues));
-  const chosen = meant.length > 0 ? meant.slice(0, 1) : members;
-  const faults = chosen.flatMap((issues) => issues.flatMap((issue) => faultsOf(issue, path)));
-  if (meant.length > 0) return faults;
+  const ofItsType = members.filter((issues) => !issues.some(isOtherType));
+  const meant = ofItsType.find((issues) => !issues.some(isMissingField)) ?? ofItsType[0];
+  if (meant) return meant.flatMap((issue) => faultsOf(issue, path));
+  const faults = members.flatMap((issues) => issues.flatMap((issue) => faultsOf(issue, path)));
   return [{ path, message: [...new Set(faults.map((fault) => fault.message))].join(", or: ") }];
 }
 
-function pointerPart(key: PropertyKey): string {
+function isOtherType(issue: z.core.$ZodIssue): boolean {
+  if (issue.path.length > 0) return false;
+  if (issue.code === "invalid_union") return issue.errors.every((issues) => issues.some(isOtherType));
+  return issue.code === "invalid_type";
+}
+
+/** A value of JSON is never undefined: what is, is not there. */
+function isMissingField(issue: z.core.$ZodIssue): boolean {
+  return issue.code === "invalid_type" && issue.path.length === 1 && issue.message.endsWith("received undefined");
+}
+
+/** A key as a part of a JSON pointer. */
+export function pointerPart(key: PropertyKey): string {
   return `/${String(key).slice(0, 200).replaceAll("~", "~0").replaceAll("/", "~1")}`;
 }
 

@@ -7,7 +7,7 @@ import { z } from "zod";
 import type { ProblemCode } from "../contract/errors.ts";
 import { type Place, parseFrom } from "./input.ts";
 
-export type Method = "get" | "post" | "put" | "delete";
+export type Method = "get" | "post" | "put" | "patch" | "delete";
 
 /** What a status is answered with, for the document. Without a schema: bytes or text, or (no content type) nothing at all. */
 export interface Answer {

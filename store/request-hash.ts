@@ -2,13 +2,14 @@
  * The hash by which a repeated request for a session is told from another one. It is of what was asked for and not of what
  * came of it, so that a session is found again though its agent has a newer version by now.
  */
-import { Agent, type AgentOverrides, type AgentRef, BuiltInTool, type ClientTool } from "../contract/agents.ts";
+import { Agent, type AgentOverrides, BuiltInTool, type ClientTool } from "../contract/agents.ts";
+import type { AgentId } from "../contract/ids.ts";
 import type { Metadata } from "../contract/session.ts";
 import { contentHash } from "./content-hash.ts";
 
 export interface SessionRequest {
   /** An agent written out, with the short forms `backend` and `model` in it; or a stored one, with a version when one was named. */
-  readonly agent: Agent | (Pick<AgentRef, "id"> & Partial<AgentRef>);
+  readonly agent: Agent | { readonly id: AgentId; readonly version?: number | undefined };
   readonly overrides?: AgentOverrides | undefined;
   readonly clientTools?: readonly ClientTool[] | undefined;
   readonly title: string | undefined;

@@ -1,23 +1,32 @@
 /** Sessions: made, listed, looked at. */
 import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
-import { Agent } from "../../contract/agents.ts";
-import { CreateSession, SessionCreated, SessionDetail, SessionList } from "../../contract/http.ts";
+import {
+  CreateSession,
+  SessionCreated,
+  SessionDetail,
+  SessionList,
+  SessionUpdated,
+  UpdateSession,
+} from "../../contract/http.ts";
+import type { SessionId } from "../../contract/ids.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import { type Progress, type Session, SessionStatus } from "../../contract/session.ts";
-import { createSession, getSession, listSessions } from "../../store/sessions.ts";
+import { configureSession } from "../../store/configuration.ts";
+import { createSession, findRequested, getSession, listSessions } from "../../store/sessions.ts";
 import type { Dependencies } from "../dependencies.ts";
 import { IdempotencyHeaders, idempotencyKey, messageIdFor, sessionIdFor } from "../idempotency.ts";
 import { invalidField } from "../input.ts";
 import { acceptMessage } from "../message-acceptance.ts";
 import { type Operation, operation } from "../operation.ts";
 import { integerParameter, SessionParams } from "../parameters.ts";
+import { BACKEND_TABLE, requestHash, resolveChange, resolveSession } from "../session-configuration.ts";
 import { startWorkflow } from "../session-workflow.ts";
 
 const JSON_TYPE = "application/json";
 
 export function sessionOperations(deps: Dependencies): readonly Operation[] {
-  return [createOperation(deps), listOperation(deps), getOperation(deps)];
+  return [createOperation(deps), listOperation(deps), getOperation(deps), updateOperation(deps)];
 }
 
 function createOperation(deps: Dependencies): Operation {
@@ -26,22 +35,18 @@ function createOperation(deps: Dependencies): Operation {
     path: "/v1/sessions",
     id: "createSession",
     summary: "Make a session",
-    description: "The same `id`, or the same `Idempotency-Key`, finds the session that was made before.",
+    description:
+      "The same `id`, or the same `Idempotency-Key`, finds the session that was made before. A stored agent is pinned: later versions of it change nothing here.",
     headers: IdempotencyHeaders,
     body: CreateSession.prefault({}),
     answers: {
       201: { description: "The session was made.", contentType: JSON_TYPE, schema: SessionCreated },
       200: { description: "It was made before.", contentType: JSON_TYPE, schema: SessionCreated },
     },
-    problems: ["CONFLICT", "SESSION_CLOSED", "QUEUE_FULL"],
+    problems: ["AGENT_NOT_FOUND", "CONFLICT", "SESSION_CLOSED", "QUEUE_FULL"],
     handle: async ({ body, request }) => {
       const key = idempotencyKey(request);
-      const { session, created } = await createSession(deps.store.database, {
-        id: body.id ?? sessionIdFor(key),
-        agent: agentOf(body),
-        title: body.title,
-        metadata: body.metadata,
-      });
+      const { session, created } = await findOrCreate(deps, body.id ?? sessionIdFor(key), body);
       deps.tail.poke();
       const first = firstMessage(body);
       await startSoon(deps, session);
@@ -54,13 +59,15 @@ function createOperation(deps: Dependencies): Operation {
   });
 }
 
-/** The agent with what the request says beside it. Written out: `agent` has defaults of its own, and the top of the body wins. */
-function agentOf(body: CreateSession): Agent {
-  return Agent.parse({
-    ...body.agent,
-    ...(body.backend !== undefined && { backend: body.backend }),
-    ...(body.model !== undefined && { model: body.model }),
-  });
+/** A repeat finds its session before anything is looked up: the agent may have changed since, or be gone. */
+async function findOrCreate(deps: Dependencies, id: SessionId, body: CreateSession) {
+  const { database } = deps.store;
+  const hash = requestHash(body);
+  const found = await findRequested(database, id, hash);
+  if (found) return { session: found, created: false };
+  const { title, metadata } = body;
+  const resolved = await resolveSession(database, body);
+  return await createSession(database, { id, ...resolved, title, metadata, requestHash: hash });
 }
 
 function firstMessage(body: CreateSession) {
@@ -89,7 +96,7 @@ async function startSoon(deps: Dependencies, session: Session): Promise<void> {
 
 const ListQuery = z.strictObject({
   status: SessionStatus.optional(),
-  agent: z.string().min(1).max(100).optional().meta({ description: "The agent's name." }),
+  agent: z.string().min(1).max(100).optional().meta({ description: "The agent's name, or a stored one's id." }),
   metadata: z
     .record(z.string().max(64), z.string().max(512))
     .optional()
@@ -159,6 +166,30 @@ function getOperation(deps: Dependencies): Operation {
       const session = await getSession(deps.store.database, params.sessionId);
       const progress = session.closedAt === null ? await progressOf(deps, session) : null;
       return { status: 200, body: { ...session, progress } };
+    },
+  });
+}
+
+function updateOperation(deps: Dependencies): Operation {
+  return operation({
+    method: "patch",
+    path: "/v1/sessions/{sessionId}",
+    id: "updateSession",
+    summary: "Change a session",
+    description:
+      "What is given changes, and what is left out stays; `metadata` is replaced as a whole. Title and metadata change at once; how the agent runs changes at once while no turn runs, else when the turn ends. `session.updated` says when, and what of the conversation another backend cannot be shown.",
+    params: SessionParams,
+    body: UpdateSession,
+    answers: { 200: { description: "The session as it is now.", contentType: JSON_TYPE, schema: SessionUpdated } },
+    problems: ["AGENT_NOT_FOUND", "SESSION_NOT_FOUND", "SESSION_CLOSED"],
+    handle: async ({ params, body }) => {
+      const { database } = deps.store;
+      const { title, metadata } = body;
+      const configuration = await resolveChange(database, params.sessionId, body);
+      const change = { configuration, backends: BACKEND_TABLE, title, metadata };
+      const { session, applied } = await configureSession(database, params.sessionId, change);
+      deps.tail.poke();
+      return { status: 200, body: { ...session, applied } };
     },
   });
 }
