@@ -1,13 +1,16 @@
 /** The life of the API process: configuration, store, socket, then Temporal; and its end on a signal or when its parent is gone. */
+import { existsSync } from "node:fs";
 import path from "node:path";
-import { pino } from "pino";
-import { ConfigError, readConfig } from "../contract/config.ts";
+import { type Logger, pino } from "pino";
+import { type Config, ConfigError, readConfig } from "../contract/config.ts";
 import { LIMITS } from "../contract/limits.ts";
 import { StoreError } from "../store/error.ts";
-import { openStore } from "../store/store.ts";
+import { openStore, type Store } from "../store/store.ts";
 import { createLazySessions } from "./lazy-sessions.ts";
 import { type RunningApi, startServer } from "./server.ts";
 
+/** In the working directory. */
+const AGENTS_DEFAULT = "agents";
 const TEMPORAL_DEFAULT = "127.0.0.1:7233";
 /** Loading Temporal's client stops the process for a moment; clients that come back to their streams go first. */
 const WARM_UP_MS = 500;
@@ -32,6 +35,7 @@ async function start(): Promise<void> {
       namespace: config.temporalNamespace,
     });
   });
+  await loadAgents(config, store, logger);
   const api = await startServer({ store, sessions, logger }, { host: config.host, port: config.port });
   const warmUp = setTimeout(() => {
     sessions.check().catch((error: unknown) => logger.warn({ err: error }, "Temporal does not answer yet"));
@@ -43,6 +47,15 @@ async function start(): Promise<void> {
     await store[Symbol.asyncDispose]();
   });
   announce(api, config.host, logger);
+}
+
+/** Before the API is ready, so that the first request finds the agents. Most APIs have no such folder, and load no code for it. */
+async function loadAgents(config: Config, store: Store, logger: Logger): Promise<void> {
+  const folder = path.resolve(config.agentsFolder ?? AGENTS_DEFAULT);
+  const isNamed = config.agentsFolder !== undefined;
+  if (!isNamed && !existsSync(folder)) return;
+  const { loadAgentFolder } = await import("./agent-folder.ts");
+  await loadAgentFolder(store.database, { path: folder, isNamed }, logger);
 }
 
 function announce(api: RunningApi, host: string, logger: { info(fields: object, text: string): void }): void {
