@@ -41,7 +41,10 @@ export interface StepElsewhere {
 }
 
 export async function makeBackend({ module, make, options }: BackendRecipe): Promise<SteppedBackend> {
-  const exports = (await import(module)) as Record<string, (options: unknown) => Promise<SteppedBackend>>;
+  const exports = (await import(module)) as Record<
+    string,
+    (options: unknown) => SteppedBackend | Promise<SteppedBackend>
+  >;
   const factory = exports[make];
   if (factory === undefined) throw new Error(`${module} has no export ${make}`);
   return await factory(options);

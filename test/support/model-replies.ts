@@ -24,7 +24,7 @@ export function newId(prefix: string): string {
   return `${prefix}_${randomBytes(12).toString("hex")}`;
 }
 
-function piecesOf(text: string, size: number): string[] {
+export function piecesOf(text: string, size: number): string[] {
   const characters = Array.from(text);
   const pieces: string[] = [];
   for (let i = 0; i < characters.length; i += size) pieces.push(characters.slice(i, i + size).join(""));
@@ -37,7 +37,7 @@ export function argumentsOf(tool: NonNullable<ScriptStep["tools"]>[number]): str
 
 export function numbers(
   step: ScriptStep,
-  context: ReplyContext,
+  context: Pick<ReplyContext, "bytes">,
 ): { in: number; out: number; cached: number; thought: number } {
   return {
     in: step.usage?.in ?? Math.ceil(context.bytes / 4),
