@@ -52,6 +52,14 @@ export const CONFIG_VARIABLES: readonly string[] = Object.keys(Environment.shape
 /** Variables whose value must not be repeated in a message. */
 const SECRET: ReadonlySet<string> = new Set(["OPENAI_API_KEY", "COPILOT_GITHUB_TOKEN", "COPILOT_PROVIDER_API_KEY"]);
 
+/** Other programs' variables that hold one, such as a tool's own key, which a worker gets with the rest of its environment. */
+const SECRET_NAME = /(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|KEY)$/i;
+/** A shorter value is in too many words to be taken out of them. */
+const SECRET_CHARACTERS_MIN = 8;
+
+/** `EX_CONFIG` of sysexits.h: a process of ours cannot be used as it is set up. To start it again would not help. */
+export const EXIT_CONFIG = 78;
+
 export interface Config {
   /** Port of the API; 0 asks for any free one. */
   readonly port: number;
@@ -117,6 +125,14 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     toolModules: (data.PERDURE_TOOLS ?? "").split(delimiter).filter((module) => module !== ""),
     agentsFolder: data.PERDURE_AGENTS,
   };
+}
+
+/** The values of an environment that must be in no message, whoever writes it. */
+export function secretValues(env: Readonly<Record<string, string | undefined>>): readonly string[] {
+  const isSecret = (name: string): boolean => SECRET.has(name) || SECRET_NAME.test(name);
+  return Object.entries(env).flatMap(([name, value = ""]) =>
+    isSecret(name) && value.length >= SECRET_CHARACTERS_MIN ? [value] : [],
+  );
 }
 
 function complaint(given: Readonly<Record<string, unknown>>, issues: readonly z.core.$ZodIssue[]): string {

@@ -11,3 +11,10 @@ export function redact(text: string): string {
       "$1[redacted]",
     );
 }
+
+/** A redaction that knows some secrets by their value, too. */
+export function createRedaction(secrets: readonly string[]): (text: string) => string {
+  // The longest first: one may be the beginning of another.
+  const known = secrets.toSorted((a, b) => b.length - a.length);
+  return (text) => redact(known.reduce((rest, secret) => rest.replaceAll(secret, "[redacted]"), text));
+}

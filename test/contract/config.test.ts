@@ -1,6 +1,6 @@
 /** The environment: defaults, every kind of wrong value, and that all of them are told at once. */
 import { expect, test } from "vitest";
-import { CONFIG_VARIABLES, ConfigError, readConfig } from "../../contract/config.ts";
+import { CONFIG_VARIABLES, ConfigError, readConfig, secretValues } from "../../contract/config.ts";
 
 test("an empty environment gives the documented defaults", () => {
   expect(readConfig({})).toEqual({
@@ -13,6 +13,10 @@ test("an empty environment gives the documented defaults", () => {
     temporalNamespace: "default",
     openaiApiKey: undefined,
     openaiBaseUrl: "https://api.openai.com/v1",
+    copilotGithubToken: undefined,
+    copilotProvider: undefined,
+    toolModules: [],
+    agentsFolder: undefined,
   });
 });
 
@@ -52,6 +56,25 @@ test("every wrong variable is named in one error", () => {
   expect(error).toBeInstanceOf(ConfigError);
   expect(String(error)).toMatch(/PERDURE_PORT[\s\S]*PERDURE_HOST[\s\S]*OPENAI_BASE_URL/);
   expect(String(error)).not.toContain("sk-secret");
+});
+
+test("modules of tools are listed as PATH lists folders", () => {
+  expect(readConfig({ PERDURE_TOOLS: "./a.ts::/b/c.js:" }).toolModules).toEqual(["./a.ts", "/b/c.js"]);
+});
+
+test("the values of keys, tokens and passwords are secrets, and others and short ones are not", () => {
+  const env = {
+    OPENAI_API_KEY: "sk-scripted",
+    COPILOT_GITHUB_TOKEN: "gho_scripted",
+    WEATHER_API_KEY: "0123456789",
+    DATABASE_PASSWORD: "correct horse",
+    SHORT_TOKEN: "1",
+    UNSET_SECRET: undefined,
+    HOME: "/home/somebody",
+    KEYBOARD: "qwertyuiop",
+  };
+
+  expect(secretValues(env)).toEqual(["sk-scripted", "gho_scripted", "0123456789", "correct horse"]);
 });
 
 function thrown(run: () => unknown): unknown {
