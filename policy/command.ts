@@ -1,0 +1,216 @@
+/** A shell line, taken apart: every command that bash would run for it, wherever in the line it stands. Never throws. */
+import { type Command, forEachChild, parse, type Redirection, type SyntaxNode } from "unbash";
+import { LIMITS } from "../contract/limits.ts";
+import { decidesPrograms, type Segment, type SegmentTexts, textsOf, type Write } from "./segments.ts";
+import { isStatic, readArgument, readAssignment, readHereDoc, readWord, type ShellWord } from "./words.ts";
+import { hidesCode, innerCommands } from "./wrappers.ts";
+
+export interface CommandLine {
+  /** At least one, unless something could not be read. */
+  readonly segments: readonly SegmentTexts[];
+  /** Set when what runs cannot be told from the line for certain. The segments are then not all there may be. */
+  readonly unread?: Unread;
+}
+
+export interface Unread {
+  readonly why: string;
+  /** The line, and what was found in it, as texts to look for what is forbidden. */
+  readonly texts: readonly string[];
+}
+
+/** What is still to be read, with where it stands. */
+interface Pending {
+  readonly node: SyntaxNode;
+  readonly place: Place;
+}
+
+interface Place {
+  /** Texts in texts: `sh -c "eval '…'"`. */
+  readonly depth: number;
+  readonly suspected: boolean;
+}
+
+interface Findings {
+  readonly segments: Segment[];
+  readonly texts: string[];
+  readonly pending: Pending[];
+  why?: string;
+}
+
+const DEVICES = /^\/dev\/(null|stdout|stderr|tty|fd\/\d+)$/;
+const NETWORK = /^\/dev\/(tcp|udp)\//;
+
+export function readCommandLine(line: string): CommandLine {
+  const found: Findings = { segments: [], texts: [line], pending: [] };
+  if (line.length > LIMITS.commandParsedMax) cannotRead(found, "is too long to be read");
+  else read(found, line);
+  const { segments, why, texts } = found;
+  if (why !== undefined) return { segments: segments.map(textsOf), unread: { why, texts: texts.flatMap(asSearched) } };
+  return {
+    segments: (segments.some(({ suspected }) => !suspected) ? segments : [...segments, nothing()]).map(textsOf),
+  };
+}
+
+function read(found: Findings, line: string): void {
+  try {
+    readText(found, line, { depth: 0, suspected: false });
+    let nodes = 0;
+    for (let next = found.pending.pop(); next !== undefined; next = found.pending.pop()) {
+      nodes += 1;
+      if (nodes > LIMITS.commandNodesMax) throw new RangeError("more syntax than is looked at");
+      readNode(found, next);
+    }
+  } catch {
+    // The parser and its lazy parts recurse. A line that exhausts the stack, or our bounds, or that trips the parser, is
+    // one that cannot be read; it must not end the turn.
+    cannotRead(found, "has too much in it to be read");
+  }
+}
+
+function readText(found: Findings, text: string, place: Place): void {
+  if (place.depth > LIMITS.commandDepthMax || isTangled(text)) refuse(found, place, "is nested too deeply to be read");
+  else found.pending.push({ node: parse(text), place });
+}
+
+/** More parentheses, substitutions or here-documents than the parser takes in good time. */
+function isTangled(text: string): boolean {
+  let [depth, deepest] = [0, 0];
+  for (const character of text) {
+    if (character === "(" || character === "{") depth += 1;
+    else if (character === ")" || character === "}") depth -= 1;
+    deepest = Math.max(deepest, Math.abs(depth));
+  }
+  const { commandNestingMax, commandHereDocsMax } = LIMITS;
+  return deepest > commandNestingMax || text.split("<<").length > commandHereDocsMax;
+}
+
+function readNode(found: Findings, { node, place }: Pending): void {
+  const why = whyUnread(node);
+  if (why !== undefined) refuse(found, place, why);
+  if (node.type === "Command") readCommand(found, node, place);
+  if (node.type === "Redirected") {
+    addSegment(found, { ...redirectionsOf(node.redirects), words: [], settings: [] }, place);
+  }
+  if (node.type === "ArithmeticCommand") {
+    // Where there is no bash, sh takes `((` for two subshells.
+    readText(found, node.body, { depth: place.depth + 1, suspected: true });
+  }
+  const children: Pending[] = [];
+  forEachChild(node, (child) => children.push({ node: child, place }));
+  found.pending.push(...children.reverse());
+}
+
+/** Why it cannot be told what this runs; undefined when it can. */
+function whyUnread(node: SyntaxNode): string | undefined {
+  switch (node.type) {
+    case "Script":
+      return node.errors === undefined ? undefined : "is not a shell line that can be read";
+    case "CommandExpansion":
+    case "ProcessSubstitution":
+    case "ArithmeticCommandExpansion":
+      return node.script === undefined ? "has a substitution that cannot be read" : undefined;
+    case "ExtendedGlob":
+      return "has an extended pattern, which bash reads in two ways";
+    case "Transform":
+      return node.operand.value.includes("P") ? "expands a value as a prompt, which runs what is in it" : undefined;
+    case "Unknown":
+      return "has an expansion that is not known";
+    case "Assignment":
+      return node.value.type === "Word" && hidesCode(readWord(node.value))
+        ? "hides a command in a variable"
+        : undefined;
+    default:
+      return undefined; // These run nothing of themselves; what is in them is read.
+  }
+}
+
+function readCommand(found: Findings, command: Command, place: Place): void {
+  const settings = command.prefix.filter((one) => one.type === "Assignment").map(readAssignment);
+  const words = [...(command.name === undefined ? [] : [readWord(command.name)]), ...command.args.map(readArgument)];
+  addSegment(found, { words, settings, ...redirectionsOf(command.redirects) }, place);
+  const hereDoc = command.redirects.findLast(({ type }) => type === "HereDoc" || type === "HereString");
+  addInner(found, { words, place, input: hereDoc === undefined ? undefined : inputOf(hereDoc) });
+}
+
+function addSegment(found: Findings, command: Omit<Segment, "suspected">, place: Place): void {
+  const { words, settings, writes, reads } = command;
+  const [name] = words;
+  if (name !== undefined && !isStatic(name)) refuse(found, place, `runs ${name.shown}, which is known only then`);
+  if (words.length + settings.length + writes.length + reads.length === 0) return;
+  // Reading a file into a loop and setting a variable need nobody's leave, and can be forbidden.
+  const isHarmless = words.length + writes.length === 0 && !settings.some(decidesPrograms);
+  found.segments.push({ ...command, suspected: place.suspected || isHarmless });
+  if (found.segments.length > LIMITS.commandSegmentsMax) throw new RangeError("more commands than are looked at");
+}
+
+interface Given {
+  readonly words: readonly ShellWord[];
+  readonly place: Place;
+  readonly input: ShellWord | undefined;
+}
+
+/** What these words make another command of: `sudo rm x`, `sh -c "rm x"`, `find -exec rm {} +`. */
+function addInner(found: Findings, { words, place, input }: Given): void {
+  if (place.depth > LIMITS.commandDepthMax) throw new RangeError("more texts in texts than are looked at");
+  const inside = { ...place, depth: place.depth + 1 };
+  for (const inner of innerCommands(words, input)) {
+    if (inner.type === "unread") refuse(found, place, inner.why);
+    else if (inner.type === "text" && isStatic(inner.text)) {
+      found.texts.push(inner.text.shown);
+      readText(found, inner.text.shown, inside);
+    } else if (inner.type === "text") {
+      found.texts.push(inner.text.shown);
+      refuse(found, place, "gives a shell a text that is known only then");
+    } else {
+      const isSetting = ({ shown }: ShellWord): boolean => /^[A-Za-z_]\w*\+?=/.test(shown);
+      const start = inner.words.findIndex((word) => !isSetting(word));
+      const command = start < 0 ? [] : inner.words.slice(start);
+      const settings = inner.words.slice(0, start < 0 ? inner.words.length : start);
+      addSegment(found, { words: command, settings, writes: [], reads: [] }, place);
+      addInner(found, { words: command, place: inside, input });
+    }
+  }
+}
+
+function redirectionsOf(redirections: readonly Redirection[]): Pick<Segment, "writes" | "reads"> {
+  const writes: Write[] = [];
+  const reads: ShellWord[] = [];
+  for (const redirection of redirections) {
+    if (redirection.type !== "Redirect" || redirection.target === undefined) continue;
+    const target = readWord(redirection.target);
+    const { operator } = redirection;
+    const isProcess = redirection.target.parts?.every(({ type }) => type === "ProcessSubstitution") === true;
+    if (isProcess || DEVICES.test(target.holed)) continue;
+    if (operator === "<" && !NETWORK.test(target.shown)) reads.push(target);
+    else if (!/&$/.test(operator) || !/^(\d+-?|-)$/.test(target.holed)) {
+      if (operator !== "<&") writes.push({ target, appends: operator.endsWith(">>") });
+    }
+  }
+  return { writes, reads };
+}
+
+function inputOf(redirection: Redirection): ShellWord | undefined {
+  if (redirection.type === "HereDoc") return readHereDoc(redirection);
+  return redirection.type === "HereString" && redirection.target !== undefined
+    ? readWord(redirection.target)
+    : undefined;
+}
+
+/** What is only suspected of being a command need not be readable. */
+function refuse(found: Findings, { suspected }: Place, why: string): void {
+  if (!suspected) cannotRead(found, why);
+}
+
+function cannotRead(found: Findings, why: string): void {
+  found.why ??= why;
+}
+
+/** A line of comments, blanks and plain assignments: rules judge it as a command without words. */
+function nothing(): Segment {
+  return { words: [], settings: [], writes: [], reads: [], suspected: false };
+}
+
+/** As it is, and without quotes and backslashes; with single blanks. */
+function asSearched(text: string): readonly string[] {
+  return [text, text.replace(/\\\n/g, "").replace(/["'\\]/g, "")].map((one) => one.replace(/\s+/g, " "));
+}

@@ -1,0 +1,147 @@
+/** The rules of one policy made ready for matching, and whether one of them speaks of a call or of one of its commands. */
+import type { ArgumentPatterns, Policy, PolicyAction, PolicyRule } from "../contract/policy.ts";
+import { kindOf, type Reading } from "./arguments.ts";
+import type { GlobFault } from "./braces.ts";
+import type { Unread } from "./command.ts";
+import { compileGlob, type Glob, matchesGlob } from "./paths.ts";
+import { compilePattern, isEverything, matches, type TextPattern } from "./patterns.ts";
+import {
+  type CommandPattern,
+  compileCommandPattern,
+  covers,
+  forbids,
+  mightForbid,
+  occursInLine,
+  type SegmentTexts,
+} from "./segments.ts";
+
+/** A pattern for one argument. What it means follows from the argument's kind, which only the call knows. */
+export interface ArgumentPattern {
+  readonly name: string;
+  readonly text: TextPattern;
+  readonly command: CommandPattern;
+  readonly glob: Glob | GlobFault;
+}
+
+export interface Rule {
+  /** From 1, as people count. */
+  readonly number: number;
+  readonly rule: PolicyRule;
+  readonly tool: TextPattern;
+  readonly patterns: readonly ArgumentPattern[];
+}
+
+/** One thing to judge: a command of a line, a line that could not be read, or the call as a whole. */
+export type Unit =
+  | { readonly type: "command"; readonly argument: string; readonly segment: SegmentTexts }
+  | { readonly type: "unread"; readonly argument: string; readonly unread: Unread }
+  | { readonly type: "call" };
+
+/** What a rule has to say: that it decides, that it could decide once the shell has run, or nothing. */
+export type Match = "yes" | "maybe" | "no";
+
+/** Policies are pinned and looked at for every call; one that is gone takes its rules along. */
+const compiled = new WeakMap<Policy, readonly Rule[]>();
+
+export function rulesOf(policy: Policy): readonly Rule[] {
+  const known = compiled.get(policy);
+  if (known !== undefined) return known;
+  const rules = policy.rules.map((rule, index) => ({
+    number: index + 1,
+    rule,
+    tool: compilePattern(rule.tool),
+    patterns: compileArguments(rule.arguments ?? {}),
+  }));
+  compiled.set(policy, rules);
+  return rules;
+}
+
+export function compileArguments(patterns: ArgumentPatterns): readonly ArgumentPattern[] {
+  return Object.entries(patterns).map(([name, source]) => ({
+    name,
+    text: compilePattern(source),
+    command: compileCommandPattern(source),
+    glob: compileGlob(source),
+  }));
+}
+
+/** The call's commands and what could not be read of them; the call itself when it has none. */
+export function unitsOf({ commands }: Reading): readonly Unit[] {
+  const units = [...commands].flatMap(([argument, { segments, unread }]): Unit[] => [
+    ...segments.map((segment): Unit => ({ type: "command", argument, segment })),
+    ...(unread === undefined ? [] : [{ type: "unread" as const, argument, unread }]),
+  ]);
+  return units.length > 0 ? units : [{ type: "call" }];
+}
+
+/** Whether the patterns, in a rule with this action, speak of this unit of the call. All of them must. */
+export function matchPatterns(
+  patterns: readonly ArgumentPattern[],
+  action: PolicyAction,
+  { reading, unit }: { readonly reading: Reading; readonly unit: Unit },
+): Match {
+  let result: Match = "yes";
+  for (const pattern of patterns) {
+    const match = matchOne(pattern, action, { reading, unit });
+    if (match === "no") return "no";
+    if (match === "maybe") result = "maybe";
+  }
+  return result;
+}
+
+function matchOne(
+  pattern: ArgumentPattern,
+  action: PolicyAction,
+  { reading, unit }: { readonly reading: Reading; readonly unit: Unit },
+): Match {
+  const { name } = pattern;
+  switch (kindOf(reading.call, name)) {
+    case "path":
+      return asMatch(action === "allow" ? allowsPaths(pattern, reading) : forbidsPaths(pattern, reading));
+    case "text": {
+      const text = reading.text(name);
+      return asMatch(text !== undefined && matches(pattern.text, text));
+    }
+    case "command":
+      if (unit.type !== "call" && unit.argument === name) return matchUnit(pattern, action, unit);
+      return matchOther(pattern, action, reading);
+    default:
+      throw new Error(`unknown kind of argument: ${name}`);
+  }
+}
+
+function matchUnit({ command }: ArgumentPattern, action: PolicyAction, unit: Exclude<Unit, { type: "call" }>): Match {
+  if (unit.type === "unread") {
+    if (action === "allow") return asMatch(isEverything(command.whole));
+    return asMatch(unit.unread.texts.some((text) => occursInLine(command, text)));
+  }
+  if (action === "allow") return asMatch(covers(command, unit.segment));
+  if (forbids(command, unit.segment)) return "yes";
+  return !unit.segment.segment.suspected && mightForbid(command, unit.segment) ? "maybe" : "no";
+}
+
+/** A pattern on another command of the call than the one that is judged: to allow it must cover all of that, to forbid any. */
+function matchOther(pattern: ArgumentPattern, action: PolicyAction, reading: Reading): Match {
+  const line = reading.commands.get(pattern.name);
+  if (line === undefined) return "no";
+  const others = unitsOf({ ...reading, commands: new Map([[pattern.name, line]]) });
+  const found = others.map((unit) => (unit.type === "call" ? "no" : matchUnit(pattern, action, unit)));
+  if (action === "allow") return asMatch(found.every((match) => match === "yes"));
+  return found.find((match) => match !== "no") ?? "no";
+}
+
+function allowsPaths({ name, glob }: ArgumentPattern, reading: Reading): boolean {
+  if ("fault" in glob) return false;
+  return reading.places(name).every((names) => names !== undefined && matchesGlob(glob, names));
+}
+
+/** A glob that cannot be read forbids everything: its author wanted to keep something away. */
+function forbidsPaths({ name, glob }: ArgumentPattern, reading: Reading): boolean {
+  if ("fault" in glob) return true;
+  const isAll = glob.source === "*" || glob.source === "**";
+  return reading.places(name).some((names) => (names === undefined ? isAll : matchesGlob(glob, names)));
+}
+
+function asMatch(isMatch: boolean): Match {
+  return isMatch ? "yes" : "no";
+}
