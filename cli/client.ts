@@ -2,6 +2,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { z } from "zod";
 import {
+  AgentList,
   CloseAnswer,
   type CreateSession,
   EventList,
@@ -13,6 +14,7 @@ import {
   SessionDetail,
   SessionList,
   SessionUpdated,
+  StoredAgent,
   type UpdateSession,
 } from "../contract/http.ts";
 import { LIMITS } from "../contract/limits.ts";
@@ -85,10 +87,34 @@ export class Client {
 
   /** Takes a message back whose turn has not begun. */
   async removeMessage(sessionId: string, messageId: string): Promise<void> {
-    const path = `${sessionPath(sessionId)}/messages/${encodeURIComponent(messageId)}`;
-    const response = await this.#send({ method: "DELETE", path });
-    const text = await readText(response, this.baseUrl);
-    if (!response.ok) throw refusal(response.status, text, this.baseUrl);
+    await this.#delete(`${sessionPath(sessionId)}/messages/${encodeURIComponent(messageId)}`);
+  }
+
+  /** The newest version of each agent. */
+  listAgents(query: ListQuery): Promise<AgentList> {
+    return this.#request(AgentList, { method: "GET", path: `/v1/agents?${searchOf(query)}` });
+  }
+
+  listAgentVersions(agentId: string, query: ListQuery): Promise<AgentList> {
+    return this.#request(AgentList, { method: "GET", path: `${agentPath(agentId)}/versions?${searchOf(query)}` });
+  }
+
+  getAgent(agentId: string, version?: number): Promise<StoredAgent> {
+    return this.#request(StoredAgent, { method: "GET", path: `${agentPath(agentId)}?${searchOf({ version })}` });
+  }
+
+  /** The same content again is the same agent; other content under the id is refused. */
+  createAgent(agent: Readonly<Record<string, unknown>>): Promise<StoredAgent> {
+    return this.#request(StoredAgent, { method: "POST", path: "/v1/agents", body: agent });
+  }
+
+  /** A new version, unless the newest one is so already. */
+  putAgent(agentId: string, agent: Readonly<Record<string, unknown>>): Promise<StoredAgent> {
+    return this.#request(StoredAgent, { method: "PUT", path: agentPath(agentId), body: agent });
+  }
+
+  async deleteAgent(agentId: string): Promise<void> {
+    await this.#delete(agentPath(agentId));
   }
 
   /** The first decision stands; a second one is refused with it. */
@@ -126,6 +152,12 @@ export class Client {
    */
   events(sessionId: string, options: EventsOptions): AsyncGenerator<ReceivedEvent> {
     return receiveEvents(this.baseUrl, `${sessionPath(sessionId)}/events`, options);
+  }
+
+  async #delete(path: string): Promise<void> {
+    const response = await this.#send({ method: "DELETE", path });
+    const text = await readText(response, this.baseUrl);
+    if (!response.ok) throw refusal(response.status, text, this.baseUrl);
   }
 
   async #request<T>(schema: z.ZodType<T>, request: ApiRequest): Promise<T> {
@@ -170,7 +202,7 @@ export class Client {
 }
 
 interface ApiRequest {
-  readonly method: "GET" | "POST" | "PATCH" | "DELETE";
+  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   readonly path: string;
   readonly body?: unknown;
   readonly key?: string | undefined;
@@ -185,6 +217,10 @@ function searchOf(query: object): URLSearchParams {
 
 function sessionPath(sessionId: string): string {
   return `/v1/sessions/${encodeURIComponent(sessionId)}`;
+}
+
+function agentPath(agentId: string): string {
+  return `/v1/agents/${encodeURIComponent(agentId)}`;
 }
 
 async function readText(response: Response, baseUrl: string): Promise<string> {
