@@ -173,7 +173,7 @@ export class Attempt {
           ...{ overridesBuiltInTool: true, defer: "never" as const },
         })),
         availableTools: ["custom:*"],
-        systemMessage: { mode: "replace", content: instructionsOf(input, provider?.wireApi) },
+        systemMessage: { mode: "replace", content: instructionsOf(input) },
         ...(provider === undefined ? {} : { provider: ownProvider(provider) }),
         ...(isEffort(reasoningEffort) ? { reasoningEffort } : {}),
         // All that the runtime would do beyond the one model call.
@@ -196,10 +196,10 @@ function ownProvider(provider: CopilotProvider): ReturnType<typeof runtimeProvid
   return { ...runtimeProvider(provider), maxPromptTokens: LIMITS.copilotPromptTokensMax };
 }
 
-/** One wire has no field for the answer's schema that all its models take, so there the model is asked in words. */
-function instructionsOf({ agent }: StepInput, wireApi: string | undefined): string {
+/** The schema is in the request too, on the wires that have a field for it. Here it is for the one that has none. */
+function instructionsOf({ agent }: StepInput): string {
   const { instructions = "", outputSchema } = agent;
-  if (outputSchema === undefined || wireApi === "responses" || wireApi === "completions") return instructions;
+  if (outputSchema === undefined) return instructions;
   const asked = `Your final answer must be JSON that matches this JSON schema, and nothing else:\n${JSON.stringify(outputSchema)}`;
   return instructions === "" ? asked : `${instructions}\n\n${asked}`;
 }

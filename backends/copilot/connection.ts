@@ -4,7 +4,7 @@ import { BackendError } from "../backend.ts";
 import type { ErrorContext } from "../openai/errors.ts";
 
 /** The wires that the runtime speaks, named as the other backends name them. */
-export type Wire = "responses" | "chat_completions" | "anthropic_messages";
+export type Wire = "responses" | "chat_completions" | "anthropic";
 
 export interface Credentials {
   readonly githubToken: string | undefined;
@@ -34,7 +34,7 @@ export function errorContext({ githubToken, provider }: Credentials, model: stri
 export function wireOf(url: URL): Wire | undefined {
   if (url.pathname.endsWith("/chat/completions")) return "chat_completions";
   if (url.pathname.endsWith("/responses")) return "responses";
-  return url.pathname.endsWith("/messages") ? "anthropic_messages" : undefined;
+  return url.pathname.endsWith("/messages") ? "anthropic" : undefined;
 }
 
 /** The provider as the runtime is told of it: with a key that is none. */

@@ -5,12 +5,12 @@ export const copilot: BackendEntry = {
   name: "copilot",
   title: "GitHub Copilot, or a provider of one's own through Copilot's runtime",
   capabilities: {
-    wires: ["responses", "chat_completions", "anthropic_messages"],
+    wires: ["responses", "chat_completions", "anthropic"],
     thinking: true,
     images: true,
     files: true,
     parallelTools: true,
-    // Two wires are given the schema; the third has no such field on all its models, and is asked in words.
+    // Two wires are given the schema besides; the third has no field for it that all its models take.
     structuredOutput: "asked",
     steering: true,
     resume: "state",

@@ -3,8 +3,9 @@
  * taken out. The same conversation makes the same bytes, so that the provider's prompt cache can be hit.
  */
 import type { StepInput } from "../backend.ts";
+import { INTERRUPTED_NOTE } from "../interrupted-note.ts";
 import { fitsStrictMode } from "../openai/schema.ts";
-import { expandMarks } from "./attachments.ts";
+import { expandMarks, promptOf } from "./attachments.ts";
 import type { Wire } from "./connection.ts";
 
 type Json = Record<string, unknown>;
@@ -19,31 +20,69 @@ export interface RequestParts {
 /** Changes the body and returns it. */
 export function shapeRequest(body: Json, parts: RequestParts): Json {
   const messages = list(body[parts.wire === "responses" ? "input" : "messages"]);
+  const prompts = new Prompts(parts);
   for (const message of messages) {
     // A field of the runtime's own, which strict servers refuse.
     delete message["__copilotMessageSource"];
-    if (message["role"] === "user") message["content"] = userContent(message["content"], parts);
+    if (message["role"] === "user") message["content"] = prompts.content(message["content"]);
   }
   applySettings(body, parts);
-  if (parts.wire === "anthropic_messages") leaveThinkingOut(body, messages);
+  if (parts.wire === "anthropic") leaveThinkingOut(body, messages);
   return body;
 }
 
 /** The runtime puts the time before each prompt. It is the runtime's idea, not the agent's or the person's. */
 const CLOCK = /^<current_datetime>[^<]*<\/current_datetime>\n\n/;
+/** What the runtime puts between messages that it joins: one wire takes no two of the same role in a row. */
+const JOINT = "\n\n\n";
 
-function userContent(content: unknown, parts: RequestParts): unknown {
-  const { transcript } = parts.input;
-  if (typeof content === "string") {
-    const text = content.replace(CLOCK, "");
-    return expandMarks(text, transcript, parts.wire) ?? text;
+/** The texts of a person's messages, each by itself again, with what was attached to them. */
+class Prompts {
+  readonly #parts: RequestParts;
+  readonly #texts: readonly string[];
+  #next = 0;
+
+  constructor(parts: RequestParts) {
+    this.#parts = parts;
+    this.#texts = parts.input.transcript.map((message, at) => {
+      if (message.role === "user") return promptOf(message, at);
+      return message.interrupted === true ? INTERRUPTED_NOTE : "";
+    });
   }
-  return list(content).flatMap((part) => {
-    const { text } = part;
-    if (typeof text !== "string") return [part];
-    const plain = text.replace(CLOCK, "");
-    return expandMarks(plain, transcript, parts.wire) ?? [{ ...part, text: plain }];
-  });
+
+  content(content: unknown): unknown {
+    if (typeof content !== "string") {
+      return list(content).flatMap((part) =>
+        typeof part["text"] === "string" ? this.#expanded(part["text"], part) : [part],
+      );
+    }
+    const parts = this.#expanded(content, { type: "text" });
+    const [only, ...others] = parts;
+    // Text alone goes as a plain string, because not every server of this wire takes a list.
+    return others.length === 0 && only?.["type"] === "text" ? only["text"] : parts;
+  }
+
+  #expanded(text: string, part: Json): Json[] {
+    const { input, wire } = this.#parts;
+    const { transcript } = input;
+    return this.#split(text).flatMap((one) => expandMarks(one, transcript, wire) ?? [{ ...part, text: one }]);
+  }
+
+  #split(text: string): string[] {
+    const found: string[] = [];
+    let rest = text.replace(CLOCK, "");
+    for (; this.#next < this.#texts.length; this.#next++) {
+      const prompt = this.#texts[this.#next] ?? "";
+      if (prompt === "") continue;
+      if (!rest.startsWith(prompt + JOINT)) {
+        if (rest === prompt) this.#next++;
+        break;
+      }
+      found.push(prompt);
+      rest = rest.slice(prompt.length + JOINT.length).replace(CLOCK, "");
+    }
+    return [...found, rest];
+  }
 }
 
 function applySettings(body: Json, { input, wire, isGithub }: RequestParts): void {

@@ -59,7 +59,6 @@ class LogWriter {
   assistant(message: TranscriptMessage, results: ReadonlyMap<string, ToolResultBlock>): void {
     const texts = message.blocks.flatMap((block) => (block.type === "text" && block.text !== "" ? [block.text] : []));
     const calls = message.blocks.filter((block) => block.type === "tool_call");
-    if (message.interrupted === true && (texts.length > 0 || calls.length > 0)) texts.push(INTERRUPTED_NOTE);
     if (texts.length === 0 && calls.length === 0) return;
     const turnId = String(this.#turns++);
     const interactionId = this.#id();
@@ -85,6 +84,8 @@ class LogWriter {
       this.#line("tool.execution_complete", { toolCallId, interactionId, ...place, ...result });
     }
     this.#line("assistant.turn_end", { turnId });
+    // Of the user's role: in the model's own words it would learn to write so itself.
+    if (message.interrupted === true) this.user(INTERRUPTED_NOTE);
   }
 
   /** Some providers number the calls of each reply anew: then only our ids can tell two of them apart. */

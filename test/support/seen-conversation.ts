@@ -184,6 +184,9 @@ function readUserPart(part: Json, into: Collected): void {
     case "input_file":
       into.user().files.push(String(part["filename"] ?? asObject(part["file"])["filename"]));
       break;
+    case "document":
+      into.user().files.push(String(part["title"]));
+      break;
     case "tool_result":
       into.result(part["tool_use_id"], textOf(part["content"]));
       break;
