@@ -6,14 +6,19 @@ import type { Dependencies } from "./dependencies.ts";
 import type { Operation, Reply } from "./operation.ts";
 import { createProblemHandler } from "./problem.ts";
 import { createRequestGuard, createRequestIds } from "./request-guard.ts";
+import { agentOperations } from "./routes/agents.ts";
+import { answerOperations } from "./routes/answers.ts";
+import { approvalOperations } from "./routes/approvals.ts";
 import { artifactOperations } from "./routes/artifacts.ts";
 import { endingOperations } from "./routes/endings.ts";
 import { eventOperations } from "./routes/events.ts";
 import { fileOperations } from "./routes/files.ts";
+import { grantOperations } from "./routes/grants.ts";
 import { messageOperations } from "./routes/messages.ts";
 import { processOperations } from "./routes/process.ts";
 import { progressOperations } from "./routes/progress.ts";
 import { sessionOperations } from "./routes/sessions.ts";
+import { toolResultOperations } from "./routes/tool-results.ts";
 import { transcriptOperations } from "./routes/transcript.ts";
 
 export function createApp(deps: Dependencies): Express {
@@ -43,11 +48,16 @@ export function createApp(deps: Dependencies): Express {
 
 function allOperations(deps: Dependencies): readonly Operation[] {
   const operations: Operation[] = [
+    ...agentOperations(deps),
     ...sessionOperations(deps),
     ...messageOperations(deps),
     ...eventOperations(deps),
     ...progressOperations(deps),
     ...endingOperations(deps),
+    ...approvalOperations(deps),
+    ...answerOperations(deps),
+    ...toolResultOperations(deps),
+    ...grantOperations(deps),
     ...transcriptOperations(deps),
     ...artifactOperations(deps),
     ...fileOperations(deps),

@@ -8,6 +8,7 @@ import { Metrics } from "./metrics.ts";
 import { ProgressWatches } from "./progress-watch.ts";
 import type { Sessions } from "./sessions.ts";
 import { TemporaryBlobs } from "./temporary-blobs.ts";
+import { WaitDelivery } from "./wait-delivery.ts";
 
 /** What comes from outside. */
 export interface Outside {
@@ -22,6 +23,7 @@ export interface Dependencies extends Outside, AsyncDisposable {
   readonly streams: EventStreams;
   readonly progress: ProgressWatches;
   readonly delivery: MessageDelivery;
+  readonly decisions: WaitDelivery;
   readonly temporary: TemporaryBlobs;
 }
 
@@ -34,6 +36,7 @@ export function createDependencies(outside: Outside): Dependencies {
   const streams = new EventStreams(metrics);
   const progress = new ProgressWatches({ sessions, tail }, report("a session's progress cannot be watched"));
   const delivery = new MessageDelivery({ database: store.database, sessions }, report("a message was not delivered"));
+  const decisions = new WaitDelivery({ database: store.database, sessions }, report("a decision was not delivered"));
   const temporary = new TemporaryBlobs(store, report("a temporary blob was not removed"));
   return {
     ...outside,
@@ -42,12 +45,13 @@ export function createDependencies(outside: Outside): Dependencies {
     streams,
     progress,
     delivery,
+    decisions,
     temporary,
     [Symbol.asyncDispose]: async () => {
       streams[Symbol.dispose]();
       progress[Symbol.dispose]();
       temporary[Symbol.dispose]();
-      await delivery[Symbol.asyncDispose]();
+      await Promise.all([delivery[Symbol.asyncDispose](), decisions[Symbol.asyncDispose]()]);
       await tail[Symbol.asyncDispose]();
     },
   };

@@ -11,6 +11,7 @@ export function createLazySessions(load: () => Promise<Sessions>): Sessions {
     start: async (start) => await (await loaded()).start(start),
     submit: async (sessionId, message) => await (await loaded()).submit(sessionId, message),
     interrupt: async (sessionId, request) => await (await loaded()).interrupt(sessionId, request),
+    endWait: async (sessionId, wait) => await (await loaded()).endWait(sessionId, wait),
     close: async (sessionId) => await (await loaded()).close(sessionId),
     progress: async (sessionId) => await (await loaded()).progress(sessionId),
     purge: async (sessionId) => await (await loaded()).purge(sessionId),

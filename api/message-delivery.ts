@@ -11,6 +11,7 @@ import type { SubmitMessage } from "../contract/session.ts";
 import { markRefused, markSubmitted, unsubmitted } from "../store/messages.ts";
 import { findSession } from "../store/sessions.ts";
 import { pendingMessages } from "./pending-messages.ts";
+import { Reconciler } from "./reconciler.ts";
 import { type Reach, reachWorkflow } from "./session-workflow.ts";
 import { isKind } from "./sessions.ts";
 
@@ -32,13 +33,13 @@ export class MessageDelivery implements AsyncDisposable {
   readonly #onError: (error: unknown) => void;
   readonly #lines = new Map<SessionId, Promise<void>>();
   readonly #waiting = new Map<SessionId, Map<MessageId, Settle[]>>();
-  #timer: NodeJS.Timeout | undefined;
-  #reconciling: Promise<void> | undefined;
+  readonly #reconciler: Reconciler;
   #stopped = false;
 
   constructor(reach: Reach, onError: (error: unknown) => void) {
     this.#reach = reach;
     this.#onError = onError;
+    this.#reconciler = new Reconciler(() => this.#reconcile(), onError);
   }
 
   /** Delivers the session's messages up to this one. Answers within LIMITS.updateTimeoutMs, whatever happens. */
@@ -58,23 +59,16 @@ export class MessageDelivery implements AsyncDisposable {
 
   /** Begins to look for messages that nobody delivers. */
   startReconciler(): void {
-    this.#timer ??= setInterval(() => {
-      this.#reconciling ??= this.#reconcile()
-        .catch(this.#onError)
-        .finally(() => {
-          this.#reconciling = undefined;
-        });
-    }, LIMITS.reconcileEveryMs);
-    this.#timer.unref();
+    this.#reconciler.start(LIMITS.reconcileEveryMs);
   }
 
   /** Stops trying. What is not delivered is a row, and the next process finds it. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopped = true;
-    clearInterval(this.#timer);
+    this.#reconciler[Symbol.dispose]();
     for (const sessionId of [...this.#waiting.keys()]) this.#settleAll(sessionId);
     await Promise.race([
-      Promise.allSettled([...this.#lines.values(), this.#reconciling]),
+      Promise.allSettled([...this.#lines.values(), this.#reconciler.running]),
       new Promise((resolve) => setTimeout(resolve, STOP_MS).unref()),
     ]);
   }

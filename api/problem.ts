@@ -18,6 +18,7 @@ export function toProblem(error: ProblemError): Problem {
     code: error.code,
     retryable,
     ...(error.errors && { errors: error.errors.map((fault) => ({ ...fault })) }),
+    ...(error.first !== undefined && { first: error.first }),
   };
 }
 

@@ -31,6 +31,7 @@ export async function startServer(
     throw error;
   }
   deps.delivery.startReconciler();
+  deps.decisions.startReconciler();
   let draining: Promise<void> | undefined;
   return {
     port: (server.address() as AddressInfo).port,
@@ -54,8 +55,8 @@ function listen(server: Server, at: { readonly host: string; readonly port: numb
 async function drain(server: Server, deps: Dependencies): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   deps.streams.drain();
-  // Requests that wait for a delivery are answered now: their messages are rows, and the next process delivers them.
-  const stopped = deps.delivery[Symbol.asyncDispose]();
+  // Requests that wait for a delivery are answered now: what they brought is in rows, and the next process delivers it.
+  const stopped = Promise.all([deps.delivery[Symbol.asyncDispose](), deps.decisions[Symbol.asyncDispose]()]);
   server.closeIdleConnections();
   // Connections become idle one by one as their requests end, and Node closes only those that are idle when it looks.
   const sweep = setInterval(() => server.closeIdleConnections(), 50);

@@ -1,7 +1,7 @@
 /** What the API asks of Temporal, as one small interface, so that nothing else here knows how it is done. */
 import type { Agent } from "../contract/agents.ts";
 import type { SessionId } from "../contract/ids.ts";
-import type { InterruptTurn, MessageTaken, Progress, SubmitMessage } from "../contract/session.ts";
+import type { InterruptTurn, MessageTaken, Progress, SubmitMessage, WaitEnded } from "../contract/session.ts";
 import type { WorkspaceAnswer, WorkspaceRequest } from "../contract/workspace.ts";
 
 /** A session's workflow as it is started; the same for every start of the same session. */
@@ -20,6 +20,8 @@ export interface Sessions extends AsyncDisposable {
   /** Hands a message over. The same id again is answered as before. */
   submit(sessionId: SessionId, message: SubmitMessage): Promise<MessageTaken>;
   interrupt(sessionId: SessionId, request: InterruptTurn): Promise<void>;
+  /** Tells a turn of the end of a wait. The same decision again changes nothing. */
+  endWait(sessionId: SessionId, wait: WaitEnded): Promise<void>;
   close(sessionId: SessionId): Promise<void>;
   progress(sessionId: SessionId): Promise<Progress>;
   /** Deletes everything of a closed session, its workflow's history included. */

@@ -14,13 +14,16 @@ import { sessionAgent } from "../contract/steps.ts";
 import { TASK_QUEUE } from "../contract/task-queue.ts";
 import type { WorkspaceAnswer, WorkspaceRequest } from "../contract/workspace.ts";
 import {
+  answerQuestion,
   closeSession,
+  decideApproval,
   getProgress,
   interruptTurn,
   PURGE_WORKFLOW,
   SESSION_WORKFLOW,
   type SessionInput,
   submitMessage,
+  submitToolResult,
   WORKSPACE_WORKFLOW,
 } from "../workflows/messages.ts";
 import { type SessionStart, type Sessions, SessionsError } from "./sessions.ts";
@@ -28,6 +31,8 @@ import { toSessionsError } from "./temporal-error.ts";
 
 const STATUS = defineSearchAttributeKey("PerdureStatus", SearchAttributeType.KEYWORD);
 const AGENT = defineSearchAttributeKey("PerdureAgent", SearchAttributeType.KEYWORD);
+/** The update that tells of the end of a wait, by its kind: each is a line of its own in Temporal's UI. */
+const WAIT_UPDATE = { approval: decideApproval, question: answerQuestion, tool: submitToolResult } as const;
 
 /** Opens the gateway without connecting: a Temporal that is away now may be there at the first call. */
 export function openTemporalSessions(at: { readonly address: string; readonly namespace: string }): Sessions {
@@ -62,6 +67,13 @@ export function openTemporalSessions(at: { readonly address: string; readonly na
       ),
     interrupt: (sessionId, request) =>
       bounded(LIMITS.updateTimeoutMs, () => handle(sessionId).signal(interruptTurn, request)),
+    endWait: (sessionId, ended) =>
+      bounded(LIMITS.updateTimeoutMs, () =>
+        handle(sessionId).executeUpdate(WAIT_UPDATE[ended.kind], {
+          args: [ended],
+          updateId: `${ended.callId}-${ended.kind}-${ended.deadline}`,
+        }),
+      ),
     close: (sessionId) => bounded(LIMITS.updateTimeoutMs, () => handle(sessionId).signal(closeSession)),
     progress: (sessionId) => bounded(LIMITS.queryTimeoutMs, () => handle(sessionId).query(getProgress)),
     purge: (sessionId) => purge({ client, bounded }, sessionId),

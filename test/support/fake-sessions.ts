@@ -1,7 +1,7 @@
 /** A gateway without Temporal: it keeps the promises of `Sessions` over a store, and fails on demand. */
 import { type SessionStart, type Sessions, SessionsError, type SessionsErrorKind } from "../../api/sessions.ts";
 import type { SessionId } from "../../contract/ids.ts";
-import type { InterruptTurn, MessageTaken, Progress, SubmitMessage } from "../../contract/session.ts";
+import type { InterruptTurn, MessageTaken, Progress, SubmitMessage, WaitEnded } from "../../contract/session.ts";
 import { NO_USAGE } from "../../contract/usage.ts";
 import type { WorkspaceAnswer, WorkspaceRequest } from "../../contract/workspace.ts";
 import { removeUnusedBlobs } from "../../store/artifacts.ts";
@@ -17,6 +17,7 @@ export class FakeSessions implements Sessions {
   readonly started = new Map<SessionId, SessionStart>();
   readonly submitted: { readonly sessionId: SessionId; readonly message: SubmitMessage }[] = [];
   readonly interrupts: { readonly sessionId: SessionId; readonly request: InterruptTurn }[] = [];
+  readonly endedWaits: { readonly sessionId: SessionId; readonly wait: WaitEnded }[] = [];
   /** Files of every session's workspace, `<session>/<path>`. */
   readonly files = new Map<string, Buffer>();
   /** Workflows that ran and are gone, as after `temporal workflow terminate`. */
@@ -89,6 +90,12 @@ export class FakeSessions implements Sessions {
     this.#note("interrupt", sessionId);
     this.#reach(sessionId);
     this.interrupts.push({ sessionId, request });
+  }
+
+  async endWait(sessionId: SessionId, wait: WaitEnded): Promise<void> {
+    this.#note("endWait", wait.callId);
+    this.#reach(sessionId);
+    this.endedWaits.push({ sessionId, wait });
   }
 
   async close(sessionId: SessionId): Promise<void> {

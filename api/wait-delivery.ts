@@ -1,0 +1,126 @@
+/**
+ * Telling turns of decisions that are committed: at once by the request that decided, and by the reconciler when that
+ * could not be done, because Temporal or every worker was away, or because the API died in between.
+ *
+ * Calls are told of side by side, the decisions on one call in their order. A repeat is harmless, here or in another process:
+ * the update's id is the decision's, and the workflow goes by what the store says.
+ */
+import { ProblemError } from "../contract/errors.ts";
+import type { CallId } from "../contract/ids.ts";
+import { LIMITS } from "../contract/limits.ts";
+import { findSession } from "../store/sessions.ts";
+import { markDelivered, type UndeliveredWait, undeliveredWaits } from "../store/waits.ts";
+import type { Reply } from "./operation.ts";
+import { Reconciler } from "./reconciler.ts";
+import { type Reach, reachWorkflow } from "./session-workflow.ts";
+import { isKind } from "./sessions.ts";
+
+/** What calls in flight are given to come back before the process goes on with its end. */
+const STOP_MS = 1_000;
+/** Decisions on one call: an approval, then its tool's result. */
+const DECISIONS_PER_CALL = 10;
+
+export class WaitDelivery implements AsyncDisposable {
+  readonly #reach: Reach;
+  readonly #onError: (error: unknown) => void;
+  readonly #lines = new Map<CallId, Promise<void>>();
+  readonly #reconciler: Reconciler;
+  readonly #stop = new AbortController();
+
+  constructor(reach: Reach, onError: (error: unknown) => void) {
+    this.#reach = reach;
+    this.#onError = onError;
+    this.#reconciler = new Reconciler(() => this.#reconcile(), onError);
+  }
+
+  /** The answer to a request that decides: committed by then, and told to the turn as far as that goes at once. */
+  async decided<T>(callId: CallId, deciding: Promise<T>): Promise<Reply & { readonly body: T }> {
+    try {
+      return { status: 200, body: await deciding };
+    } finally {
+      // Also when it was refused: a decision that came too late may have let the deadline decide.
+      await this.deliver(callId);
+    }
+  }
+
+  /** Tells the turn what was decided of this call. Comes back within LIMITS.decisionWaitMs, whether or not it was heard. */
+  async deliver(callId: CallId): Promise<void> {
+    const enough = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(LIMITS.decisionWaitMs)]);
+    const late = new Promise<void>((resolve) => enough.addEventListener("abort", () => resolve(), { once: true }));
+    // A line that runs may have looked before this decision was there.
+    const running = this.#lines.get(callId);
+    await Promise.race([running === undefined ? this.#run(callId) : running.then(() => this.#run(callId)), late]);
+  }
+
+  /** Begins to look for decisions that nobody tells of. */
+  startReconciler(): void {
+    this.#reconciler.start(LIMITS.reconcileEveryMs);
+  }
+
+  /** Stops trying. What was not told is in the store, and the next process finds it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    this.#reconciler[Symbol.dispose]();
+    await Promise.race([
+      Promise.allSettled([...this.#lines.values(), this.#reconciler.running]),
+      new Promise((resolve) => setTimeout(resolve, STOP_MS).unref()),
+    ]);
+  }
+
+  /** Looks through all of them, a few at once: calls of sessions that do not answer must not stand before the others for ever. */
+  async #reconcile(): Promise<void> {
+    const waits = await undeliveredWaits(this.#reach.database, { limit: LIMITS.decisionsPerBeat });
+    const calls = [...new Set(waits.map(({ callId }) => callId))].values();
+    const take = async (): Promise<void> => {
+      for (const callId of calls) {
+        if (this.#stop.signal.aborted) return;
+        await this.#run(callId);
+      }
+    };
+    await Promise.all(Array.from({ length: LIMITS.reconcileSessionsAtOnce }, take));
+  }
+
+  #run(callId: CallId): Promise<void> {
+    const running = this.#lines.get(callId);
+    if (running !== undefined) return running;
+    const line = this.#deliverAll(callId)
+      .catch(this.#onError)
+      .finally(() => this.#lines.delete(callId));
+    this.#lines.set(callId, line);
+    return line;
+  }
+
+  async #deliverAll(callId: CallId): Promise<void> {
+    const waits = await undeliveredWaits(this.#reach.database, { callId, limit: DECISIONS_PER_CALL });
+    for (const wait of waits) {
+      if (this.#stop.signal.aborted || !(await this.#tell(wait))) return;
+      await markDelivered(this.#reach.database, wait);
+    }
+  }
+
+  /** True when the workflow has heard it, or never will. */
+  async #tell(wait: UndeliveredWait): Promise<boolean> {
+    const { sessionId, turnId: _turnId, ...ended } = wait;
+    const { database, sessions } = this.#reach;
+    const session = await findSession(database, sessionId);
+    if (!session || session.closedAt !== null) return true;
+    try {
+      await reachWorkflow(this.#reach, session, () => sessions.endWait(sessionId, ended));
+      return true;
+    } catch (error) {
+      if (error instanceof ProblemError) return true; // The workflow has ended.
+      if (isKind(error, "refused")) return !(await this.#isRunning(wait));
+      if (!isKind(error, "unreachable", "unanswered")) this.#onError(error);
+      return false;
+    }
+  }
+
+  async #isRunning({ turnId }: UndeliveredWait): Promise<boolean> {
+    const turn = await this.#reach.database.read
+      .selectFrom("turns")
+      .select("state")
+      .where("id", "=", turnId)
+      .executeTakeFirst();
+    return turn?.state === "running";
+  }
+}
