@@ -19,7 +19,7 @@ export class AgentFileError extends Error {
 }
 
 const NAME = /^(.*)\.(json|md)$/;
-const FRONT_MATTER = /^---[^\S\n]*\n([\s\S]*?)(?:^|\n)---[^\S\n]*(?:\n([\s\S]*))?$/;
+const FENCE = "---";
 
 /** Whether a file of this name is taken for an agent's. */
 export function isAgentFile(name: string): boolean {
@@ -63,11 +63,16 @@ function fromJson(text: string): Readonly<Record<string, unknown>> {
 }
 
 function fromMarkdown(text: string): Readonly<Record<string, unknown>> {
-  const [, matter, body = ""] = FRONT_MATTER.exec(text) ?? [];
-  if (matter === undefined)
+  const lines = text.split("\n");
+  const end = lines.findIndex((line, i) => i > 0 && line.trimEnd() === FENCE);
+  if (lines[0]?.trimEnd() !== FENCE || end === -1) {
     throw new AgentFileError("expected front matter: YAML between two lines of ---, and then the instructions");
-  const profile = fromYaml(matter);
-  const instructions = body.trim();
+  }
+  const profile = fromYaml(lines.slice(1, end).join("\n"));
+  const instructions = lines
+    .slice(end + 1)
+    .join("\n")
+    .trim();
   if (instructions === "") return profile;
   if (Object.hasOwn(profile, "instructions")) {
     throw new AgentFileError("expected instructions in the front matter or in the text, not in both");
