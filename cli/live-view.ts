@@ -7,6 +7,7 @@ import { countText, durationText, sizeText } from "./quantities.ts";
 import type { Screen } from "./screen.ts";
 import { safeLine, safeText } from "./terminal-text.ts";
 import { ToolView } from "./tool-view.ts";
+import { WaitView, type WaitViewOptions } from "./wait-view.ts";
 
 interface OpenBlock {
   readonly type: "text" | "thinking" | "tool_call";
@@ -15,10 +16,12 @@ interface OpenBlock {
 
 const MESSAGE_CHARACTERS = 500;
 const NAME_CHARACTERS = 60;
+const COLUMNS_DEFAULT = 100;
 
 export class LiveView {
   readonly #screen: Screen;
   readonly #tools: ToolView;
+  readonly #waits: WaitView;
   /** Blocks of the step that is being written, by index. */
   readonly #blocks = new Map<number, OpenBlock>();
   /** The block whose text the screen ends with. */
@@ -26,9 +29,15 @@ export class LiveView {
   /** A failure was told that is tried again. */
   #isRetrying = false;
 
-  constructor(screen: Screen) {
+  constructor(screen: Screen, options: Partial<WaitViewOptions> = {}) {
     this.#screen = screen;
     this.#tools = new ToolView(screen);
+    this.#waits = new WaitView(screen, { asksHere: false, columns: COLUMNS_DEFAULT, ...options });
+  }
+
+  /** What waits for somebody: shown again when it is asked again. */
+  get waits(): WaitView {
+    return this.#waits;
   }
 
   show(event: SessionEvent): void {
@@ -53,16 +62,24 @@ export class LiveView {
       case "tool.completed":
         this.#tool(event);
         break;
-      case "message.received":
+      case "approval.requested":
+      case "approval.decided":
+      case "question.asked":
+      case "question.answered":
+      case "tool.requested":
         this.#leave();
-        this.#screen.gap();
-        this.#screen.line(`${this.#screen.style("bold", "›")} ${contentText(event.content)}`);
+        this.#waits.show(event);
+        this.#wait(event.at);
         break;
+      case "message.received":
       case "message.queued":
-        this.#note("dim", `waits: ${countText(event.position, "turn")} before it`);
-        break;
+      case "message.steered":
+      case "message.removed":
       case "message.refused":
-        this.#note("red", `✗ the message was refused: ${safeLine(event.message, MESSAGE_CHARACTERS)}`);
+        this.#message(event);
+        break;
+      case "session.updated":
+        this.#updated(event);
         break;
       case "sandbox.lost":
         this.#note("yellow", `! the sandbox is lost: ${safeLine(event.message, MESSAGE_CHARACTERS)}`);
@@ -88,6 +105,47 @@ export class LiveView {
         this.#note("dim", "session closed");
         break;
     }
+  }
+
+  #message(
+    event: SessionEventOf<
+      "message.received" | "message.queued" | "message.steered" | "message.removed" | "message.refused"
+    >,
+  ): void {
+    switch (event.type) {
+      case "message.received":
+        this.#leave();
+        this.#screen.gap();
+        this.#screen.line(`${this.#screen.style("bold", "›")} ${contentText(event.content)}`);
+        break;
+      case "message.queued":
+        this.#note("dim", `waits: ${countText(event.position, "turn")} before it`);
+        break;
+      case "message.steered":
+        this.#note("dim", `the message joined the turn at step ${event.step}`);
+        break;
+      case "message.removed":
+        this.#note("dim", `message ${event.messageId} was taken back`);
+        break;
+      case "message.refused":
+        this.#note("red", `✗ the message was refused: ${safeLine(event.message, MESSAGE_CHARACTERS)}`);
+        break;
+    }
+  }
+
+  #updated({ agent, agentRef, backend, model, notCarried }: SessionEventOf<"session.updated">): void {
+    const version = agentRef === null ? "" : ` (${agentRef.id}, version ${agentRef.version})`;
+    const runs = `${safeLine(agent, NAME_CHARACTERS)}${version} on ${safeLine(backend, NAME_CHARACTERS)}`;
+    this.#note("cyan", `→ from here on: agent ${runs}, ${model === null ? "its default model" : safeLine(model, 200)}`);
+    for (const { what, count, why } of notCarried) {
+      const lost = `${countText(count, safeLine(what, NAME_CHARACTERS))} not carried over`;
+      this.#note("yellow", `! ${lost}: ${safeLine(why, MESSAGE_CHARACTERS)}`);
+    }
+  }
+
+  /** Says what the turn waits for now. */
+  #wait(since: number): void {
+    this.#screen.wait({ text: this.#waits.waiting ?? this.#tools.running ?? "the model thinks", since });
   }
 
   #step(
@@ -130,13 +188,14 @@ export class LiveView {
     }
   }
 
-  #blockEnd({ index, block }: SessionEventOf<"block.completed">): void {
+  #blockEnd({ index, block, interrupted }: SessionEventOf<"block.completed">): void {
     const known = this.#blocks.get(index);
     this.#blocks.delete(index);
     if (block.type === "tool_call") return;
     if (!known?.hasText) this.#blockText(index, { type: block.type, hasText: false }, block.text);
     this.#screen.endLine();
     this.#lastBlock = undefined;
+    if (interrupted) this.#note("dim", "… cut off here, and kept");
   }
 
   #blockText(index: number, block: OpenBlock, text: string): void {
@@ -159,8 +218,11 @@ export class LiveView {
       return;
     }
     if (event.type === "tool.started") this.#tools.started(event);
-    else this.#tools.completed(event);
-    this.#screen.wait({ text: this.#tools.running ?? "the model thinks", since: event.at });
+    else {
+      this.#tools.completed(event);
+      this.#waits.completed(event.callId);
+    }
+    this.#wait(event.at);
   }
 
   #error(event: SessionEventOf<"error">): void {
@@ -180,6 +242,7 @@ export class LiveView {
     this.#leave();
     this.#blocks.clear();
     this.#tools.reset();
+    this.#waits.reset();
     this.#screen.wait({ text: "idle, waiting for a message" });
     this.#screen.gap();
     const sums = `· ${countText(event.steps, "step")} · ${tokensText(event.usage)} · ${durationText(event.durationMs)}`;

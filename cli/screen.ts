@@ -2,24 +2,33 @@
 import { Spinner, type SpinnerOutput, type Waiting } from "./spinner.ts";
 import type { Style } from "./style.ts";
 
+/** Where the line stands that says what is being waited for. */
+export interface WaitingLine extends Disposable {
+  say(waiting: Waiting | undefined): void;
+  /** Takes it away for what is written now. */
+  clear(): void;
+}
+
 export interface ScreenOptions {
   readonly stdout: SpinnerOutput;
   /** Gets the spinner, which is no part of the output. */
   readonly stderr: SpinnerOutput;
+  /** Instead of the spinner. */
+  readonly waitingLine?: WaitingLine;
   readonly style: Style;
 }
 
 export class Screen implements Disposable {
   readonly style: Style;
   readonly #stdout: SpinnerOutput;
-  readonly #spinner: Spinner;
+  readonly #spinner: WaitingLine;
   #waiting: Waiting | undefined;
   #isAtLineStart = true;
   #isBlank = true;
 
-  constructor({ stdout, stderr, style }: ScreenOptions) {
+  constructor({ stdout, stderr, style, waitingLine }: ScreenOptions) {
     this.#stdout = stdout;
-    this.#spinner = new Spinner(stderr);
+    this.#spinner = waitingLine ?? new Spinner(stderr);
     this.style = style;
   }
 

@@ -56,11 +56,15 @@ export class Spinner implements Disposable {
   #draw(): void {
     const now = Date.now();
     if (!this.#waiting || now < this.#quietUntil) return;
-    const frame = FRAMES[Math.floor(now / FRAME_MS) % FRAMES.length] ?? "";
-    const line = safeLine(`${frame} ${wordsOf(this.#waiting, now)}`, (this.#output.columns ?? COLUMNS_DEFAULT) - 1);
+    const line = safeLine(waitingText(this.#waiting, now), (this.#output.columns ?? COLUMNS_DEFAULT) - 1);
     this.#output.write(CLEAR_LINE + line);
     this.#isShown = true;
   }
+}
+
+/** What is waited for, with the sign that something moves. */
+export function waitingText(waiting: Waiting, now: number): string {
+  return `${FRAMES[Math.floor(now / FRAME_MS) % FRAMES.length] ?? ""} ${wordsOf(waiting, now)}`;
 }
 
 function wordsOf({ text, since, until }: Waiting, now: number): string {
