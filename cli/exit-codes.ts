@@ -9,6 +9,8 @@ export const EXIT = {
   usage: 2,
   interrupted: 3,
   unreachable: 4,
+  /** The turn waits for a person, and this command asks nobody. */
+  waiting: 5,
   /** Ctrl-C: the command left, and the session goes on. */
   detached: 130,
 } as const;

@@ -3,7 +3,9 @@ import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { ConfigError } from "../contract/config.ts";
 import { ClientError } from "./client-error.ts";
+import { addAgents } from "./commands/agents.ts";
 import { addAttach } from "./commands/attach.ts";
+import { addChat } from "./commands/chat.ts";
 import { addEndings } from "./commands/endings.ts";
 import { addProcesses } from "./commands/processes.ts";
 import { addRun } from "./commands/run.ts";
@@ -17,11 +19,12 @@ import { UsageError } from "./usage-error.ts";
 
 const HELP = `
 Exit codes: ${EXIT.completed} the turn completed, ${EXIT.failed} it failed or was refused, ${EXIT.usage} the command line or the environment is wrong,
-${EXIT.interrupted} the turn was interrupted, ${EXIT.unreachable} the API cannot be reached, ${EXIT.detached} left by Ctrl-C while the session goes on.
+${EXIT.interrupted} the turn was interrupted, ${EXIT.unreachable} the API cannot be reached, ${EXIT.waiting} a person is waited for, ${EXIT.detached} left by Ctrl-C while the session goes on.
 
 Examples:
   perdure dev
   perdure run "count the files here and write outputs/report.md"
+  perdure chat --session <session>
   perdure attach <session> --after 12`;
 const MESSAGE_CHARACTERS = 2_000;
 
@@ -31,8 +34,10 @@ function createProgram(io: Io, end: (exitCode: number) => void): Command {
     .version(version(), "-V, --version")
     .addHelpText("after", HELP)
     .showHelpAfterError("(perdure --help says what there is)")
+    .enablePositionalOptions() // `agents show --version 2` is not a question for ours.
     .exitOverride();
-  for (const add of [addProcesses, addRun, addAttach, addSessions, addSend, addEndings]) add(program, io, end);
+  for (const add of [addProcesses, addRun, addChat, addAttach, addSessions, addSend, addAgents, addEndings])
+    add(program, io, end);
   return program;
 }
 
