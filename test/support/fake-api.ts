@@ -25,6 +25,8 @@ export interface SeenRequest {
   readonly method: string;
   readonly path: string;
   readonly lastEventId: string | undefined;
+  /** Its Idempotency-Key. */
+  readonly key: string | undefined;
   readonly body: unknown;
 }
 
@@ -115,6 +117,7 @@ export class FakeApi implements AsyncDisposable {
       method: request.method ?? "",
       path: request.url ?? "",
       lastEventId: request.headers["last-event-id"] as string | undefined,
+      key: request.headers["idempotency-key"] as string | undefined,
       body: text === "" ? undefined : JSON.parse(text),
     };
     this.requests.push(seen);
