@@ -10,6 +10,7 @@ export function createLazySessions(load: () => Promise<Sessions>): Sessions {
   return {
     start: async (start) => await (await loaded()).start(start),
     submit: async (sessionId, message) => await (await loaded()).submit(sessionId, message),
+    removeMessage: async (sessionId, messageId) => await (await loaded()).removeMessage(sessionId, messageId),
     interrupt: async (sessionId, request) => await (await loaded()).interrupt(sessionId, request),
     endWait: async (sessionId, wait) => await (await loaded()).endWait(sessionId, wait),
     close: async (sessionId) => await (await loaded()).close(sessionId),

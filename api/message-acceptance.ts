@@ -34,7 +34,9 @@ export async function acceptMessage(deps: Dependencies, incoming: IncomingMessag
   if (received.state !== "received") return accepted;
   const delivery = await deps.delivery.deliver(session.id, id);
   if (delivery.state === "refused") throw refused(id, delivery.message);
-  return delivery.state === "taken" ? { ...accepted, position: delivery.position } : accepted;
+  if (delivery.state !== "taken") return accepted;
+  // One that steers goes into the turn that runs, not into one of its own.
+  return { ...accepted, turnId: delivery.turnId, position: delivery.position };
 }
 
 function refused(id: MessageId, reason: string): ProblemError {

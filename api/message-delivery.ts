@@ -5,7 +5,7 @@
  * or every worker was away, or because the API died in between. A repeat is harmless, the update's id is the message's.
  */
 import { ProblemError } from "../contract/errors.ts";
-import type { MessageId, SessionId } from "../contract/ids.ts";
+import type { MessageId, SessionId, TurnId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { SubmitMessage } from "../contract/session.ts";
 import { markRefused, markSubmitted, unsubmitted } from "../store/messages.ts";
@@ -17,7 +17,7 @@ import { isKind } from "./sessions.ts";
 
 /** taken: the workflow has it. refused: it never will. pending: it is committed, and goes on being tried. */
 export type Delivery =
-  | { readonly state: "taken"; readonly position: number }
+  | { readonly state: "taken"; readonly position: number; readonly turnId: TurnId }
   | { readonly state: "refused"; readonly message: string }
   | { readonly state: "pending" };
 
@@ -125,7 +125,7 @@ export class MessageDelivery implements AsyncDisposable {
     try {
       const taken = await reachWorkflow(this.#reach, session, () => sessions.submit(sessionId, message));
       await markSubmitted(database, sessionId, message.messageId);
-      return { state: "taken", position: taken.position };
+      return { state: "taken", position: taken.position, turnId: taken.turnId };
     } catch (error) {
       if (isKind(error, "unreachable", "unanswered")) return PENDING;
       if (isKind(error, "refused") || error instanceof ProblemError) {

@@ -1,8 +1,10 @@
 /** Parameters that several operations share. */
 import { z } from "zod";
-import { ArtifactId, CallId, SessionId } from "../contract/ids.ts";
+import { ArtifactId, CallId, MessageId, SessionId } from "../contract/ids.ts";
 
 export const SessionParams = z.strictObject({ sessionId: SessionId });
+
+export const MessageParams = z.strictObject({ sessionId: SessionId, messageId: MessageId });
 
 export const CallParams = z.strictObject({ sessionId: SessionId, callId: CallId });
 

@@ -1,6 +1,6 @@
 /** What the API asks of Temporal, as one small interface, so that nothing else here knows how it is done. */
 import type { Agent } from "../contract/agents.ts";
-import type { SessionId } from "../contract/ids.ts";
+import type { MessageId, SessionId } from "../contract/ids.ts";
 import type { InterruptTurn, MessageTaken, Progress, SubmitMessage, WaitEnded } from "../contract/session.ts";
 import type { WorkspaceAnswer, WorkspaceRequest } from "../contract/workspace.ts";
 
@@ -19,6 +19,8 @@ export interface Sessions extends AsyncDisposable {
   start(start: SessionStart): Promise<void>;
   /** Hands a message over. The same id again is answered as before. */
   submit(sessionId: SessionId, message: SubmitMessage): Promise<MessageTaken>;
+  /** Takes a message out of the queue, if it is there. */
+  removeMessage(sessionId: SessionId, messageId: MessageId): Promise<void>;
   interrupt(sessionId: SessionId, request: InterruptTurn): Promise<void>;
   /** Tells a turn of the end of a wait. The same decision again changes nothing. */
   endWait(sessionId: SessionId, wait: WaitEnded): Promise<void>;

@@ -20,6 +20,7 @@ import {
   getProgress,
   interruptTurn,
   PURGE_WORKFLOW,
+  removeMessage,
   SESSION_WORKFLOW,
   type SessionInput,
   submitMessage,
@@ -65,6 +66,10 @@ export function openTemporalSessions(at: { readonly address: string; readonly na
       bounded(LIMITS.updateTimeoutMs, () =>
         handle(sessionId).executeUpdate(submitMessage, { args: [message], updateId: message.messageId }),
       ),
+    removeMessage: (sessionId, messageId) =>
+      bounded(LIMITS.queryTimeoutMs, async () => {
+        await handle(sessionId).executeUpdate(removeMessage, { args: [{ messageId }] });
+      }),
     interrupt: (sessionId, request) =>
       bounded(LIMITS.updateTimeoutMs, () => handle(sessionId).signal(interruptTurn, request)),
     endWait: (sessionId, ended) =>

@@ -5,6 +5,7 @@ export const LIMITS = {
   messagesWaiting: 100,
   /** Ids of accepted messages that a workflow remembers across continue-as-new. */
   messagesRemembered: 200,
+  messagesPerPage: { default: 100, max: 500 },
   messageBytesMax: 4 * 1024 * 1024,
   messageBlocksMax: 64,
   metadataKeysMax: 32,
@@ -40,6 +41,14 @@ export const LIMITS = {
   choicesMax: 50,
   /** Of a command line that is parsed for its policy; a longer one is taken for one that cannot be read. */
   commandParsedMax: 64 * 1024,
+  /** Of such a line: its syntax nodes, its commands, brackets in brackets, here-documents, and texts for a shell in texts for a shell. */
+  commandNodesMax: 20_000,
+  commandSegmentsMax: 1_000,
+  commandNestingMax: 64,
+  commandHereDocsMax: 100,
+  commandDepthMax: 8,
+  /** Of a path that a glob is matched with; a longer one is taken for one outside the workspace. */
+  pathCharactersMax: 4_096,
   approvalsPerPage: { default: 50, max: 200 },
   /** Active grants of one tool that are looked through for one call. */
   grantsPerTool: 1_000,
@@ -70,6 +79,19 @@ export const LIMITS = {
   providerWordsMax: 400,
   modelsListedMax: 1_000,
   modelListTimeoutMs: 10_000,
+  // The copilot backend's runtime, a process of the worker's own.
+  copilotStartMs: 15_000,
+  /** A runtime that does nothing for so long, while it is its turn to, is taken for hung and killed. */
+  copilotSilenceMs: 30_000,
+  /** What the end of one of its sessions, or its own, may take. */
+  copilotCloseMs: 2_000,
+  /** It grows a little with each session. From here on a new one takes its place when its running steps are done. */
+  copilotRuntimeAgeMs: 6 * 3_600_000,
+  copilotRuntimeBytesMax: 768 * 1024 * 1024,
+  /** Memory is looked at so often. */
+  copilotRuntimeCheckMs: 5_000,
+  /** Above this the runtime would drop old messages in silence; the provider's own limit is told in words instead. */
+  copilotPromptTokensMax: 1_000_000_000,
   /** An outputSchema: its size, and what compiling it or checking one answer with it may take. */
   outputSchemaBytesMax: 256 * 1024,
   outputSchemaTimeoutMs: 1_000,
@@ -109,6 +131,10 @@ export const LIMITS = {
   toolTimeoutMs: { default: 120_000, max: 6 * 3_600_000 },
   /** What a tool that was told to stop gets to return. */
   toolStopMs: 2_000,
+  /** Kept of each stream of a command that such a tool runs; its end is cut. */
+  toolOutputBytesMax: 1024 * 1024,
+  /** Loading one module of such tools. */
+  toolModuleTimeoutMs: 20_000,
 
   // Workers' announcements.
   announceEveryMs: 5_000,
@@ -117,6 +143,8 @@ export const LIMITS = {
   /** After its start, and then so often, a worker tries its backends. */
   validateAfterMs: 1_500,
   validateEveryMs: 300_000,
+  /** What trying one backend may take; it bounds itself, and this holds when it does not. */
+  validateTimeoutMs: 30_000,
 
   // Agents.
   agentsPerPage: { default: 50, max: 200 },

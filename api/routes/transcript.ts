@@ -52,5 +52,5 @@ function shown({ position, message }: PlacedMessage): TranscriptMessage & { posi
   const blocks = message.blocks.map((block) =>
     block.type === "thinking" ? { type: block.type, text: block.text } : block,
   );
-  return { position, role: message.role, blocks };
+  return { position, ...message, blocks };
 }

@@ -1,6 +1,6 @@
 /** An agent has every default filled in, and no limit above its ceiling. */
 import { expect, test } from "vitest";
-import { Agent, AgentLimits, ToolName } from "../../contract/agents.ts";
+import { Agent, AgentInput, AgentLimits, BuiltInTool, toAgent } from "../../contract/agents.ts";
 import { PROBLEMS, TURN_CODES, TurnCode } from "../../contract/errors.ts";
 import { CreateSession } from "../../contract/http.ts";
 import { LIMITS } from "../../contract/limits.ts";
@@ -15,12 +15,37 @@ test("an agent of nothing has all defaults, and is the same when it is read agai
   expect(agent).toEqual({
     name: "default",
     backend: "openai",
-    backendOptions: {},
-    tools: [...ToolName.options],
+    modelSettings: {},
+    tools: [...BuiltInTool.options],
+    approver: "person",
+    environment: {},
+    files: [],
+    handoffs: [],
     limits: Object.fromEntries(LIMIT_NAMES.map((name) => [name, LIMITS[name].default])),
     artifacts: ["outputs/"],
   });
   expect(Agent.parse(JSON.parse(JSON.stringify(agent)))).toEqual(agent);
+});
+
+test("what was called backendOptions in 0.1 is taken for modelSettings, whose own words win", () => {
+  const input = AgentInput.parse({
+    backendOptions: { api: "responses", maxOutputTokens: 7 },
+    modelSettings: { maxOutputTokens: 8 },
+  });
+
+  expect(toAgent(input)).toEqual({ ...Agent.parse({}), modelSettings: { api: "responses", maxOutputTokens: 8 } });
+});
+
+test.for(["OPENAI_API_KEY", "GITHUB_TOKEN", "DB_PASSWORD", "client_secret"])(
+  "a variable named %s is refused, because a profile is kept in clear",
+  (name) => {
+    expect(Agent.safeParse({ environment: { [name]: "x" } }).success).toBe(false);
+    expect(Agent.safeParse({ environment: { [`${name}S_FILE`]: "x" } }).success).toBe(true);
+  },
+);
+
+test.for(["/etc/passwd", "../x", "a/../../x", "a/", "", "a\0b"])("a file may not be laid to %j", (path) => {
+  expect(Agent.safeParse({ files: [{ path, content: "" }] }).success).toBe(false);
 });
 
 test("two agents of nothing share no list that one could change for the other", () => {

@@ -82,16 +82,16 @@ export async function aStep(database: Database, ids: TurnIds, step = 1): Promise
   return begun;
 }
 
-export function aCall(name = "read_file", refusal?: string): MadeCall {
+export function aCall(name = "read_file", error?: string): MadeCall {
   const block = { type: "tool_call" as const, callId: newId("call"), name, arguments: { path: "a.txt" } };
-  return refusal === undefined ? { block } : { block, refusal };
+  return error === undefined ? { block } : { block, answer: { outcome: "error", text: error } };
 }
 
 /** The end of a step that wants these calls, or is done when there are none. */
 export function anEnding(calls: readonly MadeCall[] = [], rest: Partial<StepEnding> = {}): StepEnding {
   const usage = rest.usage ?? NO_USAGE;
   const planned = calls
-    .filter((call) => call.refusal === undefined)
+    .filter((call) => call.answer === undefined)
     .map(({ block }) => ({ callId: block.callId, name: block.name, quick: false, summary: block.name }));
   return {
     result: calls.length > 0 ? { next: "calls", calls: planned, usage } : { next: "done", usage },

@@ -1,6 +1,6 @@
 /** A gateway without Temporal: it keeps the promises of `Sessions` over a store, and fails on demand. */
 import { type SessionStart, type Sessions, SessionsError, type SessionsErrorKind } from "../../api/sessions.ts";
-import type { SessionId } from "../../contract/ids.ts";
+import type { MessageId, SessionId } from "../../contract/ids.ts";
 import type { InterruptTurn, MessageTaken, Progress, SubmitMessage, WaitEnded } from "../../contract/session.ts";
 import { NO_USAGE } from "../../contract/usage.ts";
 import type { WorkspaceAnswer, WorkspaceRequest } from "../../contract/workspace.ts";
@@ -16,6 +16,7 @@ export class FakeSessions implements Sessions {
   readonly calls: { readonly method: Method; readonly id: string }[] = [];
   readonly started = new Map<SessionId, SessionStart>();
   readonly submitted: { readonly sessionId: SessionId; readonly message: SubmitMessage }[] = [];
+  readonly removed: MessageId[] = [];
   readonly interrupts: { readonly sessionId: SessionId; readonly request: InterruptTurn }[] = [];
   readonly endedWaits: { readonly sessionId: SessionId; readonly wait: WaitEnded }[] = [];
   /** Files of every session's workspace, `<session>/<path>`. */
@@ -86,6 +87,12 @@ export class FakeSessions implements Sessions {
     return { turnId: message.turnId, position: repeat === -1 ? before.length : repeat };
   }
 
+  async removeMessage(sessionId: SessionId, messageId: MessageId): Promise<void> {
+    this.#note("removeMessage", messageId);
+    this.#reach(sessionId);
+    this.removed.push(messageId);
+  }
+
   async interrupt(sessionId: SessionId, request: InterruptTurn): Promise<void> {
     this.#note("interrupt", sessionId);
     this.#reach(sessionId);
@@ -154,7 +161,9 @@ export function idleProgress(): Progress {
     turn: null,
     running: [],
     waitingFor: null,
+    waits: [],
     queue: [],
+    steering: [],
     turns: 0,
     lastOutcome: null,
     usage: NO_USAGE,

@@ -35,7 +35,10 @@ export interface WorldOptions {
 /** What `POST /v1/sessions` takes, as far as the world uses it. */
 export interface NewSession {
   readonly id?: string;
-  readonly agent?: AgentInput;
+  readonly agent?: AgentInput | string | { readonly id: string; readonly version?: number };
+  readonly backend?: string;
+  readonly clientTools?: readonly object[];
+  readonly metadata?: Readonly<Record<string, string>>;
   readonly title?: string;
 }
 
