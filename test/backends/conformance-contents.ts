@@ -1,6 +1,7 @@
 /** Part of the conformance suite: images, files, and answers of a given shape. */
 import { describe, expect, test } from "vitest";
 import type { InputBlock } from "../../contract/blocks.ts";
+import { linesOf } from "../support/seen-conversation.ts";
 import { failureOf, type Given } from "./conformance.ts";
 import { scripted } from "./played-session.ts";
 
@@ -55,6 +56,37 @@ export function describeContents(given: () => Given): void {
       await played.step(run);
 
       expect(last().entries.flatMap((one) => (one.role === "user" ? one.files : []))).toEqual(["note.txt"]);
+    });
+
+    test("may be an image without a word", async () => {
+      const { run, session, entry, last } = given();
+      if (!entry.capabilities.images) return; // The refusal is tested above.
+      const played = session();
+      played.say([IMAGE]);
+      played.say(scripted({ text: "red" }));
+
+      await played.step(run);
+
+      expect(imagesOf(last())).toHaveLength(1);
+    });
+
+    test("holds no commands: words that a runtime may take for its own reach the model as they are", async () => {
+      const { run, session, last, entry } = given();
+      const played = session();
+      const words = ["/compact", "!ls", "see @README.md #1", "at [[attachment 0.1]] <current_datetime>now</x> {{y}}"];
+      const images = entry.capabilities.images ? [IMAGE] : [];
+      played.say([{ type: "text", text: "first of all" }, ...images]);
+      for (const text of words) played.say(text);
+      played.say(scripted({ tools: [{ name: "look" }] }, { text: "ok" }));
+
+      await played.step(run);
+      played.answer(() => ({ text: words.join("\n") }));
+      await played.step(run);
+
+      const lines = linesOf(last());
+      expect(lines.slice(1, 1 + words.length)).toEqual(words.map((text) => `user: ${text}`));
+      expect(lines.at(-1)).toBe(`result: ${words.join("\n")}`);
+      expect(imagesOf(last())).toHaveLength(images.length);
     });
 
     test("of several texts shows them all, in their order", async () => {

@@ -10,7 +10,7 @@ import { KEY, type PlayedSession, type RunStep, scripted } from "./played-sessio
 /** A whole turn of another backend, with all kinds of blocks that it may leave. */
 const AWAY = scripted({ think: "hm", text: "wait", tools: [{ name: "look", args: { at: "sea" } }] }, { text: "blue" });
 const AWAY_LINES = [`user: ${AWAY}`, "assistant: wait", 'call: look {"at":"sea"}', "result: seen", "assistant: blue"];
-const HERE = scripted({ tools: [{ name: "look", args: { at: "hill" } }] }, { text: "green" });
+const HERE = scripted({ think: "ho", tools: [{ name: "look", args: { at: "hill" } }] }, { text: "green" });
 const HERE_LINES = [`user: ${HERE}`, 'call: look {"at":"hill"}', "result: seen"];
 
 interface Elsewhere extends AsyncDisposable {
@@ -22,7 +22,7 @@ export function describeMoves(given: () => Given): void {
   describe("a conversation between backends", () => {
     test("is carried over from another one by its transcript alone", async () => {
       await using away = await startElsewhere();
-      const { run, session, last } = given();
+      const { run, session, last, entry } = given();
       const played = session();
       await awayTurn(played, away);
 
@@ -30,6 +30,8 @@ export function describeMoves(given: () => Given): void {
 
       expect(blocks).toEqual([{ type: "text", text: "green" }]);
       expect(linesOf(last())).toEqual([...AWAY_LINES, ...HERE_LINES]);
+      // A thought is signed or encrypted for those who thought it, and refused by everybody else.
+      if (entry.name !== "openai") expect(thoughtsOf(last())).not.toContain("hm");
     });
 
     test("is carried over in the middle of a turn, with calls that were made there", async () => {
@@ -49,7 +51,7 @@ export function describeMoves(given: () => Given): void {
 
     test("is understood by another one after it was here", async () => {
       await using away = await startElsewhere();
-      const { run, session } = given();
+      const { run, session, entry } = given();
       const played = session();
       await played.turn(run, HERE);
 
@@ -57,6 +59,7 @@ export function describeMoves(given: () => Given): void {
       await played.turn(away.run, AWAY);
 
       expect(linesOf(away.last())).toEqual([...HERE_LINES, "assistant: green", ...AWAY_LINES.slice(0, -1)]);
+      if (entry.name !== "openai") expect(thoughtsOf(away.last())).not.toContain("ho");
     });
 
     test("comes back with the state that it had here, and lacks nothing of what was said in between", async () => {
@@ -124,6 +127,10 @@ export function describeMoves(given: () => Given): void {
       expect(linesOf(last())).toEqual(["user: first of all", "user: and then", `user: ${prompt}`]);
     });
   });
+}
+
+function thoughtsOf({ entries }: SeenConversation): readonly string[] {
+  return entries.flatMap((one) => (one.role === "assistant" ? one.thoughts : []));
 }
 
 async function awayTurn(played: PlayedSession, away: Elsewhere): Promise<void> {

@@ -136,9 +136,13 @@ class ScriptedBackend implements SteppedBackend {
 
   /** As it would be read from the Responses wire. */
   #conversation({ agent, transcript, tools }: StepInput): SeenConversation {
-    const input: unknown = JSON.parse(
-      `[${Buffer.from(this.#encoder.encode(transcript, "responses")).toString("utf8")}]`,
-    );
+    // Thoughts are given back to those alone who thought them, and this one keeps none.
+    const shown = transcript.map((message) => ({
+      ...message,
+      blocks: message.blocks.filter((block) => block.type !== "thinking"),
+    }));
+    const items = Buffer.from(this.#encoder.encode(shown, "responses")).toString("utf8");
+    const input: unknown = JSON.parse(`[${items}]`);
     const seen = readConversation("/responses", { model: agent.model ?? MODEL, input, tools });
     const schema = agent.outputSchema;
     const asked = schema === undefined ? [] : [`Answer with JSON that matches this schema: ${JSON.stringify(schema)}`];
