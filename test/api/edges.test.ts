@@ -69,10 +69,10 @@ describe("routes", () => {
   test("a method that is not there is a 405 that says which are", async () => {
     await using world = await ApiWorld.start();
 
-    const refused = await world.call("PATCH /v1/sessions/x");
+    const refused = await world.call("PUT /v1/sessions/x");
 
     expect(refused).toMatchObject({ status: 405, body: { code: "METHOD_NOT_ALLOWED" } });
-    expect(refused.headers.get("allow")).toBe("GET, HEAD, DELETE");
+    expect(refused.headers.get("allow")).toBe("GET, HEAD, PATCH, DELETE");
   });
 
   test("every answer has an id, the client's own when it sent one", async () => {

@@ -4,7 +4,9 @@ import { Agent } from "../../contract/agents.ts";
 import { newId } from "../../contract/ids.ts";
 import type { Session } from "../../contract/session.ts";
 import { recordArtifact, removeUnusedBlobs } from "../../store/artifacts.ts";
+import { writeState } from "../../store/backend-state.ts";
 import type { Database } from "../../store/database.ts";
+import { makeGrant } from "../../store/grants.ts";
 import { beginSandbox } from "../../store/sandboxes.ts";
 import {
   closeSession,
@@ -17,6 +19,7 @@ import {
 } from "../../store/sessions.ts";
 import { endStep } from "../../store/steps.ts";
 import { endTurn } from "../../store/turns.ts";
+import { openWait } from "../../store/waits.ts";
 import { aCall, aMessage, anEnding, aSession, aStep, logOf, temporaryStore, typesOf } from "./store-builder.ts";
 
 const wanted = (id: string, rest: { title?: string; metadata?: Record<string, string>; model?: string } = {}) => ({
@@ -154,7 +157,16 @@ test("pages cover every session once, newest first, also when many are of the sa
 async function aFullSession(database: Database, id: string, blobs: readonly string[]): Promise<void> {
   await aSession(database, { id });
   const ids = await aMessage(database, id);
-  await endStep(database, await aStep(database, ids), anEnding([aCall(), aCall("x", "no")]));
+  const asked = aCall("bash");
+  await endStep(database, await aStep(database, ids), anEnding([aCall(), asked]));
+  await database.write(async (tx) => {
+    const { callId, name } = asked.block;
+    const call = { callId, name, arguments: {}, argumentsHash: "0".repeat(64), deadline: 1 };
+    await openWait(tx, { ...ids, step: 1, ...call, request: { kind: "tool", replay: "safe" } });
+    const grant = { tool: name, action: "allow" as const, match: null, argumentsHash: null, reason: null, callId };
+    await makeGrant(tx, { ...grant, scope: "session", sessionId: id, project: null });
+    await writeState(tx, { ...ids, step: 1 }, { backend: "copilot", append: "text", meta: {} });
+  });
   await beginSandbox(database, id, { provider: "local", host: "h", generation: 1 });
   for (const [index, sha256] of blobs.entries()) {
     const scanned = { path: `outputs/${index}`, bytes: 1, modifiedAt: 1 };
@@ -167,7 +179,8 @@ async function aFullSession(database: Database, id: string, blobs: readonly stri
 async function rowCounts(database: Database): Promise<Record<string, number>> {
   const tables = ["sessions", "messages", "turns", "steps", "transcript", "tool_calls", "events", "sandboxes"] as const;
   const counts: Record<string, number> = {};
-  for (const table of [...tables, "artifacts", "artifact_files", "blobs"] as const) {
+  const later = ["waits", "grants", "backend_states", "backend_state_chunks"] as const;
+  for (const table of [...tables, "artifacts", "artifact_files", "blobs", ...later] as const) {
     counts[table] = (await database.read.selectFrom(table).selectAll().execute()).length;
   }
   return counts;
@@ -190,6 +203,25 @@ test("a purge removes every row of its session and nothing of another; its blobs
   await purgeSession(database, "stays");
   await removeUnusedBlobs(database, blobs);
   expect(new Set(Object.values(await rowCounts(database)))).toEqual(new Set([0]));
+});
+
+test("a decision that is remembered beyond its session stays when the session is purged", async () => {
+  await using store = await temporaryStore();
+  const { database } = store;
+  const id = await aSession(database);
+  const grant = { tool: "bash", action: "allow" as const, match: null, argumentsHash: null, reason: null };
+  const scopes = ["session", "project", "always"] as const;
+  await database.write(async (tx) => {
+    for (const scope of scopes) {
+      const of = { scope, sessionId: scope === "session" ? id : null, project: scope === "project" ? "p" : null };
+      await makeGrant(tx, { ...grant, ...of, callId: newId("call") });
+    }
+  });
+
+  await purgeSession(database, id);
+
+  const left = await database.read.selectFrom("grants").select("scope").execute();
+  expect(left.map(({ scope }) => scope).sort()).toEqual(["always", "project"]);
 });
 
 test("a blob's file goes with the last artifact that names it, and not before", async () => {
