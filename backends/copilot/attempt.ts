@@ -11,6 +11,7 @@ import { runtimeProvider } from "./connection.ts";
 import type { Continuation, StateMeta } from "./continuation.ts";
 import type { ModelCall } from "./model-call.ts";
 import type { OpenSession, Runtime } from "./runtime.ts";
+import { RuntimeFailure } from "./runtime-failure.ts";
 import { SessionLog } from "./session-log.ts";
 
 export interface AttemptParts {
@@ -21,6 +22,8 @@ export interface AttemptParts {
   readonly from: Continuation;
   readonly call: ModelCall;
   readonly signal: AbortSignal;
+  /** What the runtime may take before the model call and after it. */
+  readonly silenceMs: number;
 }
 
 export class Attempt {
@@ -32,14 +35,20 @@ export class Attempt {
   #isIdle = false;
   #error: string | undefined;
   #look = (): void => undefined;
+  /** Rejects when the runtime has ended or failed. This attempt's own, so that nothing of it outlives it. */
+  readonly #trouble = Promise.withResolvers<never>();
 
   constructor(runtime: Runtime, parts: AttemptParts) {
     this.#runtime = runtime;
     this.#parts = parts;
+    this.#trouble.promise.catch(() => undefined);
     this.#log = new SessionLog(parts.from.text, { id: this.#id, isKept: parts.from.isKept });
   }
 
-  /** @param release Called when the runtime has let go of this attempt, which may be after the reply. */
+  /**
+   * Throws BackendError, RuntimeFailure, or what the sink threw.
+   * @param release Called when the runtime has let go of this attempt, which may be after the reply.
+   */
   async run(release: () => void): Promise<StepOutput> {
     const { call, signal } = this.#parts;
     const opening = this.#runtime.open(this.#session());
@@ -48,7 +57,10 @@ export class Attempt {
     signal.addEventListener("abort", onAbort, { once: true });
     if (signal.aborted) onAbort();
     // A lost runtime ends the model call too; a reply that is already whole is not touched by it.
-    this.#runtime.lost.catch((error: BackendError) => call.stop(error));
+    using _lost = this.#runtime.onLost((error) => {
+      this.#trouble.reject(error);
+      call.stop(error);
+    });
     try {
       await this.#ask(opening);
       const reply = await call.reply;
@@ -80,13 +92,13 @@ export class Attempt {
       await call.started;
     })();
     try {
-      await this.#withinTime(Promise.race([asked, call.reply, this.#runtime.lost]));
+      await this.#withinTime(Promise.race([asked, call.reply, this.#trouble.promise]));
     } catch (error) {
       if (error instanceof BackendError) throw error;
+      if (error instanceof RuntimeFailure) throw error;
       // The pipe breaks a moment before the process is known to have ended.
-      await Promise.race([this.#runtime.lost, sleep(LIMITS.killWaitMs)]);
-      const message = `the copilot runtime failed: ${words(error)}`;
-      throw new BackendError("PROVIDER_ERROR", message, { cause: error });
+      await Promise.race([this.#trouble.promise, sleep(LIMITS.killWaitMs)]);
+      throw new RuntimeFailure(error);
     }
   }
 
@@ -97,8 +109,8 @@ export class Attempt {
     const isAtBoundary = (): boolean =>
       calls.length === 0 ? this.#isIdle : calls.every(({ providerCallId = "" }) => this.#requests.has(providerCallId));
     try {
-      await this.#withinTime(Promise.race([this.#until(isAtBoundary), this.#runtime.lost]));
-      await this.#withinTime(Promise.race([this.#runtime.save(this.#id), this.#runtime.lost]));
+      await this.#withinTime(Promise.race([this.#until(isAtBoundary), this.#trouble.promise]));
+      await this.#withinTime(Promise.race([this.#runtime.save(this.#id), this.#trouble.promise]));
     } catch {
       // The reply is whole and paid for, and the transcript holds all of it that matters.
       return undefined;
@@ -139,16 +151,15 @@ export class Attempt {
     if (event.type === "session.idle") this.#isIdle = true;
     if (event.type === "session.error") {
       this.#error = event.data.message;
-      // Only what went wrong before the request: of the request itself the call knows more.
-      const message = `the copilot runtime failed: ${words(event.data.message)}`;
-      this.#parts.call.stopUnlessStarted(new BackendError("PROVIDER_ERROR", message));
+      // Of what goes wrong with the request itself the call knows more.
+      if (!this.#parts.call.isStarted) this.#trouble.reject(new RuntimeFailure(event.data.message));
     }
     this.#look();
   }
 
   /** The runtime's own work takes milliseconds; one that hangs is ended, so that the step can be tried with another. */
   async #withinTime<T>(work: Promise<T>): Promise<T> {
-    const timer = setTimeout(() => this.#runtime.kill(), LIMITS.copilotSilenceMs);
+    const timer = setTimeout(() => this.#runtime.kill(), this.#parts.silenceMs);
     try {
       return await work;
     } finally {
@@ -206,8 +217,4 @@ function instructionsOf({ agent }: StepInput): string {
 
 function isSaid(block: ReplyBlock): boolean {
   return block.type === "tool_call" || (block.type === "text" && block.text !== "");
-}
-
-function words(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).slice(0, LIMITS.providerWordsMax);
 }

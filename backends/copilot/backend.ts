@@ -1,6 +1,7 @@
 /** The backend that drives GitHub Copilot's runtime one step at a time: its whole state is a text that we keep. */
 import type { ModelInfo } from "../../contract/backends.ts";
 import type { CopilotProvider } from "../../contract/config.ts";
+import { LIMITS } from "../../contract/limits.ts";
 import {
   BackendError,
   type BackendOptions,
@@ -14,11 +15,12 @@ import { createSend, type Send } from "../openai/connection.ts";
 import { toBackendError } from "../openai/errors.ts";
 import { Attempt } from "./attempt.ts";
 import { authorize, errorContext, requireCredentials } from "./connection.ts";
-import { continuationOf, setupOf } from "./continuation.ts";
+import { type Continuation, keptContinuation, setupOf, writtenContinuation } from "./continuation.ts";
 import { ModelCall } from "./model-call.ts";
 import { listGithubModels, listProviderModels } from "./models.ts";
 import { installedPlatform, type Platform } from "./platform.ts";
 import { withoutOpaque, withoutOpaqueOutput } from "./reply.ts";
+import { RuntimeFailure, withoutRuntimeFailure } from "./runtime-failure.ts";
 import { RuntimePool } from "./runtime-pool.ts";
 
 export interface CopilotBackendOptions {
@@ -31,6 +33,8 @@ export interface CopilotBackendOptions {
   readonly warn: BackendOptions["warn"];
   /** Default: what is installed. */
   readonly platform?: Platform;
+  /** Default: LIMITS.copilotSilenceMs. */
+  readonly silenceMs?: number;
 }
 
 /** Makes the backend at once; the runtime is started by the first step. */
@@ -57,14 +61,23 @@ class CopilotBackend implements SteppedBackend {
   async step(input: StepInput, sink: StepSink, signal: AbortSignal): Promise<StepOutput> {
     if (signal.aborted) throw new BackendError("ABORTED", "the model call was stopped");
     requireCredentials(this.#options);
-    const { provider } = this.#options;
     const model = input.agent.model ?? this.#options.defaultModel;
-    const setup = setupOf(input, { model, wire: provider?.wireApi ?? "github" });
-    const from = continuationOf(input, setup, model);
-    const call = this.#modelCall(input, withoutOpaque(sink), model);
-    const lease = await this.#runtimes.take();
-    const attempt = new Attempt(lease.runtime, { input, model, provider, setup, from, call, signal });
-    return withoutOpaqueOutput(await attempt.run(() => lease[Symbol.dispose]()));
+    const setup = setupOf(input, { model, wire: this.#options.provider?.wireApi ?? "github" });
+    const kept = keptContinuation(input, setup);
+    const io = { input, sink, signal, model, setup };
+    try {
+      if (kept !== undefined) return await this.#attempt({ ...io, from: kept });
+    } catch (error) {
+      if (!(error instanceof RuntimeFailure)) throw error;
+      // Perhaps another version of the runtime has written it. The model was not asked yet.
+      const fields = { sessionId: input.sessionId, reason: error.message };
+      this.#options.warn(fields, "the copilot runtime cannot go on from its state; it begins anew");
+    }
+    try {
+      return await this.#attempt({ ...io, from: writtenContinuation(input, model) });
+    } catch (error) {
+      throw withoutRuntimeFailure(error);
+    }
   }
 
   async listModels(): Promise<readonly ModelInfo[]> {
@@ -75,7 +88,7 @@ class CopilotBackend implements SteppedBackend {
       using lease = await this.#runtimes.take();
       return await listGithubModels(lease.runtime);
     } catch (error) {
-      throw toBackendError(error, errorContext(this.#options, defaultModel));
+      throw toBackendError(withoutRuntimeFailure(error), errorContext(this.#options, defaultModel));
     }
   }
 
@@ -95,6 +108,14 @@ class CopilotBackend implements SteppedBackend {
     await this.#runtimes.stop();
   }
 
+  async #attempt({ input, sink, signal, model, setup, from }: AttemptIo): Promise<StepOutput> {
+    const { provider, silenceMs = LIMITS.copilotSilenceMs } = this.#options;
+    const call = this.#modelCall(input, withoutOpaque(sink), model);
+    const lease = await this.#runtimes.take();
+    const attempt = new Attempt(lease.runtime, { input, model, provider, setup, from, call, signal, silenceMs });
+    return withoutOpaqueOutput(await attempt.run(() => lease[Symbol.dispose]()));
+  }
+
   #modelCall(input: StepInput, sink: StepSink, model: string): ModelCall {
     const { provider } = this.#options;
     return new ModelCall({
@@ -109,4 +130,13 @@ class CopilotBackend implements SteppedBackend {
       },
     });
   }
+}
+
+interface AttemptIo {
+  readonly input: StepInput;
+  readonly sink: StepSink;
+  readonly signal: AbortSignal;
+  readonly model: string;
+  readonly setup: string;
+  readonly from: Continuation;
 }

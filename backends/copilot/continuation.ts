@@ -47,11 +47,8 @@ export function setupOf(input: StepInput, made: { readonly model: string; readon
   return createHash("sha256").update(parts).digest("hex").slice(0, 32);
 }
 
-export function continuationOf(input: StepInput, setup: string, model: string): Continuation {
-  return goneOn(input, setup) ?? { ...NOTHING, text: writeLog(input.transcript, model), isKept: false };
-}
-
-function goneOn({ state, transcript }: StepInput, setup: string): Continuation | undefined {
+/** From the state that was kept; undefined when it cannot be gone on from. */
+export function keptContinuation({ state, transcript }: StepInput, setup: string): Continuation | undefined {
   if (state === undefined || state.text === "") return undefined;
   const meta = state.meta as StateMeta; // Written by this file's backend alone, whose name it is kept under.
   if (meta.setup !== setup) return undefined;
@@ -67,6 +64,11 @@ function goneOn({ state, transcript }: StepInput, setup: string): Continuation |
   const texts = users.map((message, i) => promptOf(message, meta.covered + 1 + boundary + i));
   const isWaiting = results.length > 0;
   return { ...NOTHING, text: state.text, isKept: true, results, [isWaiting ? "steering" : "prompts"]: texts };
+}
+
+/** From the transcript alone. */
+export function writtenContinuation({ transcript }: StepInput, model: string): Continuation {
+  return { ...NOTHING, text: writeLog(transcript, model), isKept: false };
 }
 
 /** The reply was committed as the state knows it, with the same calls. */

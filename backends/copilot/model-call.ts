@@ -41,6 +41,10 @@ export class ModelCall {
     this.#reply.promise.catch(() => undefined);
   }
 
+  get isStarted(): boolean {
+    return this.#isTaken;
+  }
+
   /** Resolves when the runtime has made its request. */
   get started(): Promise<void> {
     return this.#started.promise;
@@ -55,11 +59,6 @@ export class ModelCall {
   stop(reason: BackendError): void {
     this.#fail(reason);
     this.#stop.abort();
-  }
-
-  /** For what went wrong in the runtime before it had asked. */
-  stopUnlessStarted(reason: BackendError): void {
-    if (!this.#isTaken) this.stop(reason);
   }
 
   /** Never rejects: what went wrong is told to who waits for the reply. */

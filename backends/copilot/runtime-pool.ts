@@ -7,6 +7,8 @@ export interface RuntimePoolParts {
   readonly platform: Platform;
   readonly scratchDir: string;
   readonly githubToken: string | undefined;
+  /** Default: as old or as large as the limits say. */
+  readonly isWorn?: ((runtime: Runtime) => Promise<boolean>) | undefined;
   warn(fields: Readonly<Record<string, unknown>>, message: string): void;
 }
 
@@ -53,7 +55,7 @@ export class RuntimePool {
     const program = platform.runtimePath();
     const runtime = await Runtime.start({ sdk: await platform.loadSdk(), program, scratchDir, githubToken });
     this.#running.add(runtime);
-    runtime.lost.catch(() => {
+    void runtime.ended.then(() => {
       this.#running.delete(runtime);
       if (!runtime.isStopping) warn({ pid: runtime.pid }, "the copilot runtime ended; the next step starts a new one");
     });
@@ -64,7 +66,7 @@ export class RuntimePool {
   async #replaceWorn(starting: Promise<Runtime>, runtime: Runtime): Promise<void> {
     if (Date.now() - this.#checkedAt < LIMITS.copilotRuntimeCheckMs) return;
     this.#checkedAt = Date.now();
-    if (!(await runtime.isWorn())) return;
+    if (!(await (this.#parts.isWorn ?? isWorn)(runtime))) return;
     this.#forget(starting);
     runtime.retire();
   }
@@ -72,4 +74,9 @@ export class RuntimePool {
   #forget(starting: Promise<Runtime>): void {
     if (this.#current === starting) this.#current = undefined;
   }
+}
+
+async function isWorn(runtime: Runtime): Promise<boolean> {
+  if (runtime.ageMs > LIMITS.copilotRuntimeAgeMs) return true;
+  return (await runtime.residentBytes()) > LIMITS.copilotRuntimeBytesMax;
 }

@@ -13,8 +13,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { CopilotClient, CopilotSession, SessionConfig, SessionEvent } from "@github/copilot-sdk";
 import { LIMITS } from "../../contract/limits.ts";
 import { BackendError } from "../backend.ts";
+import { wireOf } from "./connection.ts";
 import type { ModelCall } from "./model-call.ts";
 import type { Sdk } from "./platform.ts";
+import { RuntimeFailure } from "./runtime-failure.ts";
 import { SESSION_FS, type SessionLog } from "./session-log.ts";
 
 export interface RuntimeParts {
@@ -38,7 +40,8 @@ export class Runtime {
   readonly #home: string;
   readonly #calls: Map<string, ModelCall>;
   readonly #process: ChildProcess;
-  readonly #lost = Promise.withResolvers<never>();
+  readonly #ended = Promise.withResolvers<void>();
+  readonly #listeners = new Set<(error: BackendError) => void>();
   readonly #startedAt = Date.now();
   #users = 0;
   #isRetired = false;
@@ -49,7 +52,6 @@ export class Runtime {
     this.#client = client;
     this.#home = home;
     this.#calls = calls;
-    this.#lost.promise.catch(() => undefined);
     this.#process = processOf(client);
     this.#process.once("exit", () => this.#end());
     if (this.#process.exitCode !== null || this.#process.signalCode !== null) this.#end();
@@ -95,15 +97,26 @@ export class Runtime {
     return this.#isLost;
   }
 
-  /** Rejects when the process has ended. */
-  get lost(): Promise<never> {
-    return this.#lost.promise;
+  /** Resolves when the process has ended. */
+  get ended(): Promise<void> {
+    return this.#ended.promise;
   }
 
-  /** Whether it has grown so old or large that a new one should take its place. */
-  async isWorn(): Promise<boolean> {
-    if (Date.now() - this.#startedAt > LIMITS.copilotRuntimeAgeMs) return true;
-    return (await residentBytes(this.pid)) > LIMITS.copilotRuntimeBytesMax;
+  /** Tells of the process's end, also when it has ended before. Not a promise: thousands of steps would stay on it. */
+  onLost(listener: (error: BackendError) => void): Disposable {
+    if (this.#isLost) listener(lost());
+    else this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
+  }
+
+  get ageMs(): number {
+    return Date.now() - this.#startedAt;
+  }
+
+  /** 0 where the system does not tell. */
+  async residentBytes(): Promise<number> {
+    const status = await readFile(`/proc/${this.pid}/status`, "utf8").catch(() => "");
+    return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) * 1024;
   }
 
   /** Counts one more user; the process of a retired runtime ends with its last. */
@@ -144,12 +157,14 @@ export class Runtime {
       await session.rpc.suspend().catch(() => undefined);
       await session.disconnect();
     };
-    await withinTime(Promise.race([closing(), this.lost]), LIMITS.copilotCloseMs).catch(() => undefined);
+    await withinTime(closing(), LIMITS.copilotCloseMs).catch(() => undefined);
     this.#calls.delete(id);
   }
 
   async listModels(): Promise<readonly { readonly id: string }[]> {
-    return await Promise.race([this.#client.listModels(), this.lost]);
+    return await this.#client.listModels().catch((cause: unknown) => {
+      throw new RuntimeFailure(cause);
+    });
   }
 
   /** For a runtime that does not answer any more. */
@@ -161,15 +176,19 @@ export class Runtime {
     this.#isStopping = true;
     await withinTime(this.#client.forceStop(), LIMITS.copilotCloseMs).catch(() => undefined);
     this.kill();
-    await this.lost.catch(() => undefined);
+    await this.ended;
     await rm(this.#home, { recursive: true, force: true }).catch(() => undefined);
   }
 
   #end(): void {
     this.#isLost = true;
-    const message = "the copilot runtime ended while it served this step";
-    this.#lost.reject(new BackendError("PROVIDER_ERROR", message, { isLost: true }));
+    this.#ended.resolve();
+    for (const listener of this.#listeners) listener(lost());
   }
+}
+
+function lost(): BackendError {
+  return new BackendError("PROVIDER_ERROR", "the copilot runtime ended while it served this step", { isLost: true });
 }
 
 /** The runtime needs no program of ours. */
@@ -193,20 +212,15 @@ function gateOf(
       request: Request,
       context: { readonly sessionId?: string; readonly signal: AbortSignal },
     ): Promise<Response> {
+      // GitHub's own lists and checks belong to no step. A provider of one's own is asked for nothing but replies.
+      if (isGithub && wireOf(new URL(request.url)) === undefined)
+        return await fetch(request, { signal: context.signal });
       const call = context.sessionId === undefined ? undefined : calls.get(context.sessionId);
       if (call !== undefined) return await call.answer(request);
-      // GitHub's own lists and checks belong to no step. A provider of one's own is asked for nothing but replies.
-      if (isGithub && context.sessionId === undefined) return await fetch(request, { signal: context.signal });
       return Response.json({ error: { message: "this step is over" } }, { status: 400 });
     }
   }
   return new Gate();
-}
-
-async function residentBytes(pid: number): Promise<number> {
-  // Where there is no such file, age alone decides.
-  const status = await readFile(`/proc/${pid}/status`, "utf8").catch(() => "");
-  return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) * 1024;
 }
 
 async function withinTime<T>(work: Promise<T>, limitMs: number): Promise<T> {

@@ -30,6 +30,7 @@ export interface WorldParts {
   readonly wire?: Wire;
   readonly model?: ModelEndpoint;
   readonly platform?: Platform;
+  readonly silenceMs?: number;
 }
 
 export async function startCopilotWorld(parts: WorldParts = {}): Promise<CopilotWorld> {
@@ -44,6 +45,7 @@ export async function startCopilotWorld(parts: WorldParts = {}): Promise<Copilot
     scratchDir,
     warn: (_fields, message) => void warnings.push(message),
     ...(parts.platform === undefined ? {} : { platform: parts.platform }),
+    ...(parts.silenceMs === undefined ? {} : { silenceMs: parts.silenceMs }),
   });
   return {
     ...{ model, backend, scratchDir, warnings },
