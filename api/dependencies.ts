@@ -36,7 +36,10 @@ export function createDependencies(outside: Outside): Dependencies {
   const streams = new EventStreams(metrics);
   const progress = new ProgressWatches({ sessions, tail }, report("a session's progress cannot be watched"));
   const delivery = new MessageDelivery({ database: store.database, sessions }, report("a message was not delivered"));
-  const decisions = new WaitDelivery({ database: store.database, sessions }, report("a decision was not delivered"));
+  const decisions = new WaitDelivery(
+    { database: store.database, sessions },
+    { committed: () => tail.poke(), error: report("a decision was not delivered") },
+  );
   const temporary = new TemporaryBlobs(store, report("a temporary blob was not removed"));
   return {
     ...outside,

@@ -20,17 +20,23 @@ const STOP_MS = 1_000;
 /** Decisions on one call: an approval, then its tool's result. */
 const DECISIONS_PER_CALL = 10;
 
+export interface DeliveryEvents {
+  /** There are new events of a decision. */
+  readonly committed: () => void;
+  readonly error: (error: unknown) => void;
+}
+
 export class WaitDelivery implements AsyncDisposable {
   readonly #reach: Reach;
-  readonly #onError: (error: unknown) => void;
+  readonly #on: DeliveryEvents;
   readonly #lines = new Map<CallId, Promise<void>>();
   readonly #reconciler: Reconciler;
   readonly #stop = new AbortController();
 
-  constructor(reach: Reach, onError: (error: unknown) => void) {
+  constructor(reach: Reach, on: DeliveryEvents) {
     this.#reach = reach;
-    this.#onError = onError;
-    this.#reconciler = new Reconciler(() => this.#reconcile(), onError);
+    this.#on = on;
+    this.#reconciler = new Reconciler(() => this.#reconcile(), on.error);
   }
 
   /** The answer to a request that decides: committed by then, and told to the turn as far as that goes at once. */
@@ -38,6 +44,7 @@ export class WaitDelivery implements AsyncDisposable {
     try {
       return { status: 200, body: await deciding };
     } finally {
+      this.#on.committed();
       // Also when it was refused: a decision that came too late may have let the deadline decide.
       await this.deliver(callId);
     }
@@ -84,7 +91,7 @@ export class WaitDelivery implements AsyncDisposable {
     const running = this.#lines.get(callId);
     if (running !== undefined) return running;
     const line = this.#deliverAll(callId)
-      .catch(this.#onError)
+      .catch(this.#on.error)
       .finally(() => this.#lines.delete(callId));
     this.#lines.set(callId, line);
     return line;
@@ -110,7 +117,7 @@ export class WaitDelivery implements AsyncDisposable {
     } catch (error) {
       if (error instanceof ProblemError) return true; // The workflow has ended.
       if (isKind(error, "refused")) return !(await this.#isRunning(wait));
-      if (!isKind(error, "unreachable", "unanswered")) this.#onError(error);
+      if (!isKind(error, "unreachable", "unanswered")) this.#on.error(error);
       return false;
     }
   }
