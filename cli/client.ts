@@ -18,7 +18,14 @@ import {
   type UpdateSession,
 } from "../contract/http.ts";
 import { LIMITS } from "../contract/limits.ts";
-import { type AnswerQuestion, AnswerTaken, type DecideApproval, DecisionTaken } from "../contract/waits.ts";
+import {
+  type AnswerQuestion,
+  AnswerTaken,
+  ApprovalList,
+  type DecideApproval,
+  DecisionTaken,
+  GrantList,
+} from "../contract/waits.ts";
 import { ClientError, codeOf, parseJson, refusal, unreachable } from "./client-error.ts";
 import { type EventsOptions, type ReceivedEvent, receiveEvents } from "./event-stream.ts";
 
@@ -42,6 +49,17 @@ export interface ListQuery {
   readonly status?: string | undefined;
   readonly limit?: number | undefined;
   readonly cursor?: string | undefined;
+}
+
+export interface ApprovalQuery extends ListQuery {
+  readonly sessionId?: string | undefined;
+}
+
+export interface GrantQuery extends Omit<ListQuery, "status"> {
+  readonly scope?: string | undefined;
+  readonly sessionId?: string | undefined;
+  readonly tool?: string | undefined;
+  readonly revoked?: boolean | undefined;
 }
 
 const RETRY_PAUSE_MS = 150;
@@ -115,6 +133,19 @@ export class Client {
 
   async deleteAgent(agentId: string): Promise<void> {
     await this.#delete(agentPath(agentId));
+  }
+
+  /** Of all sessions or of one; of pending ones the oldest comes first. */
+  listApprovals(query: ApprovalQuery): Promise<ApprovalList> {
+    return this.#request(ApprovalList, { method: "GET", path: `/v1/approvals?${searchOf(query)}` });
+  }
+
+  listGrants(query: GrantQuery): Promise<GrantList> {
+    return this.#request(GrantList, { method: "GET", path: `/v1/grants?${searchOf(query)}` });
+  }
+
+  async revokeGrant(grantId: string): Promise<void> {
+    await this.#delete(`/v1/grants/${encodeURIComponent(grantId)}`);
   }
 
   /** The first decision stands; a second one is refused with it. */

@@ -4,9 +4,12 @@ import { Command, CommanderError } from "commander";
 import { ConfigError } from "../contract/config.ts";
 import { ClientError } from "./client-error.ts";
 import { addAgents } from "./commands/agents.ts";
+import { addAnswer } from "./commands/answer.ts";
+import { addApprovals } from "./commands/approvals.ts";
 import { addAttach } from "./commands/attach.ts";
 import { addChat } from "./commands/chat.ts";
 import { addEndings } from "./commands/endings.ts";
+import { addGrants } from "./commands/grants.ts";
 import { addProcesses } from "./commands/processes.ts";
 import { addRun } from "./commands/run.ts";
 import { addSend } from "./commands/send.ts";
@@ -36,7 +39,19 @@ function createProgram(io: Io, end: (exitCode: number) => void): Command {
     .showHelpAfterError("(perdure --help says what there is)")
     .enablePositionalOptions() // `agents show --version 2` is not a question for ours.
     .exitOverride();
-  for (const add of [addProcesses, addRun, addChat, addAttach, addSessions, addSend, addAgents, addEndings])
+  for (const add of [
+    addProcesses,
+    addRun,
+    addChat,
+    addAttach,
+    addSessions,
+    addSend,
+    addAgents,
+    addApprovals,
+    addAnswer,
+    addGrants,
+    addEndings,
+  ])
     add(program, io, end);
   return program;
 }

@@ -20,3 +20,8 @@ export function durationText(ms: number): string {
 export function countText(count: number, noun: string): string {
   return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 }
+
+/** `3 min ago`: how long something is past, in its largest unit. */
+export function agoText(at: number, now = Date.now()): string {
+  return `${durationText(Math.max(0, now - at)).replace(/ \d+ (s|min)$/, "")} ago`;
+}
