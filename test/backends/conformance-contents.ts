@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import type { InputBlock } from "../../contract/blocks.ts";
 import { linesOf } from "../support/seen-conversation.ts";
-import { failureOf, type Given } from "./conformance.ts";
+import { failureOf, type Given } from "./backend-under-test.ts";
 import { scripted } from "./played-session.ts";
 
 /** One red pixel. */

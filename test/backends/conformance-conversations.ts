@@ -4,7 +4,7 @@ import { INTERRUPTED_NOTE } from "../../backends/interrupted-note.ts";
 import type { ToolOutcome } from "../../contract/blocks.ts";
 import { linesOf } from "../support/seen-conversation.ts";
 import { makeBackend } from "./backend-process.ts";
-import { type Given, SLOW_MS } from "./conformance.ts";
+import { type Given, SLOW_MS } from "./backend-under-test.ts";
 import { inOrder } from "./conformance-contents.ts";
 import { scripted } from "./played-session.ts";
 

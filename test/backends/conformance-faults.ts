@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import type { TurnCode } from "../../contract/errors.ts";
 import type { ScriptStep } from "../support/model-script.ts";
 import { linesOf } from "../support/seen-conversation.ts";
-import { failureOf, type Given } from "./conformance.ts";
+import { failureOf, type Given } from "./backend-under-test.ts";
 import { CheckedSink, KEY, scripted } from "./played-session.ts";
 
 /** From a stop until the model's side sees its stream closed. */
@@ -176,6 +176,45 @@ export function describeFaults(given: () => Given): void {
       expect(blocks).toEqual([{ type: "text", text }]);
       const two = ["call: look {}", "call: look {}", "result: seen", "result: seen"];
       expect(linesOf(last())).toEqual([`user: ${prompt}`, ...two]);
+    });
+  });
+
+  describe("an attempt", () => {
+    test("whose reply was lost before it was committed is repeated from the same input, and leaves nothing", async () => {
+      const { run, session, last } = given();
+      const played = session();
+      const prompt = scripted({ tools: [{ name: "look" }, { name: "look" }] }, { text: "end" });
+      played.say(prompt);
+
+      await run(played.input, new CheckedSink(), new AbortController().signal);
+      await played.step(run);
+      played.answer();
+      await run(played.input, new CheckedSink(), new AbortController().signal);
+      const { blocks } = await played.step(run);
+
+      expect(blocks).toEqual([{ type: "text", text: "end" }]);
+      const two = ["call: look {}", "call: look {}", "result: seen", "result: seen"];
+      expect(linesOf(last())).toEqual([`user: ${prompt}`, ...two]);
+    });
+
+    test("that nobody waits for any more does not disturb the next one", async () => {
+      const { run, session, last } = given();
+      const played = session();
+      const prompt = scripted({ tools: [{ name: "look" }] }, { text: "a text that takes its time", gapMs: 30 });
+      played.say(prompt);
+      await played.step(run);
+      played.answer();
+      const superseded = new AbortController();
+      const heard = Promise.withResolvers<void>();
+
+      const old = failureOf(run(played.input, new CheckedSink(() => heard.resolve()), superseded.signal));
+      await heard.promise;
+      const next = played.step(run);
+      superseded.abort();
+
+      expect((await old).code).toBe("ABORTED");
+      expect((await next).blocks).toEqual([{ type: "text", text: "a text that takes its time" }]);
+      expect(linesOf(last())).toEqual([`user: ${prompt}`, "call: look {}", "result: seen"]);
     });
   });
 

@@ -4,7 +4,7 @@ import type { SteppedBackend } from "../../backends/backend.ts";
 import { createOpenAiBackend } from "../../backends/openai/backend.ts";
 import { type ModelEndpoint, startModelEndpoint } from "../support/model-endpoint.ts";
 import { linesOf, readConversation, type SeenConversation } from "../support/seen-conversation.ts";
-import { failureOf, type Given } from "./conformance.ts";
+import { failureOf, type Given } from "./backend-under-test.ts";
 import { KEY, type PlayedSession, type RunStep, scripted } from "./played-session.ts";
 
 /** A whole turn of another backend, with all kinds of blocks that it may leave. */

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { linesOf } from "../support/seen-conversation.ts";
 import { elsewhere, startElsewhere } from "./backend-process.ts";
-import { type Given, SLOW_MS } from "./conformance.ts";
+import { type Given, SLOW_MS } from "./backend-under-test.ts";
 import { CheckedSink, scripted } from "./played-session.ts";
 
 export function describeProcesses(given: () => Given): void {
@@ -52,7 +52,7 @@ export function describeProcesses(given: () => Given): void {
       async (which) => {
         const { run, session, last, recipe } = given();
         const played = session();
-        const slow = { text: "a text that is long enough to be killed in its middle", gapMs: 40 };
+        const slow = { text: "a text that is long enough to be killed in its middle", gapMs: 100 };
         const calls = { tools: [{ name: "look" }, { name: "look" }] };
         const steps = which === "first" ? [{ ...slow, ...calls }, { text: "end" }] : [calls, slow];
         const prompt = scripted(...steps);

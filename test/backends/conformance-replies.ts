@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import type { ReplyBlock } from "../../contract/blocks.ts";
 import { linesOf } from "../support/seen-conversation.ts";
-import type { Given } from "./conformance.ts";
+import type { Given } from "./backend-under-test.ts";
 import { CheckedSink, LOOK, scripted } from "./played-session.ts";
 
 /** Blocks without their ids, which are random. */
@@ -193,6 +193,17 @@ export function describeReplies(given: () => Given): void {
         `call: look ${JSON.stringify({ at: text })}`,
         `result: ${text}`,
       ]);
+    });
+
+    test("in which the model declines says so, and holds its words", async () => {
+      const { run, session } = given();
+      const played = session();
+      played.say(scripted({ refusal: "I would rather not" }));
+
+      const output = await played.step(run);
+
+      expect(plain(output.blocks)).toEqual(["I would rather not"]);
+      expect(output.refusal).toBe("I would rather not");
     });
 
     test("may be empty", async () => {

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import type { BackendError, SteppedBackend } from "../../backends/backend.ts";
 import { type BackendRecipe, makeBackend } from "./backend-process.ts";
-import { failureOf, type Given } from "./conformance.ts";
+import { failureOf, type Given } from "./backend-under-test.ts";
 import { KEY, scripted } from "./played-session.ts";
 
 export function describeSetUp(given: () => Given): void {

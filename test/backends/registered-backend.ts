@@ -9,7 +9,7 @@ import { readConfig } from "../../contract/config.ts";
 import { keyOf, type SeenRequest, startModelEndpoint } from "../support/model-endpoint.ts";
 import { isModelCall, readConversation, type SeenConversation } from "../support/seen-conversation.ts";
 import type { BackendRecipe } from "./backend-process.ts";
-import type { BackendUnderTest, SeenCall, Wire } from "./conformance.ts";
+import type { BackendUnderTest, SeenCall, Wire } from "./backend-under-test.ts";
 import { KEY } from "./played-session.ts";
 
 export interface RegisteredOptions {

@@ -40,10 +40,11 @@ test("reading the registry loads no package but zod, and so does asking for a de
   const code = `
     import { registerHooks } from "node:module";
     registerHooks({ load: (url, context, next) => (process.stdout.write(url + "\\n"), next(url, context)) });
-    const { BACKENDS } = await import("./backends/registry.ts");
+    const { BACKENDS } = await import(process.argv[1]);
     for (const { defaultModel } of BACKENDS) defaultModel({ model: "m" });
   `;
-  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", code]);
+  const registry = new URL("../../backends/registry.ts", import.meta.url).href;
+  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", code, registry]);
 
   const packages = stdout.matchAll(/node_modules\/((?:@[^/]+\/)?[^/]+)/g);
   expect(stdout).toContain("backends/registry.ts");

@@ -10,7 +10,8 @@ import {
   type ScriptedBackendOptions,
 } from "../support/scripted-backend.ts";
 import type { BackendRecipe } from "./backend-process.ts";
-import { type BackendUnderTest, describeBackend, type SeenCall } from "./conformance.ts";
+import type { BackendUnderTest, SeenCall } from "./backend-under-test.ts";
+import { describeBackend } from "./conformance.ts";
 import { KEY, PlayedSession, scripted } from "./played-session.ts";
 
 describeBackend("scripted", async () => startScripted());

@@ -10,16 +10,9 @@ import { createServer, type IncomingHttpHeaders, type IncomingMessage, type Serv
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { anthropicDocument, anthropicError, anthropicFrames } from "./anthropic-replies.ts";
-import {
-  chatDocument,
-  chatFrames,
-  type Frame,
-  type ReplyContext,
-  responsesDocument,
-  responsesFrames,
-} from "./model-replies.ts";
+import type { Frame, ReplyContext } from "./model-replies.ts";
 import { type Place, ScriptReader, type ScriptStep, stepAt } from "./model-script.ts";
+import { ANTHROPIC, RESPONSES, WIRES, type Wire } from "./model-wires.ts";
 import { asScriptBody, readConversation } from "./seen-conversation.ts";
 
 export type { ScriptStep } from "./model-script.ts";
@@ -79,32 +72,6 @@ class Seen implements SeenRequest {
     return JSON.parse(this.raw.toString("utf8"));
   }
 }
-
-interface Wire {
-  /** How the paths of its model calls end. */
-  readonly path: string;
-  document(step: ScriptStep, context: ReplyContext): Record<string, unknown>;
-  frames(step: ScriptStep, context: ReplyContext): Generator<Frame>;
-  error(status: number, message: string): Record<string, unknown>;
-}
-
-const openaiError = (_status: number, message: string): Record<string, unknown> => ({
-  error: { message, type: "scripted_error", code: null, param: null },
-});
-const RESPONSES: Wire = {
-  path: "/responses",
-  document: responsesDocument,
-  frames: responsesFrames,
-  error: openaiError,
-};
-const CHAT: Wire = { path: "/chat/completions", document: chatDocument, frames: chatFrames, error: openaiError };
-const ANTHROPIC: Wire = {
-  path: "/messages",
-  document: anthropicDocument,
-  frames: anthropicFrames,
-  error: anthropicError,
-};
-const WIRES = [RESPONSES, CHAT, ANTHROPIC];
 
 const REQUESTS_KEPT = 10_000;
 const MODELS = ["scripted-model", "gpt-5", "gpt-5-mini"];
