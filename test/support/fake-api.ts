@@ -202,7 +202,8 @@ export class FakeApi implements AsyncDisposable {
     if (action === "interrupt") return [202, { interrupted: false, message: "nothing ran, so nothing was stopped" }];
     if (action === "close") return [202, { closed: false, message: "the session is being closed" }];
     if (action === "messages") return [202, this.#take((body as { id: string }).id)];
-    const { id: sessionId, message } = body as { id: string; message: { id: string } };
+    const { id: sessionId, message } = body as { id: string; message?: { id: string } };
+    if (!message) return [201, aSession(sessionId)];
     return [201, { ...aSession(sessionId, 1), message: this.#take(message.id) }];
   }
 
