@@ -44,10 +44,11 @@ class Prompts {
 
   constructor(parts: RequestParts) {
     this.#parts = parts;
-    this.#texts = parts.input.transcript.map((message, at) => {
+    const texts = parts.input.transcript.map((message, at) => {
       if (message.role === "user") return promptOf(message, at);
       return message.interrupted === true ? INTERRUPTED_NOTE : "";
     });
+    this.#texts = texts.filter((text) => text !== "");
   }
 
   content(content: unknown): unknown {
@@ -70,18 +71,21 @@ class Prompts {
 
   #split(text: string): string[] {
     const found: string[] = [];
-    let rest = text.replace(CLOCK, "");
-    for (; this.#next < this.#texts.length; this.#next++) {
-      const prompt = this.#texts[this.#next] ?? "";
-      if (prompt === "") continue;
-      if (!rest.startsWith(prompt + JOINT)) {
-        if (rest === prompt) this.#next++;
-        break;
-      }
+    let rest = this.#withoutClock(text);
+    for (let prompt = this.#texts[this.#next]; prompt !== undefined; prompt = this.#texts[this.#next]) {
+      if (rest === prompt) this.#next++;
+      if (!rest.startsWith(prompt + JOINT)) break;
+      this.#next++;
       found.push(prompt);
-      rest = rest.slice(prompt.length + JOINT.length).replace(CLOCK, "");
+      rest = this.#withoutClock(rest.slice(prompt.length + JOINT.length));
     }
     return [...found, rest];
+  }
+
+  /** A message that steers comes without a time, and what looks like one is then the person's. */
+  #withoutClock(text: string): string {
+    const prompt = this.#texts[this.#next];
+    return prompt !== undefined && text.startsWith(prompt) ? text : text.replace(CLOCK, "");
   }
 }
 

@@ -59,6 +59,17 @@ export async function startCopilotWorld(parts: WorldParts = {}): Promise<Copilot
   };
 }
 
+/** The backend as another process makes it. */
+export function backendAt(at: { readonly url: string; readonly scratchDir: string }): SteppedBackend {
+  return createCopilotBackend({
+    githubToken: undefined,
+    provider: { baseUrl: at.url, apiKey: KEY, wireApi: "responses" },
+    defaultModel: "scripted-model",
+    scratchDir: at.scratchDir,
+    warn: () => undefined,
+  });
+}
+
 /** Children of this process whose home is in the folder. */
 async function runtimesIn(folder: string): Promise<readonly number[]> {
   const children = await readFile(`/proc/self/task/${process.pid}/children`, "utf8");
