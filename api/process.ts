@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { type Logger, pino } from "pino";
-import { type Config, ConfigError, readConfig } from "../contract/config.ts";
+import { type Config, ConfigError, EXIT_CONFIG, readConfig } from "../contract/config.ts";
 import { LIMITS } from "../contract/limits.ts";
 import { StoreError } from "../store/error.ts";
 import { openStore, type Store } from "../store/store.ts";
@@ -19,9 +19,18 @@ export async function runApi(): Promise<void> {
   try {
     await start();
   } catch (error) {
-    process.stderr.write(`perdure api: ${explained(error)}\n`);
-    process.exit(1);
+    const message = `perdure api: ${explained(error)}`;
+    process.stderr.write(`${message}\n`);
+    if (error instanceof ConfigError) endUnusable(message);
+    else process.exit(1);
   }
+}
+
+/** To start again would not help: whoever supervises this process hears why, and does not. */
+function endUnusable(message: string): void {
+  const end = (): void => process.exit(EXIT_CONFIG);
+  if (process.send) process.send({ type: "unusable", message }, undefined, undefined, end);
+  else end();
 }
 
 async function start(): Promise<void> {

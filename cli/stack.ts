@@ -236,12 +236,10 @@ class RunningStack implements Stack {
   }
 
   #programEnv(name: "worker" | "api"): NodeJS.ProcessEnv {
-    const { OPENAI_API_KEY, ...env } = this.#options.env;
+    const { env } = this.#options;
     return {
       NODE_COMPILE_CACHE: this.#state.compileCache,
-      ...env,
-      // The API has no use for a model key, so it never sees one.
-      ...(name === "worker" && OPENAI_API_KEY !== undefined && { OPENAI_API_KEY }),
+      ...(name === "worker" ? env : withoutModelKeys(env)),
       TEMPORAL_ADDRESS: this.temporalAddress,
       PERDURE_STATE_DIR: this.#state.path,
       PERDURE_PORT: String(this.#apiPort),
@@ -282,6 +280,12 @@ class RunningStack implements Stack {
   #emit(event: StackEvent): void {
     this.#options.onEvent?.(event);
   }
+}
+
+/** The API has no use for a model key, so it never sees one. */
+function withoutModelKeys(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const { OPENAI_API_KEY, COPILOT_GITHUB_TOKEN, COPILOT_PROVIDER_API_KEY, ...rest } = env;
+  return rest;
 }
 
 async function temporalPorts(): Promise<{ readonly port: number; readonly uiPort: number }> {

@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
+import { EXIT_CONFIG } from "../contract/config.ts";
 import { LIMITS } from "../contract/limits.ts";
 import { boundLog, logTail } from "./log-file.ts";
 import { StackError } from "./stack-error.ts";
@@ -54,6 +55,8 @@ interface Life {
   readonly startedAt: number;
   readonly ended: AbortController;
   ready: boolean;
+  /** What it said when it cannot be used as it is set up. */
+  unusable: string | undefined;
 }
 
 interface Death {
@@ -131,7 +134,13 @@ export class SupervisedProcess {
         stdio: ["ignore", log, log, channel === "ipc" ? "ipc" : "pipe"],
       });
       child.stdio[3]?.on("error", ignore); // The guard, when it has ended before its pipe is closed.
-      const life: Life = { child, startedAt: Date.now(), ended: new AbortController(), ready: false };
+      const life: Life = {
+        child,
+        startedAt: Date.now(),
+        ended: new AbortController(),
+        ready: false,
+        unusable: undefined,
+      };
       this.#life = life;
       this.#watch(life);
     } finally {
@@ -143,6 +152,7 @@ export class SupervisedProcess {
   #watch(life: Life): void {
     const { child } = life;
     let why: string | undefined;
+    let reason: string | undefined;
     const overdue = setTimeout(() => {
       why = `was not ready after ${LIMITS.startTimeoutMs / 1_000} s`;
       child.kill("SIGKILL");
@@ -156,13 +166,28 @@ export class SupervisedProcess {
     child.on("error", (error) => {
       if (child.pid === undefined) end(`could not be started: ${error.message}`);
     });
-    child.once("exit", (code, signal) => end(signal === null ? `ended with code ${code}` : `died by ${signal}`));
+    child.once("exit", (code, signal) => {
+      const died = (): void => end(signal === null ? `ended with code ${code}` : `died by ${signal}`);
+      if (code !== EXIT_CONFIG || this.#plan.untilReady) return died();
+      // Its words may still be on their way.
+      const unusable = (): void => {
+        life.unusable = reason ?? logTail(this.#plan.logFile);
+        died();
+      };
+      if (child.connected) child.once("disconnect", unusable);
+      else unusable();
+    });
     const ready = (): void => {
       clearTimeout(overdue);
       this.#onReady(life);
     };
     if (this.#plan.untilReady) this.#plan.untilReady(life.ended.signal).then((is) => is && ready(), ignore);
-    else child.on("message", (message) => isReady(message) && ready());
+    else {
+      child.on("message", (message) => {
+        if (isReady(message)) ready();
+        reason = reasonOf(message) ?? reason;
+      });
+    }
   }
 
   #onReady(life: Life): void {
@@ -189,7 +214,8 @@ export class SupervisedProcess {
     this.#deaths = [...this.#deaths.filter((at) => death.at - at < LIMITS.deathsWindowMs), death.at];
     const pauseMs = pauseBefore(this.#quickDeaths);
 
-    if (this.#deaths.length >= LIMITS.deathsMax) this.#giveUp(this.#tooManyDeaths(how));
+    if (life.unusable !== undefined) this.#giveUp(new StackError("unusable", life.unusable));
+    else if (this.#deaths.length >= LIMITS.deathsMax) this.#giveUp(this.#tooManyDeaths(how));
     else if (life.ready && pauseMs === 0) this.#restart(death);
     else this.#restartLater(death, pauseMs, life.ready);
   }
@@ -258,6 +284,13 @@ function dismissGuard(child: ChildProcess): void {
 
 function isReady(message: unknown): boolean {
   return typeof message === "object" && message !== null && "type" in message && message.type === "ready";
+}
+
+/** What a process says that cannot be used as it is set up. */
+function reasonOf(message: unknown): string | undefined {
+  if (typeof message !== "object" || message === null || !("type" in message) || message.type !== "unusable")
+    return undefined;
+  return "message" in message && typeof message.message === "string" ? message.message : undefined;
 }
 
 function ignore(): void {

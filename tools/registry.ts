@@ -70,7 +70,8 @@ export function parseArguments(tool: Tool, raw: unknown): { readonly args: unkno
     const shown = text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
     return { error: `The arguments of ${tool.name} are not a JSON object: ${shown}\nSend one JSON object.` };
   }
-  const parsed = tool.parameters.safeParse(withoutNulls(raw));
+  const given = tool.parameters.safeParse(raw);
+  const parsed = given.success ? given : tool.parameters.safeParse(withoutNulls(raw));
   if (!parsed.success) {
     const problems = parsed.error.issues.slice(0, PROBLEMS_MAX).map(problemOf);
     return { error: `The arguments of ${tool.name} are wrong, so it did not run:\n${problems.join("\n")}` };
@@ -90,7 +91,7 @@ function isRecord(raw: unknown): raw is Readonly<Record<string, unknown>> {
   return typeof raw === "object" && raw !== null && !Array.isArray(raw);
 }
 
-/** Some models write null for what they leave out; no tool takes a null. */
+/** Some models write null for what they leave out. */
 function withoutNulls(raw: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(raw).filter(([, value]) => value !== null));
 }

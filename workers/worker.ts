@@ -6,12 +6,14 @@ import type { SteppedBackend } from "../backends/backend.ts";
 import { TASK_QUEUE } from "../contract/task-queue.ts";
 import type { SandboxProvider } from "../sandbox/provider.ts";
 import type { Store } from "../store/store.ts";
+import type { Toolbox } from "../tools/registry.ts";
 import { workflowBundle } from "./bundle.ts";
 
 export interface WorkerDeps {
   readonly store: Store;
   readonly sandboxes: SandboxProvider;
   readonly backends: ReadonlyMap<string, SteppedBackend>;
+  readonly tools: Toolbox;
   readonly host: string;
   readonly process: string;
   readonly address: string;
@@ -44,6 +46,7 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
       store: deps.store,
       sandboxes: deps.sandboxes,
       backends: deps.backends,
+      tools: deps.tools,
       host: deps.host,
       identity: { host: deps.host, process: deps.process },
     }),

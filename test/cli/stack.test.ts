@@ -77,6 +77,41 @@ describe.concurrent("the stack", () => {
     expect(state.entries()).toEqual([]);
   });
 
+  test("a process that cannot be used as it is set up is not started again: its own words end the start", async () => {
+    using state = new StateFolder();
+    await using temporal = await healthServer();
+    writeFileSync(state.file("broken"), "");
+
+    const start = startTestStack({ state, temporal: temporal.address, worker: `unusable-if:${state.file("broken")}` });
+
+    await expect(start).rejects.toMatchObject({
+      kind: "unusable",
+      message: "perdure worker: ./tools.ts: it cannot be loaded",
+    });
+    expect(state.read("logs", "worker.log")).toBe("a line of the log\n"); // It was started once.
+    expect(state.entries()).toEqual([]);
+  });
+
+  test("a process that becomes unusable later stops the stack with its words", async () => {
+    using state = new StateFolder();
+    await using temporal = await healthServer();
+    await using stack = await startTestStack({
+      state,
+      temporal: temporal.address,
+      worker: `unusable-if:${state.file("broken")}`,
+    });
+    const api = state.pid("api");
+
+    writeFileSync(state.file("broken"), "");
+    process.kill(state.pid("worker"), "SIGKILL");
+
+    expect(await stack.exited).toEqual({
+      ended: "gave_up",
+      message: "perdure worker: ./tools.ts: it cannot be loaded",
+    });
+    expect(isRunning(api)).toBe(false);
+  });
+
   test("a taken port is named at once, with the way to choose another, and nothing is started", async () => {
     using state = new StateFolder();
     await using temporal = await healthServer();
@@ -155,20 +190,21 @@ describe.concurrent("the stack", () => {
     expect(Date.now() - from).toBeLessThan(2_000);
   });
 
-  test("the api is not given the model's key, the worker is", async () => {
+  test("the api is not given the keys of models, the worker is", async () => {
     using state = new StateFolder();
     await using temporal = await healthServer();
     await using _stack = await startTestStack({
       state,
       temporal: temporal.address,
-      env: { OPENAI_API_KEY: "sk-secret" },
+      env: { OPENAI_API_KEY: "sk-secret", COPILOT_GITHUB_TOKEN: "gho_secret" },
     });
 
     expect(JSON.parse(state.read("logs", "worker.log"))).toMatchObject({
       key: "sk-secret",
+      token: "gho_secret",
       temporal: temporal.address,
     });
-    expect(state.read("logs", "api.log")).not.toContain("sk-secret");
+    expect(state.read("logs", "api.log")).not.toMatch(/secret/);
   });
 
   test.each([
