@@ -37,9 +37,14 @@ export class Metrics {
     };
   }
 
-  /** The text exposition format, 0.0.4. */
-  render(): string {
+  /** The text exposition format, 0.0.4. Without a number of approvals that wait when the store does not give it. */
+  render(pendingApprovals: number | undefined): string {
     return [
+      ...(pendingApprovals === undefined
+        ? []
+        : family("perdure_approvals_pending", "gauge", "Calls of all sessions that wait for an approval.", [
+            ["", pendingApprovals],
+          ])),
       ...family("perdure_api_requests_total", "counter", "Answered requests.", [...this.#requests]),
       ...family("perdure_api_streams_open", "gauge", "Open event streams.", [
         [`kind="events"`, this.#streams.events],

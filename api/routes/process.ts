@@ -3,6 +3,7 @@ import { z } from "zod";
 import { type ProblemCode, ProblemError } from "../../contract/errors.ts";
 import { Health } from "../../contract/http.ts";
 import { LIMITS } from "../../contract/limits.ts";
+import { countPendingApprovals } from "../../store/approval-list.ts";
 import type { Dependencies } from "../dependencies.ts";
 import { type Operation, operation } from "../operation.ts";
 
@@ -40,8 +41,10 @@ export function processOperations(deps: Dependencies, all: () => readonly Operat
       answers: { 200: { description: "Text exposition format 0.0.4.", contentType: "text/plain" } },
       problems: [],
       handle: async ({ response }) => {
+        // A store that cannot be read is told by /readyz; the counters are still of use.
+        const pending = await countPendingApprovals(deps.store.database).catch(() => undefined);
         response.setHeader("Content-Type", "text/plain; version=0.0.4; charset=utf-8");
-        response.end(deps.metrics.render());
+        response.end(deps.metrics.render(pending));
         return undefined;
       },
     }),

@@ -79,6 +79,15 @@ describe("the inbox", () => {
     ]);
   });
 
+  test("is counted in the metrics", async () => {
+    await using waiting = await aWaitingCall();
+    const metric = async () => (await waiting.world.call("GET /metrics")).bytes.toString();
+
+    expect(await metric()).toContain("perdure_approvals_pending 1\n");
+    await waiting.decide({ decision: "approve" });
+    expect(await metric()).toContain("perdure_approvals_pending 0\n");
+  });
+
   test.each([
     ["status=waiting", "/query/status"],
     ["limit=0", "/query/limit"],
