@@ -40,6 +40,8 @@ export interface StackOptions {
   readonly onEvent?: (event: StackEvent) => void;
   /** Node's arguments for each program, where they are not ours. */
   readonly programs?: { readonly worker: readonly string[]; readonly api: readonly string[] };
+  /** `any`: free ports for Temporal that nobody expects, so that no other stack on this machine takes them while ours is down. */
+  readonly temporalPorts?: "expected" | "any";
   /** Stops the stack, also while it starts: `startStack` then rejects with StackError `stopped`. */
   readonly signal?: AbortSignal;
 }
@@ -196,7 +198,8 @@ class RunningStack implements Stack {
     const binary = await findTemporal((text) => this.#emit({ type: "progress", text }));
     const { databaseFile } = this.#state;
     const { temporalNamespace: namespace } = this.#options.config;
-    let ports = await temporalPorts();
+    const choose = (): Promise<TemporalPorts> => temporalPorts(this.#options.temporalPorts ?? "expected");
+    let ports = await choose();
     let wasReady = false;
     await this.#launch({
       name: "temporal",
@@ -218,7 +221,7 @@ class RunningStack implements Stack {
       },
       obstacle: async () => {
         // Until somebody knows the ports they may change; afterwards worker, api and people rely on them.
-        if (!wasReady) ports = await temporalPorts();
+        if (!wasReady) ports = await choose();
         else if (!(await isPortFree(TEMPORAL_HOST, ports.port)))
           return `port ${ports.port} of Temporal was taken by another program while Temporal was down: stop that one and start again`;
         return undefined;
@@ -288,7 +291,13 @@ function withoutModelKeys(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return rest;
 }
 
-async function temporalPorts(): Promise<{ readonly port: number; readonly uiPort: number }> {
-  const port = await freePort(TEMPORAL_HOST, TEMPORAL_PORTS.frontend);
-  return { port, uiPort: await freePort(TEMPORAL_HOST, TEMPORAL_PORTS.ui) };
+interface TemporalPorts {
+  readonly port: number;
+  readonly uiPort: number;
+}
+
+async function temporalPorts(which: "expected" | "any"): Promise<TemporalPorts> {
+  const { frontend, ui } = which === "expected" ? TEMPORAL_PORTS : { frontend: 0, ui: 0 };
+  const port = await freePort(TEMPORAL_HOST, frontend);
+  return { port, uiPort: await freePort(TEMPORAL_HOST, ui) };
 }

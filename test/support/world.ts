@@ -63,7 +63,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
 
 function environment(stateDir: string, modelUrl: string, options: WorldOptions): NodeJS.ProcessEnv {
   const kept = Object.entries(process.env).filter(
-    ([name]) => !/^(PERDURE_|OPENAI_|TEMPORAL_(ADDRESS|NAMESPACE)$|VITEST|NODE_OPTIONS$|NODE_ENV$)/.test(name),
+    ([name]) => !/^(PERDURE_|OPENAI_|COPILOT_|TEMPORAL_(ADDRESS|NAMESPACE)$|VITEST|NODE_OPTIONS$|NODE_ENV$)/.test(name),
   );
   return {
     ...Object.fromEntries(kept),
@@ -123,7 +123,12 @@ export class World implements AsyncDisposable {
   /** Starts the stack, on the same state and the same port as before. */
   async start(): Promise<void> {
     const env = { ...this.#parts.env, PERDURE_PORT: String(this.#apiPort) };
-    const stack = await startStack({ config: readConfig(env), env, onEvent: (event) => this.#hear(event) });
+    const stack = await startStack({
+      config: readConfig(env),
+      env,
+      onEvent: (event) => this.#hear(event),
+      temporalPorts: "any",
+    });
     this.#stack = stack;
     this.#apiPort = Number(new URL(stack.apiUrl).port);
   }
