@@ -75,10 +75,13 @@ class OpenAiBackend implements SteppedBackend {
     const models: ModelInfo[] = [];
     try {
       const client = await this.#connect();
-      for await (const { id } of client.models.list({ timeout: LIMITS.modelListTimeoutMs })) {
-        if (models.push({ id }) >= LIMITS.modelsListedMax) break;
-      }
+      const page = await client.models.list({ timeout: LIMITS.modelListTimeoutMs });
+      // A web page is no list, and the SDK takes it for an empty one.
+      if (!Array.isArray(page.data)) throw this.#notAProvider("its answer is no list of models");
+      for await (const { id } of page) if (models.push({ id }) >= LIMITS.modelsListedMax) break;
     } catch (error) {
+      // Without a model in the request it cannot be the model that is missing.
+      if ((error as { status?: unknown }).status === 404) throw this.#notAProvider("it has no list of models (404)");
       throw toBackendError(error, this.#context(this.#options.defaultModel));
     }
     return models;
@@ -158,6 +161,12 @@ class OpenAiBackend implements SteppedBackend {
       fetch: this.#splicer.fetch,
     });
     return this.#client;
+  }
+
+  #notAProvider(why: string): BackendError {
+    const base = new URL(this.#options.baseUrl ?? OPENAI_URL);
+    const message = `at ${base.origin}${base.pathname} there is no model provider: ${why}; check OPENAI_BASE_URL`;
+    return new BackendError("PROVIDER_NOT_FOUND", message);
   }
 
   #context(model: string): ErrorContext {

@@ -166,6 +166,27 @@ test("a failing step, retried, answers as if nothing had been", async () => {
   expect(third.blocks).toEqual([{ type: "text", text: "at last" }]);
 });
 
+test.each([
+  ["a web page", 200, "<html>welcome</html>"],
+  ["a server without such a list", 404, "{}"],
+])("a base URL that leads to %s is told at validation, with the variable to look at", async (_, status, body) => {
+  const server = createServer((_request, response) => {
+    response.writeHead(status, { "content-type": status === 200 ? "text/html" : "application/json" }).end(body);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const baseUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}/welcome`;
+  try {
+    const { valid, errors } = await createOpenAiBackend({ apiKey: KEY, baseUrl, defaultModel: "m" }).validate();
+
+    expect([valid, errors[0]?.code]).toEqual([false, "PROVIDER_NOT_FOUND"]);
+    expect(errors[0]?.message).toContain(`${baseUrl} there is no model provider`);
+    expect(errors[0]?.message).toContain("OPENAI_BASE_URL");
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+});
+
 test("the models of the provider are listed, and validation says in words what is missing", async () => {
   const noKey = createOpenAiBackend({ apiKey: "", baseUrl: world.model.url, defaultModel: "m" });
   const nowhere = createOpenAiBackend({ apiKey: KEY, baseUrl: "http://127.0.0.1:1/v1", defaultModel: "m" });
