@@ -10,6 +10,7 @@ import { agentOperations } from "./routes/agents.ts";
 import { answerOperations } from "./routes/answers.ts";
 import { approvalOperations } from "./routes/approvals.ts";
 import { artifactOperations } from "./routes/artifacts.ts";
+import { backendOperations } from "./routes/backends.ts";
 import { endingOperations } from "./routes/endings.ts";
 import { eventOperations } from "./routes/events.ts";
 import { fileOperations } from "./routes/files.ts";
@@ -61,6 +62,7 @@ function allOperations(deps: Dependencies): readonly Operation[] {
     ...transcriptOperations(deps),
     ...artifactOperations(deps),
     ...fileOperations(deps),
+    ...backendOperations(deps),
   ];
   operations.push(...processOperations(deps, () => operations));
   return operations;
