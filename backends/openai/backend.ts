@@ -72,19 +72,18 @@ class OpenAiBackend implements SteppedBackend {
   }
 
   async listModels(): Promise<readonly ModelInfo[]> {
-    const models: ModelInfo[] = [];
     try {
       const client = await this.#connect();
-      const page = await client.models.list({ timeout: LIMITS.modelListTimeoutMs });
-      // A web page is no list, and the SDK takes it for an empty one.
-      if (!Array.isArray(page.data)) throw this.#notAProvider("its answer is no list of models");
-      for await (const { id } of page) if (models.push({ id }) >= LIMITS.modelsListedMax) break;
+      // As it was sent: the SDK's own reading takes a web page for an empty list.
+      const { data } = await client.get<Listed>("/models", { timeout: LIMITS.modelListTimeoutMs });
+      if (!Array.isArray(data)) throw this.#notAProvider("its answer is no list of models");
+      const models = data as readonly { readonly id?: unknown }[];
+      return models.slice(0, LIMITS.modelsListedMax).flatMap(({ id }) => (typeof id === "string" ? [{ id }] : []));
     } catch (error) {
       // Without a model in the request it cannot be the model that is missing.
       if ((error as { status?: unknown }).status === 404) throw this.#notAProvider("it has no list of models (404)");
       throw toBackendError(error, this.#context(this.#options.defaultModel));
     }
-    return models;
   }
 
   async validate(): Promise<ValidationResult> {
@@ -173,6 +172,10 @@ class OpenAiBackend implements SteppedBackend {
     const origin = new URL(this.#options.baseUrl ?? OPENAI_URL).origin;
     return { model, origin, apiKey: this.#options.apiKey };
   }
+}
+
+interface Listed {
+  readonly data?: unknown;
 }
 
 interface Call {
