@@ -218,10 +218,7 @@ export class LiveView {
       return;
     }
     if (event.type === "tool.started") this.#tools.started(event);
-    else {
-      this.#tools.completed(event);
-      this.#waits.completed(event.callId);
-    }
+    else if (!this.#waits.completed(event.callId)) this.#tools.completed(event);
     this.#wait(event.at);
   }
 

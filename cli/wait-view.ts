@@ -33,6 +33,8 @@ export class WaitView {
   readonly #options: WaitViewOptions;
   /** What waits, by call: how it is told. */
   readonly #waiting = new Map<string, string>();
+  /** Calls whose end is told by what somebody said: denied ones, and questions. */
+  readonly #told = new Set<string>();
 
   constructor(screen: Screen, options: WaitViewOptions) {
     this.#screen = screen;
@@ -46,14 +48,16 @@ export class WaitView {
     return others.length === 0 ? `waits for ${first}` : `waits for ${others.length + 1} decisions`;
   }
 
-  /** A tool of the caller has its result. */
-  completed(callId: string): void {
+  /** A call has its result. Whether that is told already. */
+  completed(callId: string): boolean {
     this.#waiting.delete(callId);
+    return this.#told.delete(callId);
   }
 
   /** The turn is over, and nothing of it waits any more. */
   reset(): void {
     this.#waiting.clear();
+    this.#told.clear();
   }
 
   show(event: WaitEvent): void {
@@ -123,12 +127,16 @@ export class WaitView {
     const reason = event.reason === undefined ? "" : `: ${safeLine(event.reason, TEXT_CHARACTERS)}`;
     const words = `${what} ${BY[event.by]}${scope}${edited}`;
     if (event.decision === "approve") this.#screen.line(style("green", `✓ approved ${words}`) + style("dim", reason));
-    else this.#screen.line(style("yellow", `✗ denied ${words}`) + style("dim", reason));
+    else {
+      this.#screen.line(style("yellow", `✗ denied ${words}`) + style("dim", reason));
+      this.#told.add(event.callId);
+    }
     if (event.arguments !== undefined) this.arguments(event.arguments, LIMITS.shownArgumentRows.default);
   }
 
   #answered(event: SessionEventOf<"question.answered">): void {
     this.#waiting.delete(event.callId);
+    this.#told.add(event.callId);
     const { style } = this.#screen;
     if (event.answer === null) this.#screen.line(style("yellow", `✗ not answered: ended ${BY[event.by]}`));
     else this.#screen.line(`${style("green", "✓ answered:")} ${safeLine(event.answer, TEXT_CHARACTERS)}`);

@@ -76,9 +76,10 @@ export class Asking {
     return this.#open().length;
   }
 
-  /** Opens the next dialog, when nothing is open and nothing is being typed. */
+  /** Opens the next dialog, when nothing is open, nothing is being typed, and the one before is told in the log. */
   openNext(): void {
     if (this.#dialog || !this.#stage.editor.isEmpty || this.#options.approving === "never") return;
+    if (this.#open().length < this.#options.conversation.asks.length) return;
     const ask = this.#open().find(({ callId }) => !this.#putOff.has(callId));
     if (!ask) return;
     this.#dialog = this.#dialogs.get(ask.callId) ?? this.#dialogFor(ask);
@@ -180,10 +181,12 @@ export class Asking {
       return;
     }
     edited
-      .then((result) => this.#perform(dialog, dialog.takeEdited(result)))
+      .then((result) => {
+        // It may have been decided while the editor was open, which has been told.
+        if (this.#dialog === dialog) this.#perform(dialog, dialog.takeEdited(result));
+      })
       .catch((error: unknown) => this.#stage.say(`nothing was edited: ${wordsOf(error)}`))
       .finally(() => {
-        // It may have been decided while the editor was open.
         this.openNext();
         this.#stage.changed();
       });
@@ -198,15 +201,11 @@ export class Asking {
     this.#stage.send(async () => {
       try {
         await decide(key);
-        this.#options.conversation.settle(callId);
-        this.#dialogs.delete(callId);
       } catch (error) {
         this.#refused(callId, error);
       }
-      this.openNext();
       this.#stage.changed();
     });
-    this.openNext();
   }
 
   /** Of a refusal, what can be decided anew is asked anew. */

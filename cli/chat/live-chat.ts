@@ -8,14 +8,9 @@ import { LIMITS } from "../../contract/limits.ts";
 import type { Client } from "../client.ts";
 import { EXIT } from "../exit-codes.ts";
 import type { Io } from "../io.ts";
-import { LiveView } from "../live-view.ts";
-import { Screen } from "../screen.ts";
-import { type Waiting, waitingText } from "../spinner.ts";
-import { createStyle, type Style, wantsColors } from "../style.ts";
-import { safeLine } from "../terminal-text.ts";
-import { fitted, textWidth } from "../text-width.ts";
 import { type Approving, Asking } from "./asking.ts";
 import { runCommand } from "./chat-commands.ts";
+import { ChatScreen } from "./chat-screen.ts";
 import { Conversation } from "./conversation.ts";
 import { editorOf, editText } from "./edit-text.ts";
 import { Keyboard } from "./keyboard.ts";
@@ -23,7 +18,6 @@ import { type Key, LineEditor } from "./line-editor.ts";
 import { Outbox } from "./outbox.ts";
 import type { Recalled } from "./recall.ts";
 import { readLine } from "./slash-commands.ts";
-import { Terminal } from "./terminal.ts";
 
 export interface LiveChatOptions {
   readonly client: Client;
@@ -41,15 +35,11 @@ export interface LiveChatOptions {
 }
 
 const TICK_MS = 120;
-const MESSAGE_CHARACTERS = 1_000;
 
 export class LiveChat implements Disposable {
   readonly #options: LiveChatOptions;
   readonly #io: Io;
-  readonly #style: Style;
-  readonly #terminal: Terminal;
-  readonly #screen: Screen;
-  readonly #view: LiveView;
+  readonly #screen: ChatScreen;
   readonly #editor = new LineEditor();
   readonly #conversation = new Conversation();
   readonly #asking: Asking;
@@ -57,7 +47,6 @@ export class LiveChat implements Disposable {
   readonly #keyboard: Keyboard;
   readonly #left = new AbortController();
   readonly #tick: NodeJS.Timeout;
-  #waiting: Waiting | undefined;
   #trouble: string | undefined;
   #isAway = false;
   #isEditing = false;
@@ -67,20 +56,14 @@ export class LiveChat implements Disposable {
   constructor(io: Io, options: LiveChatOptions) {
     this.#io = io;
     this.#options = options;
-    this.#style = createStyle(wantsColors(io.stdout.isTTY === true, io.env));
-    this.#terminal = new Terminal(io.stdout);
-    this.#screen = this.#createScreen();
-    this.#view = new LiveView(this.#screen, {
-      asksHere: options.approving !== "never",
-      columns: this.#terminal.columns,
-    });
+    this.#screen = new ChatScreen(io, { asksHere: options.approving !== "never" });
     this.#outbox = new Outbox(
       {
         onAway: (isAway) => {
           this.#isAway = isAway;
           this.#draw();
         },
-        onFailed: (error) => this.#complain(error),
+        onFailed: (error) => this.#screen.complain(error),
       },
       this.#left.signal,
     );
@@ -123,8 +106,7 @@ export class LiveChat implements Disposable {
     process.off("SIGTERM", this.#onTermination);
     process.off("SIGHUP", this.#onTermination);
     this.#keyboard[Symbol.dispose]();
-    this.#screen.endLine();
-    this.#terminal[Symbol.dispose]();
+    this.#screen[Symbol.dispose]();
     if (this.#conversation.isClosed) return;
     const { waiting } = this.#outbox;
     if (waiting > 0) this.#io.stderr.write(`not sent: what you said last (${waiting})\n`);
@@ -138,27 +120,14 @@ export class LiveChat implements Disposable {
 
   readonly #onTermination = (): void => this.#leave(EXIT.detached);
 
-  #createScreen(): Screen {
-    const waitingLine = {
-      say: (waiting: Waiting | undefined): void => {
-        this.#waiting = waiting;
-      },
-      clear: (): void => undefined,
-      [Symbol.dispose]: (): void => undefined,
-    };
-    const stdout = { write: (text: string): void => this.#terminal.write(text) };
-    return new Screen({ stdout, stderr: stdout, style: this.#style, waitingLine });
-  }
-
   #createAsking(): Asking {
     const { client, sessionId, approving, hasProject, typeAheadMs = LIMITS.chatTypeAheadMs } = this.#options;
     const options = { client, sessionId, conversation: this.#conversation, approving, hasProject, typeAheadMs };
     return new Asking(options, {
       editor: this.#editor,
-      say: (text) => this.#say(text),
-      showAsk: (ask) =>
-        ask.type === "question.asked" ? this.#view.waits.question(ask) : this.#view.waits.approval(ask),
-      showArguments: (args) => this.#view.waits.arguments(args, LIMITS.shownArgumentRows.max),
+      say: (text) => this.#screen.say(text),
+      showAsk: (ask) => this.#screen.showAsk(ask),
+      showArguments: (args) => this.#screen.showArguments(args),
       edit: (text) => this.#edit(text),
       send: (request) => this.#outbox.add(request),
       changed: () => this.#refresh(),
@@ -167,14 +136,13 @@ export class LiveChat implements Disposable {
 
   #greet({ lines, events }: Recalled): void {
     const { sessionId } = this.#options;
-    this.#say(
-      `session ${sessionId} · Enter sends; while a turn runs it joins at the next step (/queue, /interrupt to choose)`,
-    );
-    this.#say("Ctrl-C stops the turn, twice leaves · /help says more");
-    for (const line of lines) this.#screen.line(line.isDim ? this.#style("dim", line.text) : line.text);
+    this.#screen.say(`session ${sessionId} · /help says what there is`);
+    this.#screen.say("while a turn runs, a line joins its next step (/queue, /interrupt to choose)");
+    this.#screen.say("Ctrl-C stops the turn, twice leaves; the session goes on");
+    for (const line of lines) this.#screen.recall(line.text, line.isDim);
     for (const { event, isShown } of events) {
       this.#conversation.take(event);
-      if (isShown) this.#view.show(event);
+      if (isShown) this.#screen.show(event);
     }
     // Not as they come by: what was decided since must not be decided again.
     for (const ask of this.#conversation.asks) this.#asking.take(ask);
@@ -183,7 +151,7 @@ export class LiveChat implements Disposable {
   #take(event: SessionEvent): void {
     this.#conversation.take(event);
     this.#asking.take(event);
-    this.#view.show(event);
+    this.#screen.show(event);
     this.#refresh();
   }
 
@@ -230,7 +198,7 @@ export class LiveChat implements Disposable {
       case "nothing":
         break;
       case "mistake":
-        this.#say(safeLine(read.words, MESSAGE_CHARACTERS));
+        this.#screen.say(read.words);
         break;
       case "message":
         this.#post(read.text, read.mode ?? (this.#conversation.isBusy ? "steer" : "queue"));
@@ -245,19 +213,19 @@ export class LiveChat implements Disposable {
     const { client, sessionId, comeBack } = this.#options;
     const stage = {
       ...{ client, sessionId, comeBack },
-      say: (text: string) => this.#say(text),
+      say: (text: string) => this.#screen.say(text),
       leave: () => this.#leave(EXIT.completed),
       stop: () => this.#stop(),
       askAll: () => this.#asking.askAll(),
     };
     runCommand(stage, name, rest)
-      .catch((error: unknown) => this.#complain(error))
+      .catch((error: unknown) => this.#screen.complain(error))
       .finally(() => this.#refresh());
   }
 
   #post(content: string, mode: MessageMode): void {
     if (Buffer.byteLength(content) > LIMITS.messageBytesMax) {
-      this.#say(`the text is too long: a message holds at most ${LIMITS.messageBytesMax} bytes`);
+      this.#screen.say(`the text is too long: a message holds at most ${LIMITS.messageBytesMax} bytes`);
       return;
     }
     const message = { content, mode, id: newId("msg") };
@@ -277,18 +245,18 @@ export class LiveChat implements Disposable {
     }
     this.#stoppedAt = Date.now();
     if (isBusy) {
-      this.#say("stopping the turn; Ctrl-C again leaves");
-      this.#stop().catch((error: unknown) => this.#complain(error));
+      this.#screen.say("stopping the turn; Ctrl-C again leaves");
+      this.#stop().catch((error: unknown) => this.#screen.complain(error));
     } else {
       this.#editor.set("");
-      this.#say("Ctrl-C again leaves");
+      this.#screen.say("Ctrl-C again leaves");
     }
     this.#refresh();
   }
 
   async #stop(): Promise<void> {
     const { interrupted, message } = await this.#options.client.interrupt(this.#options.sessionId);
-    if (!interrupted) this.#say(safeLine(message, MESSAGE_CHARACTERS));
+    if (!interrupted) this.#screen.say(message);
   }
 
   #leave(exitCode: number): void {
@@ -297,7 +265,7 @@ export class LiveChat implements Disposable {
       this.#left.abort();
       return;
     }
-    this.#say("leaving as soon as the API has what you said; Ctrl-C leaves at once");
+    this.#screen.say("leaving as soon as the API has what you said; Ctrl-C leaves at once");
     this.#stoppedAt = Number.POSITIVE_INFINITY; // From now on, one Ctrl-C is the second.
     void this.#outbox.done().then(() => this.#left.abort());
   }
@@ -306,22 +274,13 @@ export class LiveChat implements Disposable {
     const editor = editorOf(this.#io.env);
     if (editor === undefined) return undefined;
     this.#isEditing = true;
-    this.#terminal.show(undefined);
+    this.#screen.hold();
     this.#keyboard.pause();
     return editText(text, editor).finally(() => {
       this.#isEditing = false;
       this.#keyboard.resume();
+      this.#screen.release();
     });
-  }
-
-  #complain(error: unknown): void {
-    const words = error instanceof Error ? error.message : String(error);
-    this.#screen.line(this.#style("red", `✗ ${safeLine(words, MESSAGE_CHARACTERS)}`));
-  }
-
-  /** A line of the chat itself. */
-  #say(text: string): void {
-    this.#screen.line(this.#style("dim", safeLine(text, MESSAGE_CHARACTERS)));
   }
 
   #refresh(): void {
@@ -330,30 +289,20 @@ export class LiveChat implements Disposable {
   }
 
   #draw(): void {
-    if (this.#left.signal.aborted || this.#isEditing) return;
-    const { dialog } = this.#asking;
-    const dim = (text: string): string => this.#style("dim", text);
-    const rows = [this.#status(), dialog?.hint ?? this.#waitingAsks()].filter((text) => text !== undefined);
-    const label = fitted(dialog?.label ?? "› ", Math.floor(this.#terminal.columns / 2));
-    const labelStyle = (text: string): string => this.#style(dialog ? ["yellow", "bold"] : "bold", text);
-    const { line, cursor } = this.#editor.view(this.#terminal.columns - 1 - textWidth(label));
-    this.#terminal.show({
-      ...{ rows: rows.map((text) => ({ text, style: dim })), label, labelStyle, line },
-      cursor: textWidth(label) + cursor,
+    if (this.#left.signal.aborted) return;
+    this.#screen.draw({
+      editor: this.#editor,
+      dialog: this.#asking.dialog,
+      isBusy: this.#conversation.isBusy,
+      trouble: this.#isAway ? "the API is away: what you said is sent as soon as it is back" : this.#trouble,
+      hint: this.#hint(),
     });
   }
 
-  #status(): string | undefined {
-    if (this.#isAway) return "the API is away: what you said is sent as soon as it is back";
-    if (this.#trouble !== undefined) return safeLine(this.#trouble, MESSAGE_CHARACTERS);
-    return this.#conversation.isBusy && this.#waiting ? waitingText(this.#waiting, Date.now()) : undefined;
-  }
-
-  #waitingAsks(): string | undefined {
+  #hint(): string | undefined {
     const { waiting } = this.#asking;
     if (waiting === 0) return undefined;
-    return this.#editor.isEmpty
-      ? `${waiting} put off: /approvals asks`
-      : `${waiting} to decide: send or clear your line first`;
+    const isTyping = !this.#editor.isEmpty;
+    return isTyping ? `${waiting} to decide: send or clear your line first` : `${waiting} put off: /approvals asks`;
   }
 }

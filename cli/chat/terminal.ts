@@ -31,6 +31,8 @@ export class Terminal implements Disposable {
   #shownRows = 0;
   /** Where the text above ends: 0 when the next one begins a row. */
   #column = 0;
+  /** What is to be written when the terminal is ours again. */
+  #held: string[] | undefined;
 
   constructor(output: TerminalOutput) {
     this.#output = output;
@@ -42,6 +44,10 @@ export class Terminal implements Disposable {
 
   /** Writes above the bottom. The text is trusted: make it safe before. */
   write(text: string): void {
+    if (this.#held) {
+      this.#held.push(text);
+      return;
+    }
     const plain = text.replaceAll("\t", "    ");
     const gone = this.#gone();
     const column = columnAfter(this.#column, plain, this.columns);
@@ -56,6 +62,18 @@ export class Terminal implements Disposable {
     const gone = this.#gone();
     this.#bottom = bottom;
     this.#output.write(gone + this.#drawn());
+  }
+
+  /** Leaves the terminal to another program. */
+  hold(): void {
+    this.show(undefined);
+    this.#held ??= [];
+  }
+
+  release(): void {
+    const held = this.#held;
+    this.#held = undefined;
+    if (held && held.length > 0) this.write(held.join(""));
   }
 
   [Symbol.dispose](): void {

@@ -233,13 +233,15 @@ describe("approvals", () => {
     await chat.untilDecisions(2);
   });
 
-  test("several are asked one after the other", async () => {
+  test("several are asked one after the other, each when the one before is told", async () => {
     await using chat = await startChat();
+    api.onPost = ({ callId }) => [decided(callId, { decision: "approve", by: "person" })];
     api.add(RUNNING, anApproval("call_1", { command: "first" }), anApproval("call_2", { command: "second" }));
     await terminal.until("│ command: first");
     expect(terminal.screen).not.toContain("│ command: second");
     terminal.type("y");
     await terminal.until("│ command: second");
+    expect(terminal.screen).toMatch(/✓ approved bash by a person\n\n\? may bash run\? call_2/);
     terminal.type("n\r");
     await chat.untilDecisions(2);
 
