@@ -9,7 +9,7 @@ import { endTurn } from "../store/turns.ts";
 import { expireWait } from "../store/waits.ts";
 import { attempted, attemptedLocally } from "./attempt.ts";
 import type { RunToolDeps } from "./run-tool.ts";
-import { findSandbox, openSandbox, stopSandbox } from "./session-sandbox.ts";
+import { findSandbox, prepareSandbox, stopSandbox } from "./session-sandbox.ts";
 
 export interface SessionKey {
   readonly sessionId: SessionId;
@@ -33,10 +33,7 @@ export interface SessionEnds {
 export function createSessionEnds(deps: RunToolDeps): SessionEnds {
   const { database, blobs, transcripts } = deps.store;
   return {
-    ensureSandbox: ({ sessionId }) =>
-      attempted(deps.identity, async () => {
-        await openSandbox(deps, sessionId);
-      }),
+    ensureSandbox: ({ sessionId }) => attempted(deps.identity, () => prepareSandbox(deps, sessionId)),
     stopCalls: ({ sessionId, turnId }) =>
       attempted(deps.identity, async () => {
         const calls = await runningCalls(database, sessionId, turnId);

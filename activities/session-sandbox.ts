@@ -1,8 +1,10 @@
 /** A session's sandbox: made on first use under a deterministic name, made anew when it is lost, stopped when the session closes. */
 import { ApplicationFailure } from "@temporalio/activity";
+import type { AgentFile } from "../contract/agents.ts";
 import type { SessionId } from "../contract/ids.ts";
-import type { Sandbox, SandboxProvider } from "../sandbox/provider.ts";
+import { type Sandbox, SandboxError, type SandboxProvider } from "../sandbox/provider.ts";
 import { beginSandbox, currentSandbox, moveSandbox, type SandboxRecord } from "../store/sandboxes.ts";
+import { sessionSetup } from "../store/session-setup.ts";
 import type { Store } from "../store/store.ts";
 
 export interface SandboxDeps {
@@ -46,8 +48,35 @@ async function make(
 
 async function finish(deps: SandboxDeps, sessionId: SessionId, record: SandboxRecord): Promise<Sandbox> {
   const sandbox = await deps.sandboxes.open(record.sandboxId);
+  const { agent } = await sessionSetup(deps.store.database.read, sessionId);
+  for (const file of agent.files) await layFile(sandbox, file);
   await moveSandbox(deps.store.database, sessionId, { record, from: ["starting"], to: "ready" });
   return sandbox;
+}
+
+/**
+ * One of the agent's files, before anything runs. One that is there is left alone: several may be making this sandbox at once,
+ * and what the first has made ready, a tool of the agent may have changed already.
+ */
+async function layFile(sandbox: Sandbox, { path, content, data }: AgentFile): Promise<void> {
+  try {
+    if ((await sandbox.stat(path))?.kind === "file") return;
+    await sandbox.writeFile(path, data === undefined ? Buffer.from(content ?? "") : Buffer.from(data, "base64"));
+  } catch (error) {
+    if (!(error instanceof SandboxError) || error.kind === "lost") throw error;
+    const message = `the agent's file ${path} cannot be laid into the sandbox: ${error.message}`;
+    throw new SandboxError("failed", message, { cause: error });
+  }
+}
+
+/** Makes the sandbox ahead. What cannot be made so is told by the tools that need it; to try again would change nothing. */
+export async function prepareSandbox(deps: SandboxDeps, sessionId: SessionId): Promise<void> {
+  try {
+    await openSandbox(deps, sessionId);
+  } catch (error) {
+    if (!(error instanceof SandboxError) || error.kind === "lost") throw error;
+    throw ApplicationFailure.nonRetryable(error.message, `Sandbox.${error.kind}`);
+  }
 }
 
 /** The sandbox of a session when it has one that is alive here; it makes none. */
