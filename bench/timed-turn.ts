@@ -1,13 +1,14 @@
 /** One turn, timed at a client: from the POST of its message to the end of its turn at an open stream. */
+import type { AgentInput } from "../contract/agents.ts";
 import { TURN_ENDS } from "../contract/events.ts";
 import { type Arrival, type EventReader, now } from "../test/support/event-reader.ts";
 import type { ScriptStep } from "../test/support/model-endpoint.ts";
-import { type NewSession, type SessionClient, scripted, type World } from "../test/support/world.ts";
+import { type SessionClient, scripted, type World } from "../test/support/world.ts";
 
 const TURN_DEADLINE_MS = 240_000;
 
 /** What the bench needs of an agent: more steps and tokens than the defaults. */
-const AGENT: NonNullable<NewSession["agent"]> = {
+const AGENT: AgentInput = {
   limits: { stepsPerTurn: 5_000, tokensPerTurn: 1_000_000_000_000 },
 };
 
@@ -33,14 +34,14 @@ const FILES = [
 ].join("; ");
 
 /** A new session that has had its first turn, so that its workflow, its sandbox, its files and its stream are there. */
-export async function openSession(world: World, agent: NewSession["agent"] = {}): Promise<OpenSession> {
+export async function openSession(world: World, agent: AgentInput = {}): Promise<OpenSession> {
   const session = await openIdleSession(world, agent);
   await runTurn(session, { tools: [{ name: "bash", args: { command: FILES } }] }, { text: "ready" });
   return session;
 }
 
 /** A new session with its stream, before its first turn. */
-export async function openIdleSession(world: World, agent: NewSession["agent"] = {}): Promise<OpenSession> {
+export async function openIdleSession(world: World, agent: AgentInput = {}): Promise<OpenSession> {
   const client = await world.createSession({ agent: { ...AGENT, ...agent } });
   const reader = client.stream();
   await reader.until("the stream is open", () => reader.connections.length > 0);

@@ -4,7 +4,8 @@ import { existsSync, readFileSync } from "node:fs";
 import type { SessionEvent } from "../../contract/events.ts";
 import type { ArtifactList } from "../../contract/http.ts";
 import type { ChaosClient } from "./client.ts";
-import { differences, type LogStructure, structureOf } from "./log-structure.ts";
+import { differences } from "./differences.ts";
+import { type LogStructure, structureOf } from "./log-structure.ts";
 import type { ScriptedCommand, SessionScript } from "./script.ts";
 
 /** Something that must never happen, and did. */
@@ -21,24 +22,25 @@ export interface CheckedSession {
 
 export interface CheckInput {
   readonly client: ChaosClient;
+  readonly script: SessionScript;
   readonly effectsFile: string;
   /** The log of an undisturbed run of the same script; undefined when this is that run. */
   readonly expected: LogStructure | undefined;
 }
 
 export async function checkSession(input: CheckInput): Promise<CheckedSession> {
-  const { client, effectsFile, expected } = input;
-  const { script } = client;
+  const { client, script, effectsFile, expected } = input;
   const log = await wholeLog(client);
   const structure = structureOf(log, script.token);
   const found: [string, readonly string[]][] = [
     ["a command runs once", checkEffects(script, effectsFile)],
     ["what is stopped has ended", client.faults],
     ["the log is 1, 2, 3 …", checkSequence(log)],
-    ["the stream is the log", [...client.reader.faults, ...checkStream(client, log)]],
+    ["the stream is the log", checkStream(client, log)],
     ["the log tells a possible story", structure.faults],
+    ["messages join and go as they were told", checkMessages(script, structure)],
     ["output is what was printed", checkOutput(script, structure)],
-    ["artifacts are kept once and whole", await checkArtifacts(client)],
+    ["artifacts are kept once and whole", await checkArtifacts(client, script)],
     ["as in an undisturbed run", expected ? differences(expected, structure) : []],
   ];
   const violations = found.flatMap(([rule, details]) =>
@@ -47,7 +49,7 @@ export async function checkSession(input: CheckInput): Promise<CheckedSession> {
   return { structure, violations };
 }
 
-async function wholeLog(client: ChaosClient): Promise<readonly SessionEvent[]> {
+export async function wholeLog(client: ChaosClient): Promise<readonly SessionEvent[]> {
   const log: SessionEvent[] = [];
   for (let after = 0; ; ) {
     const page = await client.get<{ events: SessionEvent[]; next: number }>(`/events?after=${after}&limit=500`);
@@ -68,19 +70,36 @@ function checkEffects(script: SessionScript, effectsFile: string): readonly stri
   ];
 }
 
-function checkSequence(log: readonly SessionEvent[]): readonly string[] {
+export function checkSequence(log: readonly SessionEvent[]): readonly string[] {
   const wrong = log.findIndex((event, index) => event.seq !== index + 1);
   if (wrong >= 0) return [`at place ${wrong + 1} stands seq ${log[wrong]?.seq}`];
   return log.at(-1)?.type === "session.closed" ? [] : [`it ends with ${log.at(-1)?.type}`];
 }
 
-function checkStream(client: ChaosClient, log: readonly SessionEvent[]): readonly string[] {
-  const { arrivals } = client.reader;
+/** Faults of the stream itself, and where it brought another event than the log has. */
+export function checkStream({ reader }: ChaosClient, log: readonly SessionEvent[]): readonly string[] {
+  const { arrivals, faults } = reader;
+  if (faults.length > 0) return faults;
   const differing = log.findIndex((event, index) => arrivals[index]?.json !== JSON.stringify(event));
   if (differing >= 0) {
     return [`the log has ${JSON.stringify(log[differing])}, the stream brought ${arrivals[differing]?.json}`];
   }
   return arrivals.length === log.length ? [] : [`the log has ${log.length} events, the stream ${arrivals.length}`];
+}
+
+/** What was to join a turn has, what was taken back was never begun. */
+function checkMessages({ acts, token }: SessionScript, { turns }: LogStructure): readonly string[] {
+  return acts.flatMap((act) => {
+    if (act.type === "steer") {
+      const joining = act.joining.id.replaceAll(token, "TOKEN");
+      return turns.some(({ joined }) => joined.includes(`${joining} at step 2`)) ? [] : [`${joining} joined no turn`];
+    }
+    const removed = act.type === "remove" ? act.removed.id.replaceAll(token, "TOKEN") : "";
+    const begun = turns.filter(({ message, joined }) =>
+      [message, ...joined].some((id) => id.split(" ")[0] === removed),
+    );
+    return begun.length === 0 ? [] : [`${removed} was taken back, and begun`];
+  });
 }
 
 /** The events of a call, joined, are what its command printed: nothing is missing, nothing is there twice. */
@@ -106,9 +125,9 @@ function plain(command: ScriptedCommand, token: string): ScriptedCommand {
   return { label: plainLabel, stdout: plainOut, stderr: plainErr };
 }
 
-async function checkArtifacts(client: ChaosClient): Promise<readonly string[]> {
+async function checkArtifacts(client: ChaosClient, script: SessionScript): Promise<readonly string[]> {
   const { artifacts } = await client.get<ArtifactList>("/artifacts");
-  const wanted = new Map(client.script.artifacts.map(({ path, content }) => [path, sha256(content)]));
+  const wanted = new Map(script.artifacts.map(({ path, content }) => [path, sha256(content)]));
   const wrong: string[] = [];
   for (const [path, digest] of wanted) {
     const rows = artifacts.filter((artifact) => artifact.path === path);

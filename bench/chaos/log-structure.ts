@@ -2,8 +2,9 @@
  * What an event log says, without what may differ between two runs of one script: ids, times, how text was cut into
  * deltas, and what `step.restarted` made void. It also notes everything that comes in an order in which it must not.
  */
-import type { SessionEvent } from "../../contract/events.ts";
+import type { SessionEvent, SessionEventOf } from "../../contract/events.ts";
 import type { Usage } from "../../contract/usage.ts";
+import { type CallEvent, CallLog, type CallStructure } from "./call-log.ts";
 
 export interface LogStructure {
   readonly session: readonly string[];
@@ -18,20 +19,15 @@ export interface TurnStructure {
   output: string;
   readonly steps: StepStructure[];
   readonly artifacts: string[];
+  /** Messages that joined it, each with the step. */
+  readonly joined: string[];
 }
 
 interface StepStructure {
   blocks: { type: string; text: string; open: boolean }[];
   readonly calls: CallStructure[];
-}
-
-export interface CallStructure {
-  readonly name: string;
-  readonly arguments: string;
-  stdout: string;
-  stderr: string;
-  outcome: string;
-  result: string;
+  /** Its reply came to its end. */
+  isWhole: boolean;
 }
 
 /** Of a session whose token is replaced by a word, so that structures of several sessions can be compared. */
@@ -44,7 +40,7 @@ export function structureOf(events: readonly SessionEvent[], token: string): Log
 interface OpenTurn {
   readonly turnId: string;
   readonly structure: TurnStructure;
-  readonly calls: Map<string, CallStructure>;
+  readonly calls: CallLog;
   step: StepStructure | undefined;
   stepIsOpen: boolean;
   usage: number;
@@ -55,6 +51,8 @@ class LogReader {
   readonly #session: string[] = [];
   readonly #turns: TurnStructure[] = [];
   readonly #faults: string[] = [];
+  /** What became of each message: each is begun or taken back once. */
+  readonly #messages = new Set<string>();
   #turn: OpenTurn | undefined;
 
   constructor(token: string) {
@@ -72,8 +70,15 @@ class LogReader {
       case "message.refused":
         this.#session.push(event.type);
         return;
+      case "session.updated":
+        this.#session.push(`updated ${event.agent} ${event.backend} ${event.model}`);
+        return;
       case "message.received":
         this.#session.push(`received ${this.#plain(event.messageId)}`);
+        return;
+      case "message.removed":
+        this.#session.push(`removed ${this.#plain(event.messageId)}`);
+        this.#settle(event);
         return;
       // Whether a message had to wait, and whether a call failed before it succeeded, is for chance to say.
       case "message.queued":
@@ -92,11 +97,19 @@ class LogReader {
     return { session: this.#session.sort(), turns: this.#turns, faults: this.#faults };
   }
 
-  #startTurn(event: Extract<SessionEvent, { type: "turn.started" }>): void {
+  #settle(event: SessionEventOf<"turn.started" | "message.steered" | "message.removed">): void {
+    if (this.#messages.has(event.messageId)) this.#note(event, "its message was begun or taken back before");
+    this.#messages.add(event.messageId);
+  }
+
+  #startTurn(event: SessionEventOf<"turn.started">): void {
     if (this.#turn) this.#note(event, "a turn starts inside another");
-    const structure = { message: this.#plain(event.messageId), end: "", output: "", steps: [], artifacts: [] };
+    this.#settle(event);
+    const message = this.#plain(event.messageId);
+    const structure = { message, end: "", output: "", steps: [], artifacts: [], joined: [] };
     this.#turns.push(structure);
-    this.#turn = { turnId: event.turnId, structure, calls: new Map(), step: undefined, stepIsOpen: false, usage: 0 };
+    const calls = new CallLog((text) => this.#plain(text));
+    this.#turn = { turnId: event.turnId, structure, calls, step: undefined, stepIsOpen: false, usage: 0 };
   }
 
   #readInTurn(event: Extract<SessionEvent, { turnId?: unknown }>): string | undefined {
@@ -111,29 +124,30 @@ class LogReader {
       case "block.delta":
       case "block.completed":
         return this.#readBlock(turn, event);
-      case "tool.started":
-      case "tool.output":
-      case "tool.completed":
-        return this.#readTool(turn, event);
+      case "message.steered":
+        this.#settle(event);
+        turn.structure.joined.push(`${this.#plain(event.messageId)} at step ${event.step}`);
+        return turn.stepIsOpen && event.step === turn.structure.steps.length ? undefined : "its step is not open";
       case "artifact.uploaded":
         turn.structure.artifacts.push(event.path);
         return undefined;
       case "turn.completed":
       case "turn.failed":
       case "turn.interrupted":
-        return this.#endTurn(turn, event);
+        this.#endTurn(turn, event);
+        return undefined;
       default:
-        return undefined; // What is read elsewhere.
+        return isOfCall(event) ? this.#readCall(turn, event) : undefined; // What is read elsewhere.
     }
   }
 
   #readStep(
     turn: OpenTurn,
-    event: Extract<SessionEvent, { type: "step.started" | "step.restarted" | "step.completed" }>,
+    event: SessionEventOf<"step.started" | "step.restarted" | "step.completed">,
   ): string | undefined {
     if (event.type === "step.started") {
       if (turn.stepIsOpen || event.step !== turn.structure.steps.length + 1) this.#note(event, "not the next step");
-      turn.step = { blocks: [], calls: [] };
+      turn.step = { blocks: [], calls: [], isWhole: false };
       turn.structure.steps.push(turn.step);
       turn.stepIsOpen = true;
       return undefined;
@@ -147,13 +161,14 @@ class LogReader {
     }
     if (turn.step.blocks.some((block) => block.open)) this.#note(event, "a block of it has no end");
     turn.stepIsOpen = false;
+    turn.step.isWhole = true;
     turn.usage += tokens(event.usage);
     return undefined;
   }
 
   #readBlock(
     turn: OpenTurn,
-    event: Extract<SessionEvent, { type: "block.started" | "block.delta" | "block.completed" }>,
+    event: SessionEventOf<"block.started" | "block.delta" | "block.completed">,
   ): string | undefined {
     const { step } = turn;
     if (!step || !turn.stepIsOpen) return "its step is not open";
@@ -176,46 +191,36 @@ class LogReader {
     return undefined;
   }
 
-  #readTool(
-    turn: OpenTurn,
-    event: Extract<SessionEvent, { type: "tool.started" | "tool.output" | "tool.completed" }>,
-  ): string | undefined {
-    const known = turn.calls.get(event.callId);
-    if (event.type === "tool.started") {
-      if (turn.stepIsOpen || known) return known ? "it starts twice" : "its step is still open";
-      const args = this.#plain(JSON.stringify(event.arguments));
-      const call = { name: event.name, arguments: args, stdout: "", stderr: "", outcome: "", result: "" };
-      turn.calls.set(event.callId, call);
-      turn.step?.calls.push(call);
-      return undefined;
-    }
-    if (!known) return "its call never started";
-    if (known.outcome !== "") return "its call is over";
-    if (event.type === "tool.output") {
-      known[event.stream] += this.#plain(event.text);
-      return undefined;
-    }
-    known.outcome = event.outcome;
-    known.result = this.#plain(event.result);
-    return undefined;
+  #readCall(turn: OpenTurn, event: CallEvent): string | undefined {
+    const fault = turn.calls.read(event, (call) => turn.step?.calls.push(call));
+    return turn.stepIsOpen ? "its step is still open" : fault;
   }
 
-  #endTurn(
-    turn: OpenTurn,
-    event: Extract<SessionEvent, { type: "turn.completed" | "turn.failed" | "turn.interrupted" }>,
-  ): string | undefined {
-    for (const call of turn.calls.values()) if (call.outcome === "") this.#note(event, `${call.name} has no end`);
+  #endTurn(turn: OpenTurn, event: SessionEventOf<"turn.completed" | "turn.failed" | "turn.interrupted">): void {
+    for (const fault of turn.calls.end(event.type)) this.#note(event, fault);
     if (tokens(event.usage) !== turn.usage) this.#note(event, `its steps used ${turn.usage} tokens`);
     const { structure } = turn;
     structure.end = event.type;
-    if (event.type === "turn.completed") structure.output = this.#plain(event.output);
+    if (event.type === "turn.completed") {
+      structure.output = this.#plain(event.output);
+      if (turn.stepIsOpen) this.#note(event, "its last step has no end");
+    }
     if (event.type === "turn.interrupted") structure.end = `${event.type} ${event.reason}`;
     if (event.type === "turn.failed") structure.end = `${event.type} ${event.code} ${event.message}`;
+    if (event.type === "turn.interrupted" && turn.stepIsOpen) this.#note(event, this.#faultOfCut(turn, event));
     structure.artifacts.sort();
     // Parallel calls begin in any order.
     for (const step of structure.steps) step.calls.sort((a, b) => (a.arguments < b.arguments ? -1 : 1));
     this.#turn = undefined;
-    return undefined;
+  }
+
+  /** What the agent had said of an answer that was cut off is kept: each text of it is ended, and they are the output. */
+  #faultOfCut({ step }: OpenTurn, event: SessionEventOf<"turn.interrupted">): string | undefined {
+    const texts = (step?.blocks ?? []).filter(({ type, text }) => type === "text" && text !== "");
+    if (texts.some(({ open }) => open)) return "a text that was cut off has no end";
+    if (texts.length === 0) return undefined;
+    const kept = texts.map(({ text }) => text).join("\n");
+    return this.#plain(event.output ?? "") === kept ? undefined : `its texts say ${JSON.stringify(kept.slice(-200))}`;
   }
 
   #plain(text: string): string {
@@ -225,6 +230,10 @@ class LogReader {
   #note(event: SessionEvent, fault: string | undefined): void {
     if (fault !== undefined) this.#faults.push(`${fault}: ${JSON.stringify(event).slice(0, 400)}`);
   }
+}
+
+function isOfCall(event: SessionEvent): event is CallEvent {
+  return "callId" in event;
 }
 
 function tokens(usage: Usage): number {
@@ -238,42 +247,4 @@ function reprinted(json: string): string {
   } catch {
     return json;
   }
-}
-
-/** Where two logs of one script differ, in words; nothing when they say the same. */
-export function differences(expected: LogStructure, found: LogStructure): readonly string[] {
-  const differing = compare(expected.session, found.session, "session");
-  const turns = Math.max(expected.turns.length, found.turns.length);
-  for (let i = 0; i < turns; i++) {
-    differing.push(...compare(comparable(expected.turns[i]), comparable(found.turns[i]), `turn ${i + 1}`));
-  }
-  return differing;
-}
-
-/** How far a stopped command came, and the words about it, is for chance to say. */
-function comparable(turn: TurnStructure | undefined): unknown {
-  if (!turn) return undefined;
-  const steps = turn.steps.map((step) => ({
-    blocks: step.blocks.map(({ type, text }) => ({ type, text })),
-    calls: step.calls.map((call) => (call.outcome === "interrupted" ? { ...call, stdout: "", result: "" } : call)),
-  }));
-  return { ...turn, steps };
-}
-
-function compare(expected: unknown, found: unknown, where: string): string[] {
-  if (isContainer(expected) && isContainer(found)) {
-    const keys = new Set([...Object.keys(expected), ...Object.keys(found)]);
-    return [...keys].flatMap((key) => compare(expected[key], found[key], `${where}.${key}`));
-  }
-  if (expected === found) return [];
-  return [`${where}: expected ${shown(expected)}, found ${shown(found)}`];
-}
-
-function isContainer(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null;
-}
-
-function shown(value: unknown): string {
-  const text = JSON.stringify(value) ?? "nothing";
-  return text.length > 300 ? `${text.slice(0, 150)} … ${text.slice(-150)}` : text;
 }

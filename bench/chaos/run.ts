@@ -1,17 +1,23 @@
 /** One run of chaos: first every script undisturbed, then the same scripts while processes are killed, then the checks. */
 import { mkdirSync } from "node:fs";
 import path from "node:path";
+import { startModelEndpoint } from "../../test/support/model-endpoint.ts";
 import { describeProcess, processesOf } from "../../test/support/stray-processes.ts";
 import { startWorld, type World, waitFor } from "../../test/support/world.ts";
+import { writeScript } from "./author.ts";
 import { type CheckedSession, checkSession, type Violation } from "./checks.ts";
 import { ChaosClient, type Weather } from "./client.ts";
 import type { LogStructure } from "./log-structure.ts";
-import { killSchedule, PACE, type Pace } from "./schedule.ts";
-import { type ScriptSize, type SessionScript, writeScript } from "./script.ts";
+import { play } from "./play.ts";
+import { runtimesIn, runtimesOf } from "./runtimes.ts";
+import { killSchedule, PACE, type Pace, type Victim } from "./schedule.ts";
+import { messagesOf, type ScriptSize, type SessionScript } from "./script.ts";
 import { Storm } from "./storm.ts";
 
 export interface ChaosOptions {
   readonly seed: number;
+  /** Whose agents they are. Of `copilot`, the process that its steps run in is killed, too. */
+  readonly backend?: "openai" | "copilot";
   /** How long processes are killed. */
   readonly stormMs: number;
   /** Sessions at a time. */
@@ -26,18 +32,20 @@ export interface ChaosOptions {
 }
 
 export interface ChaosReport {
-  readonly kills: { readonly worker: number; readonly api: number; readonly temporal: number };
+  readonly kills: Readonly<Record<Victim, number>>;
   readonly restarts: number;
   readonly otherDeaths: number;
   readonly sessions: number;
   readonly turns: number;
   readonly commands: number;
+  readonly decisions: number;
   readonly violations: readonly Violation[];
   /** Where everything is kept when there are violations. */
   readonly folder: string;
 }
 
 const DEFAULTS = {
+  backend: "openai" as const,
   sessions: 6,
   scripts: 8,
   size: { acts: 4, works: 4 },
@@ -47,11 +55,17 @@ const DEFAULTS = {
 };
 
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
-  await using world = await startWorld();
+  await using model = await startModelEndpoint();
+  await using world = await startWorld({ modelUrl: model.url, env: copilotEnv(model.url) });
   const run = new ChaosRun(world, { ...DEFAULTS, ...options });
   const report = await run.run();
   world.keepFolder = report.violations.length > 0;
   return report;
+}
+
+/** The same endpoint serves both backends. */
+export function copilotEnv(modelUrl: string): Readonly<Record<string, string>> {
+  return { COPILOT_PROVIDER_BASE_URL: modelUrl, COPILOT_PROVIDER_API_KEY: "sk-scripted" };
 }
 
 type Settled = Required<ChaosOptions>;
@@ -66,6 +80,7 @@ class ChaosRun {
   #sessions = 0;
   #turns = 0;
   #commands = 0;
+  #decisions = 0;
 
   constructor(world: World, options: Settled) {
     this.#world = world;
@@ -76,14 +91,14 @@ class ChaosRun {
   }
 
   async run(): Promise<ChaosReport> {
-    const { tell, scripts, seed, stormMs, pace } = this.#options;
+    const { tell, scripts, seed, stormMs, pace, backend } = this.#options;
     const numbers = Array.from({ length: scripts }, (_, number) => number);
     tell(`undisturbed: ${scripts} sessions`);
     await Promise.all(numbers.map((number) => this.#runSession(number)));
     const storm = new Storm(this.#world, this.#weather);
     const until = Date.now() + stormMs;
     tell(`undisturbed done, ${this.#violations.length} violations; now for ${Math.round(stormMs / 1_000)} s of kills`);
-    const raging = storm.rage(killSchedule(seed, pace), until);
+    const raging = storm.rage(killSchedule({ seed, pace, hasRuntime: backend === "copilot" }), until);
     await Promise.all([raging, ...Array.from({ length: this.#options.sessions }, () => this.#keepRunning(until))]);
     tell(`${storm.killCount} kills, ${storm.restarts} restarts of the whole stack; now the last checks`);
     await this.#checkRest();
@@ -94,6 +109,7 @@ class ChaosRun {
       sessions: this.#sessions,
       turns: this.#turns,
       commands: this.#commands,
+      decisions: this.#decisions,
       violations: [...this.#violations, ...storm.violations],
       folder: this.#world.folder,
     };
@@ -107,10 +123,11 @@ class ChaosRun {
   async #runSession(number: number): Promise<void> {
     const token = `chaos-${String(this.#sessions++).padStart(4, "0")}`;
     const effectsFile = path.join(this.#effects, `${token}.log`);
-    const { seed, size } = this.#options;
-    const script = writeScript({ seed: seed * 1_000 + number, token, effectsFile, size });
+    const { seed, size, backend } = this.#options;
+    const script = writeScript({ seed: seed * 1_000 + number, token, effectsFile, backend, size });
     this.#turns += script.acts.flatMap(messagesOf).length;
     this.#commands += script.commands.length;
+    this.#decisions += script.acts.flatMap((act) => (act.type === "decide" ? act.decisions : [])).length;
     try {
       const { structure, violations } = await this.#playAndCheck(script, number, effectsFile);
       this.#violations.push(...violations);
@@ -122,10 +139,11 @@ class ChaosRun {
   }
 
   async #playAndCheck(script: SessionScript, number: number, effectsFile: string): Promise<CheckedSession> {
-    const client = await ChaosClient.open(this.#world, script, this.#weather);
+    const place = { world: this.#world, weather: this.#weather };
+    const client = await ChaosClient.open(place, { id: script.token, agent: script.agent });
     try {
-      await client.play();
-      return await checkSession({ client, effectsFile, expected: this.#undisturbed.get(number) });
+      await play(client, script);
+      return await checkSession({ client, script, effectsFile, expected: this.#undisturbed.get(number) });
     } finally {
       await client.reader[Symbol.asyncDispose]();
     }
@@ -141,6 +159,10 @@ class ChaosRun {
     const folders = [this.#effects, path.join(this.#world.stateDir, "sandboxes")];
     await this.#check("no command is left over", 5_000, () => strays(folders).length === 0);
     for (const pid of strays(folders)) this.#note("no command is left over", describeProcess(pid));
+    await this.#check("no runtime is left over", 5_000, () => {
+      const kept = runtimesOf(this.#world.pidOf("worker"));
+      return runtimesIn(this.#world.folder).every((pid) => kept.includes(pid));
+    });
     await this.#check("processes.json is true", 5_000, () => this.#world.hasTrueProcessList());
   }
 
@@ -151,11 +173,6 @@ class ChaosRun {
   #note(rule: string, detail: string): void {
     this.#violations.push({ session: "-", rule, detail });
   }
-}
-
-function messagesOf(act: SessionScript["acts"][number]): readonly unknown[] {
-  if (act.type === "messages") return act.messages;
-  return act.type === "replace" ? [act.message, act.next] : [act.message];
 }
 
 function strays(folders: readonly string[]): readonly number[] {

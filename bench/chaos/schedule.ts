@@ -2,11 +2,14 @@
 import type { ProcessName } from "../../cli/state-directory.ts";
 import { createRandom, type Random } from "./random.ts";
 
+/** A process of the stack, or the one that the worker's copilot backend runs its steps in. */
+export type Victim = ProcessName | "runtime";
+
 export interface Kill {
   /** After the kill before it. */
   readonly afterMs: number;
   /** More than one: at the same instant. */
-  readonly names: readonly ProcessName[];
+  readonly names: readonly Victim[];
 }
 
 export interface Pace {
@@ -16,18 +19,33 @@ export interface Pace {
 
 export const PACE: Pace = { minMs: 500, maxMs: 3_200 };
 
-export function* killSchedule(seed: number, pace: Pace = PACE): Generator<Kill, never> {
+/** How often each is the one, all together 1. */
+type Shares = Readonly<Record<Victim, number>>;
+
+const SHARES: Shares = { worker: 0.5, api: 0.3, temporal: 0.2, runtime: 0 };
+const WITH_RUNTIME: Shares = { worker: 0.35, api: 0.2, temporal: 0.15, runtime: 0.3 };
+
+export interface ScheduleOptions {
+  readonly seed: number;
+  readonly pace?: Pace;
+  /** Whether there is a runtime to kill. */
+  readonly hasRuntime?: boolean;
+}
+
+export function* killSchedule({ seed, pace = PACE, hasRuntime = false }: ScheduleOptions): Generator<Kill, never> {
   const random = createRandom(seed);
+  const shares = hasRuntime ? WITH_RUNTIME : SHARES;
   for (;;) {
     const afterMs = Math.round(random.between(pace.minMs, pace.maxMs));
-    const first = victim(random);
-    const second = random.chance(0.15) ? victim(random) : first;
+    const first = victim(random, shares);
+    const second = random.chance(0.15) ? victim(random, shares) : first;
     yield { afterMs, names: second === first ? [first] : [first, second] };
   }
 }
 
-function victim(random: Random): ProcessName {
+function victim(random: Random, { worker, api, temporal }: Shares): Victim {
   const draw = random.between(0, 1);
-  if (draw < 0.5) return "worker";
-  return draw < 0.8 ? "api" : "temporal";
+  if (draw < worker) return "worker";
+  if (draw < worker + api) return "api";
+  return draw < worker + api + temporal ? "temporal" : "runtime";
 }

@@ -1,12 +1,12 @@
 /** Kills processes of a stack by schedule, from the pids that `processes.json` tells, and notes what it did. */
 import { setTimeout as delay } from "node:timers/promises";
 import { identityOf } from "../../cli/process-identity.ts";
-import type { ProcessName } from "../../cli/state-directory.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import { type World, waitFor } from "../../test/support/world.ts";
 import type { Violation } from "./checks.ts";
 import type { Weather } from "./client.ts";
-import type { Kill } from "./schedule.ts";
+import { runtimesOf } from "./runtimes.ts";
+import type { Kill, Victim } from "./schedule.ts";
 
 /**
  * The supervisor gives up, rightly, on a process that dies too often within a minute, and pauses longer before each
@@ -14,15 +14,18 @@ import type { Kill } from "./schedule.ts";
  */
 const DEATHS_BEFORE_RESTART = Math.floor(LIMITS.deathsMax * 0.6);
 const COMES_BACK_MS = 20_000;
+/** A worker that has just come back starts its runtime with the first step that it takes up. */
+const RUNTIME_STARTS_MS = 3_000;
 
 export class Storm {
-  readonly kills: Record<ProcessName, number> = { worker: 0, api: 0, temporal: 0 };
+  readonly kills: Record<Victim, number> = { worker: 0, api: 0, temporal: 0, runtime: 0 };
   readonly violations: Violation[] = [];
   /** Restarts of the whole stack. */
   restarts = 0;
   readonly #world: World;
   readonly #weather: Weather;
   readonly #killed = new Set<number>();
+  readonly #watchers = new Set<(name: Victim) => void>();
   #eventsBefore = 0;
 
   constructor(world: World, weather: Weather) {
@@ -31,7 +34,7 @@ export class Storm {
   }
 
   get killCount(): number {
-    return this.kills.worker + this.kills.api + this.kills.temporal;
+    return Object.values(this.kills).reduce((sum, count) => sum + count, 0);
   }
 
   /** Deaths that were not its doing: a worker that cannot connect ends by itself, and is started again. */
@@ -39,7 +42,13 @@ export class Storm {
     return this.#deaths(0).filter((pid) => !this.#killed.has(pid)).length;
   }
 
-  /** Rages until the time is over, and leaves a stack that runs. */
+  /** Calls `watcher` at each kill, at once; what it returns ends that. */
+  watch(watcher: (name: Victim) => void): () => void {
+    this.#watchers.add(watcher);
+    return () => this.#watchers.delete(watcher);
+  }
+
+  /** Rages until the time or the schedule is over, and leaves a stack that runs. */
   async rage(schedule: Iterable<Kill>, until: number): Promise<void> {
     for (const kill of schedule) {
       if (Date.now() + kill.afterMs > until) break;
@@ -57,21 +66,36 @@ export class Storm {
 
   async #strike(kill: Kill): Promise<void> {
     for (const name of kill.names) {
-      const isThere = (): boolean => this.#world.processes().some((entry) => entry.name === name);
-      try {
-        await waitFor(`${name} is in processes.json`, isThere, COMES_BACK_MS);
-      } catch (error) {
-        this.#note("processes come back", String(error));
-        return;
-      }
-      const pid = this.#world.pidOf(name);
+      const pid = name === "runtime" ? await this.#runtime() : await this.#process(name);
       // It may have died by itself a moment ago; then there is nothing to kill, and the supervisor is at it.
-      if (identityOf(pid) === undefined) continue;
-      this.#world.kill(name);
+      if (pid === undefined || identityOf(pid) === undefined) continue;
+      process.kill(pid, "SIGKILL");
       this.#killed.add(pid);
       this.kills[name] += 1;
       this.#weather.lastStormAt = Date.now();
+      for (const watcher of this.#watchers) watcher(name);
     }
+  }
+
+  async #process(name: Exclude<Victim, "runtime">): Promise<number | undefined> {
+    const isThere = (): boolean => this.#world.processes().some((entry) => entry.name === name);
+    try {
+      await waitFor(`${name} is in processes.json`, isThere, COMES_BACK_MS);
+      return this.#world.pidOf(name);
+    } catch (error) {
+      this.#note("processes come back", String(error));
+      return undefined;
+    }
+  }
+
+  /** The newest one of the worker; undefined when it has none, because it runs no step. */
+  async #runtime(): Promise<number | undefined> {
+    const find = (): number | undefined => {
+      const worker = this.#world.processes().find((entry) => entry.name === "worker");
+      return worker && runtimesOf(worker.pid).at(-1);
+    };
+    await waitFor("there is a runtime", () => find() !== undefined, RUNTIME_STARTS_MS).catch(() => undefined);
+    return find();
   }
 
   /** By turns in order, and as when the host is lost: all at once. */

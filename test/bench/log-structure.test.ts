@@ -1,6 +1,7 @@
 /** What chaos takes for the same story, and what it must not let pass. */
 import { expect, test } from "vitest";
-import { differences, structureOf } from "../../bench/chaos/log-structure.ts";
+import { differences } from "../../bench/chaos/differences.ts";
+import { structureOf } from "../../bench/chaos/log-structure.ts";
 import type { Fact, SessionEvent } from "../../contract/events.ts";
 
 const TURN = "turn_1" as const;
