@@ -1,6 +1,7 @@
 /** Stored agents, sessions that pin them, changes between turns, and a conversation that moves between backends. */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Session } from "../../contract/session.ts";
+import type { ScriptStep } from "../support/model-endpoint.ts";
 import { type SessionClient, scripted, startWorld, type World } from "../support/world.ts";
 
 let world: World;
@@ -17,7 +18,7 @@ const patch = (session: SessionClient, change: object) =>
   world.request<Session & { applied: boolean }>("PATCH", `/v1/sessions/${session.id}`, change);
 const lastRequest = (): string => world.model.requests.at(-1)?.raw?.toString() ?? "";
 
-async function say(session: SessionClient, ...steps: Parameters<typeof scripted>): Promise<string> {
+async function say(session: SessionClient, ...steps: readonly ScriptStep[]): Promise<string> {
   const stream = session.stream();
   const { turnId } = await session.post(scripted(...steps));
   return (await stream.next("turn.completed", (event) => event.turnId === turnId)).output;

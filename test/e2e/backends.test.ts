@@ -1,6 +1,6 @@
 /** One conversation over two backends: it keeps what was said and what was done, wherever it goes on. */
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type ModelEndpoint, startModelEndpoint } from "../support/model-endpoint.ts";
+import { type ModelEndpoint, type ScriptStep, startModelEndpoint } from "../support/model-endpoint.ts";
 import { descendantsOf, processesOf } from "../support/stray-processes.ts";
 import { type SessionClient, scripted, startWorld, type World, waitFor } from "../support/world.ts";
 
@@ -22,7 +22,7 @@ const bash = (command: string) => ({ tools: [{ name: "bash", args: { command } }
 const requestOf = (marker: string): string =>
   model.requests.findLast((one) => one.raw?.includes(marker))?.raw?.toString() ?? "";
 
-async function say(session: SessionClient, marker: string, ...steps: Parameters<typeof scripted>): Promise<void> {
+async function say(session: SessionClient, marker: string, ...steps: readonly ScriptStep[]): Promise<void> {
   const stream = session.stream();
   const { turnId } = await session.post(`${marker} ${scripted(...steps)}`);
   await stream.next("turn.completed", (event) => event.turnId === turnId);
