@@ -3,18 +3,17 @@ import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import type { ToolName } from "../../contract/agents.ts";
 import type { CallId } from "../../contract/ids.ts";
 import { createLocalProvider } from "../../sandbox/local.ts";
 import type { Sandbox, SpoolOffsets } from "../../sandbox/provider.ts";
-import { parseArguments, TOOLS } from "../../tools/registry.ts";
-import type { ToolContext, ToolResult } from "../../tools/tool.ts";
+import { createToolbox, parseArguments, type Toolbox } from "../../tools/registry.ts";
+import type { Tool, ToolContext, ToolResult } from "../../tools/tool.ts";
 
 export interface Workshop extends AsyncDisposable {
   readonly sandbox: Sandbox;
   /** Runs a shell command as part of a test's setting, and gives what it printed. */
   sh(command: string): Promise<string>;
-  call(name: ToolName, args: Readonly<Record<string, unknown>>): Promise<ToolResult>;
+  call(name: string, args: Readonly<Record<string, unknown>>): Promise<ToolResult>;
   /** A call that a test attempts by itself. */
   newCall(): Call;
 }
@@ -24,23 +23,21 @@ export interface Call {
   readonly callId: CallId;
   readonly outputs: { stream: "stdout" | "stderr"; text: string; upTo: SpoolOffsets }[];
   readonly notes: string[];
-  attempt(
-    name: ToolName,
-    args: Readonly<Record<string, unknown>>,
-    overrides?: Partial<ToolContext>,
-  ): Promise<ToolResult>;
+  attempt(name: string, args: Readonly<Record<string, unknown>>, overrides?: Partial<ToolContext>): Promise<ToolResult>;
 }
 
-export async function openWorkshop(): Promise<Workshop> {
+/** @param added Tools of a worker's own, beside the built-in ones. */
+export async function openWorkshop(added: readonly Tool[] = []): Promise<Workshop> {
+  const toolbox = createToolbox(added);
   const root = mkdtempSync(path.join(os.tmpdir(), "perdure-tools-"));
   const provider = createLocalProvider({ root });
   const sandbox = await provider.open("sbx_tools");
   const workshop: Workshop = {
     sandbox,
-    newCall: () => newCall(sandbox),
-    call: (name, args) => newCall(sandbox).attempt(name, args),
+    newCall: () => newCall(sandbox, toolbox),
+    call: (name, args) => newCall(sandbox, toolbox).attempt(name, args),
     async sh(command) {
-      const call = newCall(sandbox);
+      const call = newCall(sandbox, toolbox);
       await call.attempt("bash", { command });
       return call.outputs.map((output) => output.text).join("");
     },
@@ -52,7 +49,7 @@ export async function openWorkshop(): Promise<Workshop> {
   return workshop;
 }
 
-function newCall(sandbox: Sandbox): Call {
+function newCall(sandbox: Sandbox, toolbox: Toolbox): Call {
   const callId: CallId = `call_${randomUUID()}`;
   const outputs: Call["outputs"] = [];
   const notes: string[] = [];
@@ -62,11 +59,15 @@ function newCall(sandbox: Sandbox): Call {
     outputs,
     notes,
     async attempt(name, args, overrides) {
-      const parsed = parseArguments(TOOLS[name], args);
+      const tool = toolbox.find(name);
+      if (!tool) throw new Error(`there is no tool ${name}`);
+      const parsed = parseArguments(tool, args);
       if ("error" in parsed) throw new Error(parsed.error);
       attempts += 1;
-      return await TOOLS[name].run(parsed.args, {
+      return await tool.run(parsed.args, {
+        sessionId: "ses_tools",
         callId,
+        environment: {},
         sandbox,
         signal: AbortSignal.timeout(9_000),
         isStopped: () => true,
