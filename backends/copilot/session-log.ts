@@ -38,7 +38,9 @@ export class SessionLog implements SessionFsProvider {
   change(): Pick<StateChange, "append" | "replace"> {
     const text = withId(this.#pieces.join(""), this.#id, KEPT_ID);
     const kept = this.#kept;
-    return kept !== undefined && text.startsWith(kept) ? { append: text.slice(kept.length) } : { replace: text };
+    return kept !== undefined && text.startsWith(kept)
+      ? { append: withoutResumes(text.slice(kept.length)) }
+      : { replace: withoutResumes(text) };
   }
 
   async readFile(path: string): Promise<string> {
@@ -101,6 +103,26 @@ export class SessionLog implements SessionFsProvider {
 /** Only where the runtime has put it: a quote inside a text is escaped, so no text of a model or a tool is changed. */
 function withId(text: string, from: string, to: string): string {
   return text.replaceAll(`"sessionId":"${from}"`, () => `"sessionId":"${to}"`);
+}
+
+/**
+ * Without the notes that the session was resumed, one of each step: for each of them that it finds the runtime walks
+ * through the whole log once more. The line behind such a note is told that it follows the line before it.
+ */
+function withoutResumes(text: string): string {
+  const lines: string[] = [];
+  let removed: { readonly parentId?: unknown } | undefined;
+  for (const line of text.split("\n")) {
+    if (line.startsWith('{"type":"session.resume",')) {
+      removed ??= JSON.parse(line) as { parentId?: unknown };
+    } else if (removed !== undefined && line !== "") {
+      lines.push(JSON.stringify({ ...(JSON.parse(line) as object), parentId: removed.parentId }));
+      removed = undefined;
+    } else {
+      lines.push(line);
+    }
+  }
+  return lines.join("\n");
 }
 
 function missing(path: string): Error {

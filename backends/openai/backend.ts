@@ -11,6 +11,7 @@ import {
   type StepSink,
   type ValidationResult,
 } from "../backend.ts";
+import { SilenceGuard } from "../silence.ts";
 import { ChatReader } from "./chat-stream.ts";
 import { Concessions } from "./concessions.ts";
 import { createSend } from "./connection.ts";
@@ -118,12 +119,12 @@ class OpenAiBackend implements SteppedBackend {
     } catch (error) {
       if (reader.sinkFailure !== undefined) throw new SinkFailure(reader.sinkFailure.error);
       if (signal.aborted) throw aborted();
-      if (silence.broken) throw silence.error(context);
+      if (silence.broken) throw silence.error(context.origin);
       throw reader.failure() ?? error;
     }
     // The SDK's stream ends without a word when it is aborted, so this must be asked.
     if (signal.aborted) throw aborted();
-    if (silence.broken) throw silence.error(context);
+    if (silence.broken) throw silence.error(context.origin);
     return finished(reader);
   }
 
@@ -194,41 +195,6 @@ class SinkFailure extends Error {
   constructor(error: unknown) {
     super("the sink failed");
     this.error = error;
-  }
-}
-
-/** Aborts a request of which nothing was heard for too long; before the headers too. */
-class SilenceGuard {
-  readonly #controller = new AbortController();
-  readonly #timer: NodeJS.Timeout;
-  readonly #limitMs: number;
-
-  constructor(limitMs: number) {
-    this.#limitMs = limitMs;
-    this.#timer = setTimeout(() => this.#controller.abort(), limitMs);
-  }
-
-  get signal(): AbortSignal {
-    return this.#controller.signal;
-  }
-
-  get broken(): boolean {
-    return this.#controller.signal.aborted;
-  }
-
-  heard(): void {
-    this.#timer.refresh();
-  }
-
-  error(context: ErrorContext): BackendError {
-    return new BackendError(
-      "TIMEOUT",
-      `nothing came from the model provider at ${context.origin} for ${this.#limitMs} ms`,
-    );
-  }
-
-  [Symbol.dispose](): void {
-    clearTimeout(this.#timer);
   }
 }
 

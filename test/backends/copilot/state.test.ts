@@ -36,6 +36,18 @@ describe.each(ALL_WIRES)("over the %s wire", (wire) => {
     ]);
   });
 
+  test("a state's lines follow one another, without a note of each resume", async () => {
+    const session = new Conversation().say(scripted({ tools: [LOOK] }, { tools: [LOOK] }, { text: "b" }));
+    for (let step = 0; step < 3; step++) {
+      await session.step(world);
+      session.answer();
+    }
+
+    const lines = (session.state?.text.trim() ?? "").split("\n").map((line) => JSON.parse(line) as LogLine);
+    expect(lines.filter(({ type }) => type === "session.resume")).toEqual([]);
+    expect(lines.map(({ parentId }) => parentId)).toEqual([null, ...lines.slice(0, -1).map(({ id }) => id)]);
+  });
+
   test("a state holds neither the key nor where it was made", async () => {
     const session = new Conversation().say(scripted({ tools: [LOOK] }, { text: "b" }));
     await session.step(world);
@@ -151,6 +163,12 @@ describe.each(ALL_WIRES)("over the %s wire", (wire) => {
     expect(JSON.stringify(shown().entries).startsWith(JSON.stringify(entries).slice(0, -1))).toBe(true);
   });
 });
+
+interface LogLine {
+  readonly type: string;
+  readonly id: string;
+  readonly parentId: string | null;
+}
 
 /** All that a conversation may hold, as another backend has left it. */
 function history(): TranscriptMessage[] {
