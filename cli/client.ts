@@ -10,6 +10,7 @@ import {
   MessageAccepted,
   MessageList,
   type PostMessage,
+  type QueuedMessage,
   SessionCreated,
   SessionDetail,
   SessionList,
@@ -62,6 +63,11 @@ export interface GrantQuery extends Omit<ListQuery, "status"> {
   readonly revoked?: boolean | undefined;
 }
 
+export interface MessagesQuery {
+  readonly state?: QueuedMessage["state"] | undefined;
+  readonly cursor?: string | undefined;
+}
+
 const RETRY_PAUSE_MS = 150;
 /** Codes of requests that never reached the API, or whose answer was lost with its process. */
 const LOST = new Set(["ECONNREFUSED", "ECONNRESET", "EPIPE", "UND_ERR_SOCKET"]);
@@ -99,7 +105,7 @@ export class Client {
   }
 
   /** Messages of a session, oldest first. */
-  listMessages(sessionId: string, query: ListQuery): Promise<MessageList> {
+  listMessages(sessionId: string, query: MessagesQuery): Promise<MessageList> {
     return this.#request(MessageList, { method: "GET", path: `${sessionPath(sessionId)}/messages?${searchOf(query)}` });
   }
 

@@ -78,13 +78,11 @@ export function agentChange(value: string): {
 async function waitingMessages({ client, sessionId }: CommandStage): Promise<readonly QueuedMessage[]> {
   const waiting: QueuedMessage[] = [];
   let cursor: string | undefined;
-  // Ended messages may come along, so the pages have a bound of their own.
-  for (let pages = 0; pages < LIMITS.messagesWaiting; pages++) {
-    const page = await client.listMessages(sessionId, { cursor });
-    waiting.push(...page.messages.filter(({ state }) => state === "waiting"));
-    if (page.next === null) break;
-    cursor = page.next;
-  }
+  do {
+    const page = await client.listMessages(sessionId, { state: "waiting", cursor });
+    waiting.push(...page.messages);
+    cursor = page.next ?? undefined;
+  } while (cursor !== undefined && waiting.length < LIMITS.messagesWaiting);
   return waiting;
 }
 

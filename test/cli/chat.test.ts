@@ -206,6 +206,41 @@ describe("approvals", () => {
     await rm(folder, { recursive: true });
   });
 
+  test("what happens while the editor has the terminal appears after it", async () => {
+    const folder = await mkdtemp(path.join(tmpdir(), "perdure-chat-"));
+    const script = path.join(folder, "editor.mjs");
+    // It ends when the test says so.
+    await writeFile(
+      script,
+      `import fs from "node:fs"; setInterval(() => fs.existsSync(process.argv[1] + ".end") && process.exit(0), 20);`,
+    );
+    await using chat = await startChat({ env: { VISUAL: `${process.execPath} ${script}` } });
+    api.add(RUNNING, anApproval("call_1", { command: "false" }));
+    await terminal.until("approve bash?");
+    terminal.type("e");
+    await expect.poll(() => terminal.raw).toMatch(/\[\?2004l$/);
+    const { raw } = terminal;
+    api.add(decided("call_1", { decision: "deny", by: "deadline" }));
+    await new Client(api.url).getSession("mine"); // Its way is as long as the event's.
+    expect(terminal.raw).toBe(raw);
+
+    await writeFile(`${script}.end`, "");
+    await terminal.until(/✗ denied bash by its deadline\n(.*\n)?›/);
+    expect(chat.decisions()).toEqual([]);
+    await rm(folder, { recursive: true });
+  });
+
+  test("an editor that fails edits nothing", async () => {
+    await using chat = await startChat({ env: { EDITOR: "false" } });
+    api.add(RUNNING, anApproval("call_1", { command }));
+    await terminal.until("approve bash?");
+    terminal.type("e");
+    await terminal.until("nothing was edited: the editor ended with 1");
+    await terminal.until(/approve bash\?\s*$/);
+
+    expect(chat.decisions()).toEqual([]);
+  });
+
   test.each([
     ["what is no JSON", "{nope", "this is not JSON"],
     ["what is no object", "[1]", "arguments are a JSON object"],

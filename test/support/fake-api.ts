@@ -192,7 +192,8 @@ export class FakeApi implements AsyncDisposable {
     if (method === "DELETE") return [204, null];
     if (method === "PATCH") return [200, { ...aSession(id, this.#log.length), applied: true }];
     if (method === "GET" && action === "events") return [200, this.#eventPage(searchParams)];
-    if (method === "GET" && action === "messages") return [200, { messages: this.messages, next: null }];
+    if (method === "GET" && action === "messages")
+      return [200, { messages: this.#messagesIn(searchParams.get("state")), next: null }];
     if (method === "GET" && id !== "") return [200, { ...aSession(id, this.#log.length), progress: this.progress }];
     if (method === "GET") return [200, this.#page(searchParams)];
     if (action === "approvals" || action === "answers" || action === "interrupt")
@@ -211,6 +212,10 @@ export class FakeApi implements AsyncDisposable {
     const taken = { messageId, turnId: `turn_${messageId}`, position: 0 };
     this.add(...this.reply(taken));
     return taken;
+  }
+
+  #messagesIn(state: string | null): readonly QueuedMessage[] {
+    return this.messages.filter((message) => state === null || message.state === state);
   }
 
   #eventPage(query: URLSearchParams): object {
