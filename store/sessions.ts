@@ -169,12 +169,11 @@ export async function purgeSession(database: Database, id: SessionId): Promise<v
       "artifacts",
       "artifact_files",
       "waits",
+      "grants", // Those of wider scopes name no session.
       "backend_states",
       "backend_state_chunks",
     ] as const;
     for (const table of tables) await tx.deleteFrom(table).where("session_id", "=", id).execute();
-    // Decisions of a wider scope are remembered beyond the session in which they were made.
-    await tx.deleteFrom("grants").where("session_id", "=", id).where("scope", "=", "session").execute();
     await tx.deleteFrom("sessions").where("id", "=", id).execute();
   });
 }

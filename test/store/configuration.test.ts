@@ -196,7 +196,7 @@ describe("while a turn runs", () => {
     }
   });
 
-  test("a turn that ends again applies nothing again", async () => {
+  test("the end of a later turn applies nothing again, nor does the same end", async () => {
     await using store = await temporaryStore();
     const { database } = store;
     const id = await aSession(database);
@@ -205,6 +205,7 @@ describe("while a turn runs", () => {
 
     await endTurn(database, { ...turn, outcome: "completed" });
     await endTurn(database, { ...turn, outcome: "completed" });
+    await endTurn(database, { ...(await aRunningTurn(database, id)), outcome: "completed" });
 
     expect(await updatesOf(database, id)).toHaveLength(1);
   });
