@@ -14,6 +14,8 @@ export interface Workshop extends AsyncDisposable {
   /** Runs a shell command as part of a test's setting, and gives what it printed. */
   sh(command: string): Promise<string>;
   call(name: string, args: Readonly<Record<string, unknown>>): Promise<ToolResult>;
+  /** What Temporal's UI shows of a call. */
+  summary(name: string, args: Readonly<Record<string, unknown>>): string | undefined;
   /** A call that a test attempts by itself. */
   newCall(): Call;
 }
@@ -34,6 +36,7 @@ export async function openWorkshop(added: readonly Tool[] = []): Promise<Worksho
   const sandbox = await provider.open("sbx_tools");
   const workshop: Workshop = {
     sandbox,
+    summary: (name, args) => toolbox.find(name)?.summary(args),
     newCall: () => newCall(sandbox, toolbox),
     call: (name, args) => newCall(sandbox, toolbox).attempt(name, args),
     async sh(command) {
