@@ -198,11 +198,23 @@ async function peopleAndAgents(db: Kysely<Schema>, dialect: Dialect): Promise<vo
   const { schema } = db;
   await schema.alterTable("sessions").addColumn("agent_id", "text").execute();
   await schema.alterTable("sessions").addColumn("agent_version", "integer").execute();
-  await schema.alterTable("sessions").addColumn("client_tools", "text", (c) => c.notNull().defaultTo("[]")).execute();
-  await schema.alterTable("sessions").addColumn("configuration", "integer", (c) => c.notNull().defaultTo(0)).execute();
+  await schema
+    .alterTable("sessions")
+    .addColumn("client_tools", "text", (c) => c.notNull().defaultTo("[]"))
+    .execute();
+  await schema
+    .alterTable("sessions")
+    .addColumn("configuration", "integer", (c) => c.notNull().defaultTo(0))
+    .execute();
   await schema.alterTable("sessions").addColumn("pending_configuration", "text").execute();
-  await schema.alterTable("tool_calls").addColumn("edited", "integer", (c) => c.notNull().defaultTo(0)).execute();
-  await schema.alterTable("transcript").addColumn("interrupted", "integer", (c) => c.notNull().defaultTo(0)).execute();
+  await schema
+    .alterTable("tool_calls")
+    .addColumn("edited", "integer", (c) => c.notNull().defaultTo(0))
+    .execute();
+  await schema
+    .alterTable("transcript")
+    .addColumn("interrupted", "integer", (c) => c.notNull().defaultTo(0))
+    .execute();
   // The field had another name in 0.1.
   for (const { id, agent } of await db.selectFrom("sessions").select(["id", "agent"]).execute()) {
     const { backendOptions, ...rest } = JSON.parse(agent) as Record<string, unknown>;

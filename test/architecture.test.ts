@@ -39,10 +39,12 @@ const MAY_IMPORT: Readonly<Record<string, Rule>> = {
     ],
     types: ["@temporalio/common"],
   },
-  backends: { values: ["node:", "contract", "@openai/agents", "@openai/agents-openai", "openai", "@github/copilot-sdk", "ajv"] },
+  backends: {
+    values: ["node:", "contract", "@openai/agents", "@openai/agents-openai", "openai", "@github/copilot-sdk", "ajv"],
+  },
   tools: { values: ["node:", "contract", "sandbox/provider.ts", "zod", "ajv", "ignore"] },
   sandbox: { values: ["node:", "contract"] },
-  store: { values: ["node:", "contract", "kysely"] },
+  store: { values: ["node:", "contract", "kysely", "yaml"] },
   workers: {
     values: [
       ...["node:", "@temporalio/worker", "@temporalio/client", "@temporalio/common", "pino"],
@@ -57,7 +59,7 @@ const MAY_IMPORT: Readonly<Record<string, Rule>> = {
     ],
     types: ["workflows"],
   },
-  cli: { values: ["node:", "zod", "commander", "eventsource-parser", "contract"] },
+  cli: { values: ["node:", "zod", "commander", "eventsource-parser", "contract", "store/agent-files.ts"] },
   bench: { values: ["*"] },
   test: { values: ["*"] },
 };
