@@ -63,9 +63,15 @@ export class Asking {
     return this.#dialog;
   }
 
-  /** How many were put off, or wait for the line that is being typed. */
-  get waiting(): number {
-    return this.#open().length - (this.#dialog ? 1 : 0);
+  /** How many were left for later. */
+  get putOff(): number {
+    return this.#open().filter(({ callId }) => this.#putOff.has(callId)).length;
+  }
+
+  /** How many would be asked, if nothing were being typed. */
+  get held(): number {
+    const isHeld = this.#dialog === undefined && !this.#stage.editor.isEmpty && this.#options.approving !== "never";
+    return isHeld ? this.#open().length - this.putOff : 0;
   }
 
   /** Asks what was put off, too. */

@@ -300,9 +300,8 @@ export class LiveChat implements Disposable {
   }
 
   #hint(): string | undefined {
-    const { waiting } = this.#asking;
-    if (waiting === 0) return undefined;
-    const isTyping = !this.#editor.isEmpty;
-    return isTyping ? `${waiting} to decide: send or clear your line first` : `${waiting} put off: /approvals asks`;
+    const { putOff, held } = this.#asking;
+    if (held > 0) return `${held} to decide: send or clear your line first`;
+    return putOff > 0 ? `${putOff} put off: /approvals asks` : undefined;
   }
 }
