@@ -1,6 +1,7 @@
 /** A small typed client of Perdure's HTTP API. Every failure is a ClientError; what is sent again carries its own id. */
 import { setTimeout as delay } from "node:timers/promises";
 import type { z } from "zod";
+import { BackendList } from "../contract/backends.ts";
 import {
   AgentList,
   CloseAnswer,
@@ -112,6 +113,10 @@ export class Client {
   /** Takes a message back whose turn has not begun. */
   async removeMessage(sessionId: string, messageId: string): Promise<void> {
     await this.#delete(`${sessionPath(sessionId)}/messages/${encodeURIComponent(messageId)}`);
+  }
+
+  listBackends(): Promise<BackendList> {
+    return this.#request(BackendList, { method: "GET", path: "/v1/backends" });
   }
 
   /** The newest version of each agent. */

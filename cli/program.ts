@@ -7,6 +7,7 @@ import { addAgents } from "./commands/agents.ts";
 import { addAnswer } from "./commands/answer.ts";
 import { addApprovals } from "./commands/approvals.ts";
 import { addAttach } from "./commands/attach.ts";
+import { addBackends } from "./commands/backends.ts";
 import { addChat } from "./commands/chat.ts";
 import { addEndings } from "./commands/endings.ts";
 import { addGrants } from "./commands/grants.ts";
@@ -47,6 +48,7 @@ function createProgram(io: Io, end: (exitCode: number) => void): Command {
     addSessions,
     addSend,
     addAgents,
+    addBackends,
     addApprovals,
     addAnswer,
     addGrants,

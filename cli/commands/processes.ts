@@ -3,23 +3,26 @@ import { pathToFileURL } from "node:url";
 import type { Command } from "commander";
 import type { Io } from "../io.ts";
 import { programArguments } from "../package-root.ts";
+import { type ToolsOptions, toolsEnvironment, withTools } from "../tool-modules.ts";
 
 export function addProcesses(program: Command, io: Io, end: (exitCode: number) => void): void {
-  program
+  const everything = program
     .command("dev")
-    .description("Run everything on this machine until Ctrl-C: Temporal, one worker, one API (as npm start).")
-    .action(async () => {
-      const { dev } = await import("../dev.ts");
-      end(await dev(io));
-    });
+    .description("Run everything on this machine until Ctrl-C: Temporal, one worker, one API (as npm start).");
+  withTools(everything).action(async (options: ToolsOptions) => {
+    const { dev } = await import("../dev.ts");
+    end(await dev({ stdout: io.stdout, stderr: io.stderr, env: toolsEnvironment(io.env, options) }));
+  });
   program
     .command("api")
     .description("Run one API process against TEMPORAL_ADDRESS.")
     .action(() => load("api/main"));
-  program
-    .command("worker")
-    .description("Run one worker process against TEMPORAL_ADDRESS.")
-    .action(() => load("workers/main"));
+  const worker = program.command("worker").description("Run one worker process against TEMPORAL_ADDRESS.");
+  withTools(worker).action(async (options: ToolsOptions) => {
+    // It is this process that becomes the worker, and a worker reads its environment.
+    Object.assign(process.env, toolsEnvironment(io.env, options));
+    await load("workers/main");
+  });
 }
 
 /** Runs one of our programs in this process. By path, because this folder must not depend on those. */
