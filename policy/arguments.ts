@@ -75,6 +75,7 @@ function textOf(value: unknown): string {
 
 /** JSON with the names of each object in order, so that equal values have one text. */
 function canonicalJson(value: unknown, depth: number): string {
+  if (typeof value === "bigint") return String(value);
   if (typeof value !== "object" || value === null) return JSON.stringify(value) ?? String(value);
   if (depth > LIMITS.jsonDepthMax) return "…";
   if (Array.isArray(value)) return `[${value.map((item) => canonicalJson(item, depth + 1)).join(",")}]`;

@@ -109,12 +109,22 @@ function whyUnread(node: SyntaxNode): string | undefined {
     case "ProcessSubstitution":
     case "ArithmeticCommandExpansion":
       return node.script === undefined ? "has a substitution that cannot be read" : undefined;
+    case "AnsiCQuoted":
+      return node.text.includes("\\'") ? "has a quotation that sh ends elsewhere than bash" : undefined;
     case "ExtendedGlob":
       return "has an extended pattern, which bash reads in two ways";
     case "Transform":
       return node.operand.value.includes("P") ? "expands a value as a prompt, which runs what is in it" : undefined;
     case "Unknown":
       return "has an expansion that is not known";
+    case "Word":
+      return node.parts === undefined && hasLeftover(node.text) ? "has a word that cannot be taken apart" : undefined;
+    case "Literal":
+      return hasLeftover(node.text) ? "has a text that cannot be taken apart" : undefined;
+    case "HereDoc": {
+      const isPlain = node.delimiter?.quoted === true || node.body.parts !== undefined;
+      return !isPlain && hasLeftover(node.body.text) ? "has a here-document that cannot be taken apart" : undefined;
+    }
     case "Assignment":
       return node.value.type === "Word" && hidesCode(readWord(node.value))
         ? "hides a command in a variable"
@@ -122,6 +132,14 @@ function whyUnread(node: SyntaxNode): string | undefined {
     default:
       return undefined; // These run nothing of themselves; what is in them is read.
   }
+}
+
+/**
+ * Whether the parser left an expansion in what it took for plain text: `a=(1 $(rm x))b` is such a one. It is made sure of
+ * here because a substitution that nobody looks at is a command that nobody judges.
+ */
+function hasLeftover(text: string): boolean {
+  return /\$[({[]|`|[<>]\(/.test(text.replace(/\\[\s\S]/g, ""));
 }
 
 function readCommand(found: Findings, command: Command, place: Place): void {

@@ -3,7 +3,16 @@ import { LIMITS } from "../contract/limits.ts";
 import type { ArgumentPatterns, Policy, PolicyAction } from "../contract/policy.ts";
 import { type CallToJudge, kindOf, type Reading, readCall } from "./arguments.ts";
 import { matches } from "./patterns.ts";
-import { compileArguments, matchPatterns, type Rule, rulesOf, type Unit, unitsOf } from "./rules.ts";
+import {
+  compileArguments,
+  isAboutCommands,
+  isSuspected,
+  matchPatterns,
+  type Rule,
+  rulesOf,
+  type Unit,
+  unitsOf,
+} from "./rules.ts";
 
 export type { ArgumentKind, CallToJudge } from "./arguments.ts";
 export { type Fault, patternFaults, policyFaults } from "./faults.ts";
@@ -58,6 +67,7 @@ interface Case {
 function judgeUnit({ policy, rules, reading }: Case, unit: Unit): Judgement {
   let possible: Rule | undefined;
   for (const rule of rules) {
+    if (isSuspected(unit) && !isAboutCommands(rule, unit)) continue;
     const { action } = rule.rule;
     const match = matchPatterns(rule.patterns, action, { reading, unit });
     if (match === "maybe") possible ??= rule;
@@ -102,10 +112,6 @@ function atLeastAsk(judgement: Judgement, possible: Rule | undefined, unit: Unit
 
 function approvalNeeded(): Judgement {
   return { action: "ask", reason: "the tool asks for an approval, and no rule allows it" };
-}
-
-function isSuspected(unit: Unit): boolean {
-  return unit.type === "command" && unit.segment.segment.suspected;
 }
 
 /** `rule 2 (bash, command: rm *)`. */

@@ -74,6 +74,16 @@ export function unitsOf({ commands }: Reading): readonly Unit[] {
   return units.length > 0 ? units : [{ type: "call" }];
 }
 
+/** What is a command at most for another shell than bash. Rules can forbid it, and nothing else is asked of it. */
+export function isSuspected(unit: Unit): boolean {
+  return unit.type === "command" && unit.segment.segment.suspected;
+}
+
+/** Whether the rule says of which commands it speaks: one for all of them is not meant for what is only suspected. */
+export function isAboutCommands({ patterns }: Rule, unit: Unit): boolean {
+  return unit.type !== "call" && patterns.some(({ name, text }) => name === unit.argument && !isEverything(text));
+}
+
 /** Whether the patterns, in a rule with this action, speak of this unit of the call. All of them must. */
 export function matchPatterns(
   patterns: readonly ArgumentPattern[],
@@ -117,7 +127,7 @@ function matchUnit({ command }: ArgumentPattern, action: PolicyAction, unit: Exc
   }
   if (action === "allow") return asMatch(covers(command, unit.segment));
   if (forbids(command, unit.segment)) return "yes";
-  return !unit.segment.segment.suspected && mightForbid(command, unit.segment) ? "maybe" : "no";
+  return !isSuspected(unit) && mightForbid(command, unit.segment) ? "maybe" : "no";
 }
 
 /** A pattern on another command of the call than the one that is judged: to allow it must cover all of that, to forbid any. */
