@@ -257,6 +257,11 @@ async function peopleAndAgents(db: Kysely<Schema>, dialect: Dialect): Promise<vo
     .execute();
   await schema.createIndex("waits_by_session").on("waits").columns(["session_id", "state"]).execute();
   await schema.createIndex("waits_by_age").on("waits").columns(["kind", "requested_at", "call_id"]).execute();
+  await schema
+    .createIndex("waits_by_state")
+    .on("waits")
+    .columns(["kind", "state", "requested_at", "call_id"])
+    .execute();
   await schema.createIndex("waits_by_delivery").on("waits").columns(["state", "delivered"]).execute();
 
   await schema

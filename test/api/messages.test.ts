@@ -100,7 +100,7 @@ describe("posting a message", () => {
     ["no blocks", { content: [] }, "/content"],
     ["an unknown block", { content: [{ type: "video" }] }, "/content/0/type"],
     ["an image without a source", { content: [{ type: "image" }] }, "/content/0"],
-    ["an unknown mode", { content: "x", mode: "steer" }, "/mode"],
+    ["an unknown mode", { content: "x", mode: "someday" }, "/mode"],
     ["an id with a slash", { content: "x", id: "a/b" }, "/id"],
     ["more text than a message may have", { content: "x".repeat(LIMITS.messageBytesMax) }, "/content"],
   ])("%s is refused with its place", async (_what, json, place) => {
@@ -277,4 +277,24 @@ describe("waiting for the turn", () => {
     expect(refused).toMatchObject({ status: 400, body: { errors: [{ path: "/query/wait" }] } });
     expect(world.sessions.submitted).toEqual([]);
   });
+});
+
+test("a waiting message is listed and can be taken back, once and for good", async () => {
+  await using world = await ApiWorld.start();
+  const id = await world.createSession();
+  const messages = `/v1/sessions/${id}/messages`;
+  for (const name of ["a", "b"]) await world.call(`POST ${messages}`, { json: { id: name, content: name } });
+
+  const before = await world.call(`GET ${messages}?state=waiting&limit=1`);
+  const answers = [
+    await world.call(`DELETE ${messages}/b`),
+    await world.call(`DELETE ${messages}/b`),
+    await world.call(`DELETE ${messages}/none`),
+  ];
+  const after = await world.call(`GET ${messages}?state=removed`);
+
+  expect(before.body).toMatchObject({ messages: [{ messageId: "a", state: "waiting", content: "a" }], next: "1" });
+  expect(answers.map(({ status }) => status)).toEqual([204, 204, 404]);
+  expect(after.body).toMatchObject({ messages: [{ messageId: "b", state: "removed" }], next: null });
+  expect(world.sessions.removed).toEqual(["b", "b"]);
 });
