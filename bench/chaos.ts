@@ -1,25 +1,34 @@
-/** `npm run chaos`: sessions at work while Temporal, the worker and the API are killed at random instants; then the truth. */
+/**
+ * `npm run chaos`: sessions at work while Temporal, the worker and the API are killed at random instants; then the truth.
+ * With `--approvals` the proof of approvals instead.
+ */
 import { parseArgs } from "node:util";
-import type { ChaosReport } from "./chaos/run.ts";
-import { runChaos } from "./chaos/run.ts";
+import { proveApprovals } from "./approvals/run.ts";
+import { findingsOf, renderApprovals } from "./approvals/table.ts";
+import { type ChaosReport, runChaos } from "./chaos/run.ts";
 
 const VIOLATIONS_SHOWN = 50;
+const KILLS_EACH = 12;
 const USAGE =
-  "usage: npm run chaos -- [--minutes 2] [--seed 7] [--sessions 6] [--backend openai]; the first three are numbers, the backend is openai or copilot\n";
+  "usage: npm run chaos -- [--minutes 2] [--seed 7] [--sessions 6] [--backend openai]\n" +
+  "       npm run chaos -- --approvals [--seed 7] [--sessions 20] [--backend openai]\n" +
+  "minutes, seed and sessions are numbers, the backend is openai or copilot\n";
 
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
+      approvals: { type: "boolean", default: false },
       minutes: { type: "string", default: "2" },
       seed: { type: "string", default: "7" },
-      sessions: { type: "string", default: "6" },
+      sessions: { type: "string" },
       backend: { type: "string", default: "openai" },
     },
   });
-  const [minutes, seed, sessions] = [values.minutes, values.seed, values.sessions].map(Number);
-  const { backend } = values;
+  const { approvals, backend } = values;
+  const [minutes, seed] = [Number(values.minutes), Number(values.seed)];
+  const sessions = Number(values.sessions ?? (approvals ? 20 : 6));
   const isKnown = backend === "openai" || backend === "copilot";
-  if (!isKnown || !isPositive(minutes) || !Number.isInteger(seed) || seed === undefined || !isPositive(sessions)) {
+  if (!isKnown || !isPositive(minutes) || !Number.isInteger(seed) || !isPositive(sessions)) {
     process.stderr.write(USAGE);
     return 2;
   }
@@ -27,6 +36,11 @@ async function main(): Promise<number> {
   const tell = (line: string): void => {
     process.stdout.write(`chaos: ${((Date.now() - startedAt) / 1_000).toFixed(0)} s: ${line}\n`);
   };
+  if (approvals) {
+    const report = await proveApprovals({ seed, sessions, backend, killsEach: KILLS_EACH, tell });
+    process.stdout.write(renderApprovals(report));
+    return findingsOf(report).length > 0 ? 1 : 0;
+  }
   const report = await runChaos({ seed, sessions, backend, stormMs: minutes * 60_000, tell });
   print(report, seed);
   return report.violations.length > 0 ? 1 : 0;
@@ -50,8 +64,8 @@ function print(report: ChaosReport, seed: number): void {
   );
 }
 
-function isPositive(value: number | undefined): value is number {
-  return value !== undefined && value > 0 && Number.isFinite(value);
+function isPositive(value: number): boolean {
+  return value > 0 && Number.isFinite(value);
 }
 
 try {

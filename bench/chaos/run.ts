@@ -14,10 +14,12 @@ import { killSchedule, PACE, type Pace, type Victim } from "./schedule.ts";
 import { messagesOf, type ScriptSize, type SessionScript } from "./script.ts";
 import { Storm } from "./storm.ts";
 
+export type Backend = "openai" | "copilot";
+
 export interface ChaosOptions {
   readonly seed: number;
   /** Whose agents they are. Of `copilot`, the process that its steps run in is killed, too. */
-  readonly backend?: "openai" | "copilot";
+  readonly backend?: Backend;
   /** How long processes are killed. */
   readonly stormMs: number;
   /** Sessions at a time. */
@@ -45,7 +47,7 @@ export interface ChaosReport {
 }
 
 const DEFAULTS = {
-  backend: "openai" as const,
+  backend: "openai" as Backend,
   sessions: 6,
   scripts: 8,
   size: { acts: 4, works: 4 },

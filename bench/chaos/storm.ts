@@ -25,7 +25,7 @@ export class Storm {
   readonly #world: World;
   readonly #weather: Weather;
   readonly #killed = new Set<number>();
-  readonly #watchers = new Set<(name: Victim) => void>();
+  readonly #watchers = new Set<(news: Victim | "calm") => void>();
   #eventsBefore = 0;
 
   constructor(world: World, weather: Weather) {
@@ -42,8 +42,8 @@ export class Storm {
     return this.#deaths(0).filter((pid) => !this.#killed.has(pid)).length;
   }
 
-  /** Calls `watcher` at each kill, at once; what it returns ends that. */
-  watch(watcher: (name: Victim) => void): () => void {
+  /** Calls `watcher` at each kill, at once, and when there will be no more; what is returned ends that. */
+  watch(watcher: (news: Victim | "calm") => void): () => void {
     this.#watchers.add(watcher);
     return () => this.#watchers.delete(watcher);
   }
@@ -62,6 +62,7 @@ export class Storm {
       COMES_BACK_MS,
     ).catch((error: unknown) => this.#note("processes come back", String(error)));
     this.#weather.lastStormAt = Date.now();
+    for (const watcher of this.#watchers) watcher("calm");
   }
 
   async #strike(kill: Kill): Promise<void> {
