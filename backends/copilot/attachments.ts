@@ -1,19 +1,17 @@
 /**
  * Images and files of a person's message, on their way past the runtime.
  *
- * The runtime is given a mark in their place, and the mark is exchanged for the bytes in the request to the provider.
- * So its log holds no base64, the order of text and images stays as it was written, and each wire gets images and
- * files in its own form, links included, which the runtime's own attachments cannot do.
+ * The runtime is given a mark in their place, and in the request to the provider the message is exchanged for its blocks.
+ * So the runtime's log holds no base64, the order of text and images stays as it was written, and each wire gets images
+ * and files in its own form, links included, which the runtime's own attachments cannot do.
  */
-import type { Block, FileBlock, ImageBlock, TranscriptMessage } from "../../contract/blocks.ts";
+import type { FileBlock, ImageBlock, TranscriptMessage } from "../../contract/blocks.ts";
 import { BackendError } from "../backend.ts";
 import type { Wire } from "./connection.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 
-const MARK = /\[\[attachment (\d{1,9})\.(\d{1,4})\]\]/;
-
-/** A person's message as the runtime is given it. `at` is its place in the transcript, by which the marks find it again. */
+/** A person's message as the runtime is given it. `at` is its place in the transcript, which tells its marks from those of others. */
 export function promptOf(message: TranscriptMessage, at: number): string {
   return message.blocks
     .map((block, i) => {
@@ -24,39 +22,13 @@ export function promptOf(message: TranscriptMessage, at: number): string {
     .join("\n\n");
 }
 
-/** The text's parts in the wire's form; undefined when it holds no mark and can stay as it is. */
-export function expandMarks(text: string, transcript: readonly TranscriptMessage[], wire: Wire): Json[] | undefined {
-  const parts: Json[] = [];
-  let rest = text;
-  let seen = "";
-  for (let match = MARK.exec(rest); match !== null; match = MARK.exec(rest)) {
-    const before = rest.slice(0, match.index);
-    const block = attachmentAt(transcript, Number(match[1]), Number(match[2]));
-    rest = rest.slice(match.index + match[0].length);
-    // A person may write what looks like a mark.
-    if (block === undefined) {
-      seen += before + match[0];
-      continue;
-    }
-    parts.push(...textPart(seen + before, wire), attachmentPart(block, wire));
-    seen = "";
-  }
-  if (parts.length === 0) return undefined;
-  return [...parts, ...textPart(seen + rest, wire)];
-}
-
-function attachmentAt(
-  transcript: readonly TranscriptMessage[],
-  message: number,
-  index: number,
-): ImageBlock | FileBlock | undefined {
-  const block: Block | undefined = transcript[message]?.blocks[index];
-  return block?.type === "image" || block?.type === "file" ? block : undefined;
-}
-
-function textPart(text: string, wire: Wire): Json[] {
-  const trimmed = text.replace(/^\n\n|\n\n$/g, "");
-  return trimmed === "" ? [] : [{ type: wire === "responses" ? "input_text" : "text", text: trimmed }];
+/** The message's content in the wire's form. */
+export function contentOf(message: TranscriptMessage, wire: Wire): Json[] {
+  return message.blocks.map((block) => {
+    if (block.type === "text") return { type: wire === "responses" ? "input_text" : "text", text: block.text };
+    if (block.type === "image" || block.type === "file") return attachmentPart(block, wire);
+    throw new Error(`a user's message holds a ${block.type} block`);
+  });
 }
 
 function attachmentPart(block: ImageBlock | FileBlock, wire: Wire): Json {

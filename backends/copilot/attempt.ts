@@ -78,28 +78,27 @@ export class Attempt {
 
   /** Has the runtime make its request. Whatever ends the call on the way ends this, with the same error. */
   async #ask(opening: Promise<CopilotSession>): Promise<void> {
-    const { from, call } = this.#parts;
-    const asked = (async () => {
-      const session = await opening;
-      // Before the results: with the last of them the runtime asks the model.
-      for (const prompt of from.steering) await session.send({ prompt, mode: "immediate" });
-      for (const { requestId, result } of from.results) {
-        const { success } = await session.rpc.tools.handlePendingToolCall({ requestId, result });
-        if (!success) throw new Error("the runtime does not know a call that its state holds");
-      }
-      const messages = from.prompts.map((prompt) => ({ prompt }));
-      if (from.results.length === 0) await session.rpc.sendMessages({ messages });
-      await call.started;
-    })();
-    try {
-      await this.#withinTime(Promise.race([asked, call.reply, this.#trouble.promise]));
-    } catch (error) {
-      if (error instanceof BackendError) throw error;
-      if (error instanceof RuntimeFailure) throw error;
-      // The pipe breaks a moment before the process is known to have ended.
-      await Promise.race([this.#trouble.promise, sleep(LIMITS.killWaitMs)]);
+    const { call } = this.#parts;
+    const asked = this.#deliver(opening).catch(async (error: unknown) => {
+      // The pipe breaks a moment before the process is known to have ended, which is then told instead.
+      await sleep(LIMITS.killWaitMs);
       throw new RuntimeFailure(error);
+    });
+    await this.#withinTime(Promise.race([asked, call.reply, this.#trouble.promise]));
+  }
+
+  async #deliver(opening: Promise<CopilotSession>): Promise<void> {
+    const { from, call } = this.#parts;
+    const session = await opening;
+    // Before the results: with the last of them the runtime asks the model.
+    for (const prompt of from.steering) await session.send({ prompt, mode: "immediate" });
+    for (const { requestId, result } of from.results) {
+      const { success } = await session.rpc.tools.handlePendingToolCall({ requestId, result });
+      if (!success) throw new Error("the runtime does not know a call that its state holds");
     }
+    const messages = from.prompts.map((prompt) => ({ prompt }));
+    if (from.results.length === 0) await session.rpc.sendMessages({ messages });
+    await call.started;
   }
 
   /** Undefined when the runtime cannot go on from here: the next step then begins anew from the transcript. */

@@ -2,10 +2,11 @@
  * The runtime's request as the provider is to get it: what the agent asks for put in, what the runtime adds by itself
  * taken out. The same conversation makes the same bytes, so that the provider's prompt cache can be hit.
  */
+import type { TranscriptMessage } from "../../contract/blocks.ts";
 import type { StepInput } from "../backend.ts";
 import { INTERRUPTED_NOTE } from "../interrupted-note.ts";
 import { fitsStrictMode } from "../openai/schema.ts";
-import { expandMarks, promptOf } from "./attachments.ts";
+import { contentOf, promptOf } from "./attachments.ts";
 import type { Wire } from "./connection.ts";
 
 type Json = Record<string, unknown>;
@@ -36,56 +37,75 @@ const CLOCK = /^<current_datetime>[^<]*<\/current_datetime>\n\n/;
 /** What the runtime puts between messages that it joins: one wire takes no two of the same role in a row. */
 const JOINT = "\n\n\n";
 
+interface Prompt {
+  readonly text: string;
+  /** Unless it is a note of ours, or words that are in no message. */
+  readonly message?: TranscriptMessage;
+}
+
+interface Taken {
+  readonly prompt: Prompt;
+  readonly rest: string | undefined;
+}
+
 /** The texts of a person's messages, each by itself again, with what was attached to them. */
 class Prompts {
-  readonly #parts: RequestParts;
-  readonly #texts: readonly string[];
+  readonly #wire: Wire;
+  readonly #prompts: readonly Prompt[];
   #next = 0;
 
-  constructor(parts: RequestParts) {
-    this.#parts = parts;
-    const texts = parts.input.transcript.map((message, at) => {
-      if (message.role === "user") return promptOf(message, at);
-      return message.interrupted === true ? INTERRUPTED_NOTE : "";
+  constructor({ input, wire }: RequestParts) {
+    this.#wire = wire;
+    const prompts = input.transcript.map((message, at): Prompt => {
+      if (message.role === "user") return { text: promptOf(message, at), message };
+      return { text: message.interrupted === true ? INTERRUPTED_NOTE : "" };
     });
-    this.#texts = texts.filter((text) => text !== "");
+    this.#prompts = prompts.filter(({ text }) => text !== "");
   }
 
   content(content: unknown): unknown {
     if (typeof content !== "string") {
       return list(content).flatMap((part) =>
-        typeof part["text"] === "string" ? this.#expanded(part["text"], part) : [part],
+        typeof part["text"] === "string" ? this.#parts(part["text"], part) : [part],
       );
     }
-    const parts = this.#expanded(content, { type: "text" });
+    const parts = this.#parts(content, { type: "text" });
     const [only, ...others] = parts;
     // Text alone goes as a plain string, because not every server of this wire takes a list.
     return others.length === 0 && only?.["type"] === "text" ? only["text"] : parts;
   }
 
-  #expanded(text: string, part: Json): Json[] {
-    const { input, wire } = this.#parts;
-    const { transcript } = input;
-    return this.#split(text).flatMap((one) => expandMarks(one, transcript, wire) ?? [{ ...part, text: one }]);
+  #parts(text: string, part: Json): Json[] {
+    return this.#split(text).flatMap(({ text: words, message }) =>
+      message?.blocks.some((block) => block.type !== "text")
+        ? contentOf(message, this.#wire)
+        : [{ ...part, text: words }],
+    );
   }
 
-  #split(text: string): string[] {
-    const found: string[] = [];
-    let rest = this.#withoutClock(text);
-    for (let prompt = this.#texts[this.#next]; prompt !== undefined; prompt = this.#texts[this.#next]) {
-      if (rest === prompt) this.#next++;
-      if (!rest.startsWith(prompt + JOINT)) break;
-      this.#next++;
-      found.push(prompt);
-      rest = this.#withoutClock(rest.slice(prompt.length + JOINT.length));
+  #split(text: string): Prompt[] {
+    const found: Prompt[] = [];
+    for (let rest: string | undefined = text; rest !== undefined; ) {
+      // A message that steers comes without a time, and what looks like one is then the person's.
+      const words: string = rest.replace(CLOCK, "");
+      const taken: Taken = this.#take(rest) ?? this.#take(words) ?? { prompt: { text: words }, rest: undefined };
+      found.push(taken.prompt);
+      rest = taken.rest;
     }
-    return [...found, rest];
+    return found;
   }
 
-  /** A message that steers comes without a time, and what looks like one is then the person's. */
-  #withoutClock(text: string): string {
-    const prompt = this.#texts[this.#next];
-    return prompt !== undefined && text.startsWith(prompt) ? text : text.replace(CLOCK, "");
+  /** The message that the text begins with, or is. They come in the transcript's order; some may be missing. */
+  #take(text: string): Taken | undefined {
+    for (let i = this.#next; i < this.#prompts.length; i++) {
+      const prompt = this.#prompts[i];
+      if (prompt === undefined || !text.startsWith(prompt.text)) continue;
+      const { length } = prompt.text;
+      if (text.length > length && !text.startsWith(JOINT, length)) continue;
+      this.#next = i + 1;
+      return { prompt, rest: text.length === length ? undefined : text.slice(length + JOINT.length) };
+    }
+    return undefined;
   }
 }
 

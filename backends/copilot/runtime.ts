@@ -194,10 +194,22 @@ function lost(): BackendError {
 /** The runtime needs no program of ours. */
 const SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin";
 
-/** The SDK offers no public way to its child process, and a lost one must be known at once. */
+/** What the SDK's client keeps to itself, and a lost process cannot be met without. */
+interface ClientInside {
+  readonly cliProcess?: ChildProcess | null;
+  readonly messageWriter?: { suppressWriteErrors: boolean } | null;
+}
+
+/**
+ * The client's process, whose end must be known at once. Until then the client's answers to it fail with nobody to catch
+ * them, which would end this process too: so they fail in silence, and the end is told by the process alone.
+ */
 function processOf(client: CopilotClient): ChildProcess {
-  const { cliProcess } = client as unknown as { readonly cliProcess?: ChildProcess | null };
-  if (!cliProcess) throw new Error("the SDK's client has no child process: its version has changed");
+  const { cliProcess, messageWriter } = client as unknown as ClientInside;
+  if (!cliProcess || messageWriter?.suppressWriteErrors === undefined) {
+    throw new Error("the SDK's client has another inside: its version has changed");
+  }
+  messageWriter.suppressWriteErrors = true;
   return cliProcess;
 }
 

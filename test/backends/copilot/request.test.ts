@@ -71,9 +71,16 @@ describe.each(WIRES)("the %s wire", (wire) => {
     expect(shape(`${CLOCK}hello`, [says(`${CLOCK}hello`)])).toBe(`${CLOCK}hello`);
   });
 
-  test("keeps what looks like a mark of an attachment, when there is none", () => {
+  test("keeps what looks like the mark of an attachment, also of one that there is", () => {
     const text = "see [[attachment 0.0]] and [[attachment 7.1]]";
-    expect(shape(text, [says(text)])).toBe(text);
+    const image: TranscriptMessage = { role: "user", blocks: [{ type: "image", url: "https://example.com/a.png" }] };
+    expect(shape(text, [image, says(text)])).toBe(text);
+  });
+
+  test("finds a person's messages also when the runtime has left out older ones", () => {
+    const file = { type: "file" as const, filename: "a.txt", data: "YQ==", mediaType: "text/plain" };
+    const transcript = [says("left out"), { role: "user" as const, blocks: [file] }];
+    expect(JSON.stringify(shape("[[attachment 1.0]]", transcript))).toContain("a.txt");
   });
 
   test("has images and files in their places, between the texts", () => {

@@ -64,7 +64,7 @@ test("all steps that a killed runtime serves are lost together, and none hangs",
 });
 
 test("a runtime that hangs is ended, and the step is lost instead of hanging with it", async () => {
-  await using world = await startCopilotWorld({ silenceMs: 1_500 });
+  await using world = await startCopilotWorld({ silenceMs: 4_000 });
   const session = new Conversation().say(scripted({ tools: [LOOK] }, { text: "b" }));
   await session.step(world);
   session.answer();
@@ -97,6 +97,23 @@ test("a reply that is whole is kept when the runtime dies behind it, and the nex
   expect(first.state).toBeUndefined();
   expect(texts(second)).toBe("b");
   expect(second.state?.replace).toBeDefined();
+});
+
+test("what the sink throws comes out as it is, and the runtime serves the next step", async () => {
+  await using world = await startCopilotWorld();
+  const own = new Error("the store is away");
+  const sink = new (class extends Memory {
+    override blockStarted(): void {
+      throw own;
+    }
+  })();
+  const session = new Conversation().say(scripted({ text: "a" }));
+
+  const failed = world.backend.step(session.input(), sink, new AbortController().signal);
+
+  await expect(failed).rejects.toBe(own);
+  expect(texts(await session.step(world))).toBe("a");
+  expect(world.warnings).toEqual([]);
 });
 
 test("the runtime is given no key, and no variable of ours", async () => {
