@@ -27,7 +27,7 @@ export async function recall(client: Client, session: SessionDetail): Promise<Re
   const log = await lastEvents(client, session);
   const running = log.slice(indexOfRunning(log));
   const before = log.slice(0, log.length - running.length);
-  const told = before.filter(({ type }) => type === "message.received" || type === "turn.completed");
+  const told = before.filter(({ type }) => type === "message.received" || TURN_ENDS.has(type));
   const lines = told.slice(-LIMITS.recalledMessages).flatMap(linesOf);
   const step = running.findLastIndex(({ type }) => type === "step.started" || type === "step.restarted");
   const events = running.map((event, i) => ({ event, isShown: isShown(event) || (step >= 0 && i >= step) }));
@@ -87,6 +87,8 @@ function isShown({ type }: SessionEvent): boolean {
 function linesOf(event: SessionEvent): readonly { readonly text: string; readonly isDim: boolean }[] {
   if (event.type === "message.received") return bounded(contentText(event.content), "› ", false);
   if (event.type === "turn.completed") return bounded(event.output, "  ", true);
+  if (event.type === "turn.interrupted") return bounded(`${event.output ?? ""} [interrupted]`, "  ", true);
+  if (event.type === "turn.failed") return bounded(`[failed: ${event.code}: ${event.message}]`, "  ", true);
   return [];
 }
 
