@@ -32,6 +32,7 @@ export async function runCall(deps: RunToolDeps, key: CallKey, running: RunningA
   const begun = await beginCall(deps.store.database, key, running.attempt);
   // What an earlier attempt left in the artifact folders is not known here: the upload will look.
   if (begun.state === "done") return { outcome: begun.outcome, artifacts: true };
+  if (begun.state === "waiting") return { outcome: "unknown", artifacts: true, wait: begun.wait };
   return await runBegun(deps, begun, running);
 }
 

@@ -3,6 +3,8 @@
 import type { ToolCallBlock, ToolOutcome, TranscriptMessage } from "../contract/blocks.ts";
 import type { Fact } from "../contract/events.ts";
 import type { CallId, SessionId, TurnId } from "../contract/ids.ts";
+import type { PlannedWait } from "../contract/steps.ts";
+import type { WaitKind } from "../contract/waits.ts";
 import { type Attempt, beginAttempt, endAttempt } from "./attempts.ts";
 import type { Database, Tx } from "./database.ts";
 import { SupersededError } from "./error.ts";
@@ -21,7 +23,11 @@ export interface BegunCall {
   /** An attempt before this one had begun it and did not end it: what it did is unknown. */
   readonly wasRunning: boolean;
 }
-export type CallBegin = BegunCall | { readonly state: "done"; readonly outcome: ToolOutcome };
+export type CallBegin =
+  | BegunCall
+  | { readonly state: "done"; readonly outcome: ToolOutcome }
+  /** It waits for somebody's word, and is not begun without it. */
+  | { readonly state: "waiting"; readonly wait: PlannedWait };
 
 /** Takes the call for a new attempt, or finds its committed outcome. */
 export async function beginCall(
@@ -38,8 +44,8 @@ export async function beginCall(
       .executeTakeFirst();
     if (!before) throw new SupersededError(`call ${ids.callId} of session ${ids.sessionId} is gone`);
     if (before.outcome !== null) return { state: "done", outcome: before.outcome as ToolOutcome };
-    // Whatever a workflow believes: a call that waits for somebody's word is not run without it.
-    if (before.state === "waiting") throw new SupersededError(`call ${ids.callId} waits for a decision`);
+    // Whatever a workflow believes. It may not have heard that an attempt before this one has given the call up to a person.
+    if (before.state === "waiting") return { state: "waiting", wait: await pendingWait(tx, ids.callId) };
     const call = await tx
       .updateTable("tool_calls")
       .set((eb) => ({
@@ -65,6 +71,17 @@ export async function beginCall(
       wasRunning: before.state === "running",
     };
   });
+}
+
+async function pendingWait(tx: Tx, callId: CallId): Promise<PlannedWait> {
+  const wait = await tx
+    .selectFrom("waits")
+    .select(["kind", "deadline"])
+    .where("call_id", "=", callId)
+    .where("state", "=", "pending")
+    .executeTakeFirst();
+  if (!wait) throw new Error(`call ${callId} waits, but for nothing`);
+  return { kind: wait.kind as WaitKind, deadline: wait.deadline };
 }
 
 /** Appends a call's output together with how far it reaches. */

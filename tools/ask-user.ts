@@ -12,7 +12,10 @@ const Parameters = z
       .max(LIMITS.choicesMax)
       .optional()
       .describe("Answers to choose from."),
-    allowFreeform: z.boolean().default(true).describe("Whether another answer than a choice may be given. Default true."),
+    allowFreeform: z
+      .boolean()
+      .default(true)
+      .describe("Whether another answer than a choice may be given. Default true."),
   })
   .refine((args) => args.allowFreeform || args.choices !== undefined, {
     path: ["choices"],
