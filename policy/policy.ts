@@ -48,13 +48,20 @@ export function judge(policy: Policy | undefined, call: CallToJudge): Verdict {
   return { action, reason: shown };
 }
 
-/** Whether the patterns speak of the whole call, as those of an allowing rule: of a command line, of every command in it. */
-export function matchesArguments(patterns: ArgumentPatterns, call: CallToJudge): boolean {
+/**
+ * Whether remembered patterns speak of the call, as those of a rule with this action would: to allow, they must cover every
+ * command of a line; to deny, one command that they speak of is enough.
+ */
+export function matchesArguments(
+  patterns: ArgumentPatterns,
+  call: CallToJudge,
+  action: "allow" | "deny" = "allow",
+): boolean {
   const reading = readCall(call);
   const compiled = compileArguments(patterns);
-  return unitsOf(reading)
-    .filter((unit) => !isSuspected(unit))
-    .every((unit) => matchPatterns(compiled, "allow", { reading, unit }) === "yes");
+  const units = unitsOf(reading).filter((unit) => !isSuspected(unit));
+  const isMatch = (unit: Unit): boolean => matchPatterns(compiled, action, { reading, unit }) === "yes";
+  return action === "allow" ? units.every(isMatch) : units.some(isMatch);
 }
 
 interface Case {

@@ -97,7 +97,7 @@ const ASKED: readonly string[] = [
   "git status &&",
   "git status ;; ls",
   "git status )",
-  "a=(1 $(touch x))b",
+  "git log; a=(1 $(touch x))b",
   "echo $'\\'; touch x #'",
   "fi",
   "git log $(",

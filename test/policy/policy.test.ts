@@ -225,6 +225,16 @@ describe("what a grant remembers", () => {
     expect(matchesArguments(patterns, aCommand(line))).toBe(covered);
   });
 
+  test.each([
+    ["ls; rm x", true],
+    ["$x; rm y", true],
+    ["/bin/rm x", true],
+    ["git log", false],
+    ["$x", false],
+  ])("as a denial speaks of a line with one such command: %j", (line, covered) => {
+    expect(matchesArguments({ command: "rm *" }, aCommand(line), "deny")).toBe(covered);
+  });
+
   test("holds for paths in the workspace alone", () => {
     expect(matchesArguments({ path: "src/**" }, aPath("src/a"))).toBe(true);
     expect(matchesArguments({ path: "**" }, aPath("../a"))).toBe(false);
