@@ -19,8 +19,8 @@ export async function runApi(): Promise<void> {
   try {
     await start();
   } catch (error) {
-    const message = `perdure api: ${explained(error)}`;
-    process.stderr.write(`${message}\n`);
+    const message = `api: ${explained(error)}`;
+    process.stderr.write(`perdure ${message}\n`);
     if (error instanceof ConfigError) endUnusable(message);
     else process.exit(1);
   }

@@ -117,8 +117,8 @@ async function prepareTemporal(config: Config, store: Store): Promise<number> {
 
 /** To start again would not help: whoever supervises this process hears why, and does not. */
 function endUnusable(reason: string): void {
-  const message = reason.replaceAll(/^/gm, "perdure worker: ");
-  process.stderr.write(`${message}\n`);
+  const message = reason.replaceAll(/^/gm, "worker: "); // The supervisor says whose worker it is.
+  process.stderr.write(`${message.replaceAll(/^/gm, "perdure ")}\n`);
   const end = (): void => process.exit(EXIT_CONFIG);
   if (process.send) process.send({ type: "unusable", message }, undefined, undefined, end);
   else end();

@@ -86,7 +86,7 @@ describe.concurrent("the stack", () => {
 
     await expect(start).rejects.toMatchObject({
       kind: "unusable",
-      message: "perdure worker: ./tools.ts: it cannot be loaded",
+      message: "worker: ./tools.ts: it cannot be loaded",
     });
     expect(state.read("logs", "worker.log")).toBe("a line of the log\n"); // It was started once.
     expect(state.entries()).toEqual([]);
@@ -107,7 +107,7 @@ describe.concurrent("the stack", () => {
 
     expect(await stack.exited).toEqual({
       ended: "gave_up",
-      message: "perdure worker: ./tools.ts: it cannot be loaded",
+      message: "worker: ./tools.ts: it cannot be loaded",
     });
     expect(isRunning(api)).toBe(false);
   });
