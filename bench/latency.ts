@@ -4,16 +4,19 @@ import { once } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { EventType } from "../contract/events.ts";
+import { now } from "../test/support/event-reader.ts";
 import { scripted, type World } from "../test/support/world.ts";
+import { ASKING_POLICY, ASKS } from "./chaos/script.ts";
 import type { StepContext } from "./steps.ts";
-import { type Measured, type Summary, showMs, summarize } from "./table.ts";
-import { type OpenSession, openSession, runTurn, type TimedTurn } from "./timed-turn.ts";
+import { type Measured, percentile, type Summary, showMs, summarize } from "./table.ts";
+import { type OpenSession, openSession, runs, runTurn, type TimedTurn } from "./timed-turn.ts";
 import type { WatcherReport } from "./watchers.ts";
 
 const ROUNDS = 30;
 const PAUSE_MS = 50;
 const WATCHERS = 300;
-const MUST = { firstEvent: 30, firstToken: 60, watchers: { p50: 30, p99: 250 } };
+const APPROVALS = 60;
+const MUST = { firstEvent: 30, firstToken: 60, approval: 60, watchers: { p50: 30, p99: 250 } };
 /** 200 tokens of five letters each. */
 const REPLY = "words ".repeat(200);
 
@@ -94,6 +97,42 @@ async function floorTokenMs(modelUrl: string): Promise<number> {
   const tookMs = performance.now() - startedAt;
   left.abort();
   return tookMs;
+}
+
+export async function measureApproval({ world }: StepContext): Promise<Measured> {
+  const session = await openSession(world, { policy: ASKING_POLICY });
+  const turn = runTurn(session, runs(`${ASKS} the bench`, APPROVALS), { text: "done" });
+  const deciding = decideAll(world, session);
+  const [started] = await Promise.all([deciding, turn]);
+  await session.client.close();
+  return {
+    key: "approval",
+    value: showMs(summarize(started)),
+    passes: percentile(started, 50) <= MUST.approval,
+    notes: [
+      `${APPROVALS} calls of \`bash\` one after another, each approved ${PAUSE_MS} ms after it was asked about; p95 ${percentile(started, 95).toFixed(1)} ms`,
+    ],
+    data: { started },
+  };
+}
+
+/** Approves each call, and tells how long after the POST its start arrived. */
+async function decideAll(world: World, { client, reader }: OpenSession): Promise<readonly number[]> {
+  const took: number[] = [];
+  const decided = new Set<string>();
+  while (took.length < APPROVALS) {
+    const { callId } = await reader.next("approval.requested", (event) => !decided.has(event.callId));
+    decided.add(callId);
+    await delay(PAUSE_MS);
+    const postedAt = now();
+    const route = `/v1/sessions/${client.id}/approvals/${callId}`;
+    const { status } = await world.request("POST", route, { decision: "approve" });
+    if (status !== 200) throw new Error(`an approval was answered ${status}`);
+    await reader.next("tool.started", (event) => event.callId === callId);
+    const start = reader.arrivals.find(({ event }) => event.type === "tool.started" && event.callId === callId);
+    took.push((start?.at ?? Number.NaN) - postedAt);
+  }
+  return took;
 }
 
 export async function measureWatchers({ world }: StepContext): Promise<Measured> {

@@ -6,11 +6,12 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { startWorld } from "../test/support/world.ts";
+import { copilotEnv } from "./chaos/run.ts";
 import { measureHistory, measureLongTurn, measureStores } from "./growth.ts";
-import { measureFirstEvent, measureFirstToken, measureWatchers } from "./latency.ts";
+import { measureApproval, measureFirstEvent, measureFirstToken, measureWatchers } from "./latency.ts";
 import { measureLoad } from "./load.ts";
 import { measureKills } from "./recovery.ts";
-import { measureBashSteps, measureReadSteps, type StepContext } from "./steps.ts";
+import { measureBashSteps, measureCopilotSteps, measureReadSteps, type StepContext } from "./steps.ts";
 import { type Measured, ROWS, type RowKey, renderTable } from "./table.ts";
 
 /** Rows that are measured together. */
@@ -23,9 +24,11 @@ interface Group {
 const GROUPS: readonly Group[] = [
   { keys: ["step-read"], measure: async (context) => [await measureReadSteps(context)] },
   { keys: ["step-bash"], measure: async (context) => [await measureBashSteps(context)] },
+  { keys: ["step-copilot"], measure: async (context) => [await measureCopilotSteps(context)] },
   { keys: ["stores"], measure: async ({ world }) => [await measureStores(world)] },
   { keys: ["first-event"], measure: async (context) => [await measureFirstEvent(context)] },
   { keys: ["first-token"], measure: async (context) => [await measureFirstToken(context)] },
+  { keys: ["approval"], measure: async (context) => [await measureApproval(context)] },
   { keys: ["watchers"], measure: async (context) => [await measureWatchers(context)] },
   { keys: ["step-1000"], measure: async (context) => [await measureLongTurn(context)] },
   { keys: ["history"], measure: async ({ world }) => [await measureHistory(world)] },
@@ -49,7 +52,7 @@ async function main(): Promise<number> {
     return 2;
   }
   await using endpoint = await startEndpoint();
-  await using world = await startWorld({ modelUrl: endpoint.url });
+  await using world = await startWorld({ modelUrl: endpoint.url, env: copilotEnv(endpoint.url) });
   const measured: Measured[] = [];
   for (const group of GROUPS) {
     if (group.keys.some((key) => wanted.includes(key)))

@@ -2,14 +2,14 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { ScriptStep } from "../test/support/model-endpoint.ts";
 import { scripted, type World } from "../test/support/world.ts";
-import { type Measured, type Summary, showMs, summarize } from "./table.ts";
-import { openSession, reads, runs, runTurn } from "./timed-turn.ts";
+import { type Measured, percentile, type Summary, showMs, summarize } from "./table.ts";
+import { openSession, reads, runs, runTurn, stepStarts } from "./timed-turn.ts";
 
 const STEPS = 100;
 const ROUNDS = 3;
 const LAST = { text: "That was all of it, twenty words or so of an answer that nobody reads but that ends the turn." };
 const PRINT_1KB = "printf '%01023d\\n' 1";
-const MUST = { read: 28, bash: 42 };
+const MUST = { read: 28, bash: 42, overEndpoint: { copilot: 120, openai: 45 } };
 
 export interface StepContext {
   readonly world: World;
@@ -42,6 +42,41 @@ export async function measureBashSteps({ world }: StepContext): Promise<Measured
     notes: [`${ROUNDS} rounds of ${STEPS} steps; each command is a shell that prints 1 KB`],
     data: { perStep },
   };
+}
+
+/** Step by step, because what the copilot runtime does before and after its first request is in none of the others. */
+export async function measureCopilotSteps({ world, modelUrl }: StepContext): Promise<Measured> {
+  const step = reads("kb1.txt", STEPS);
+  const floor = percentile(await floorSteps(modelUrl, step), 50);
+  const copilot = await intervals(world, step, "copilot");
+  const openai = await intervals(world, step, "openai");
+  const over = { copilot: percentile(copilot, 50) - floor, openai: percentile(openai, 50) - floor };
+  const must = MUST.overEndpoint;
+  const all = (values: readonly number[]): string =>
+    `${[50, 95].map((percent) => percentile(values, percent).toFixed(1)).join(" / ")} ms`;
+  return {
+    key: "step-copilot",
+    value: `${over.copilot.toFixed(1)} ms; ${over.openai.toFixed(1)} ms`,
+    passes: over.copilot <= must.copilot && over.openai <= must.openai,
+    notes: [
+      `${ROUNDS} turns of ${STEPS} steps each; from one step.started to the next, p50 / p95: copilot ${all(copilot)}, openai ${all(openai)}`,
+      `of that the model endpoint alone (bare fetch, same run) is ${floor.toFixed(1)} ms, which is taken off`,
+    ],
+    data: { floor, copilot, openai },
+  };
+}
+
+/** From the start of each step to that of the next, over all rounds. */
+async function intervals(world: World, step: ScriptStep, backend: string): Promise<readonly number[]> {
+  const values: number[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    const session = await openSession(world, { backend });
+    const starts = stepStarts(await runTurn(session, step, LAST));
+    values.push(...starts.slice(1).map((at, index) => at - (starts[index] ?? at)));
+    await session.client.close();
+    await session.reader.until("session.closed", () => session.reader.isClosed);
+  }
+  return values;
 }
 
 async function perStepMs(world: World, step: ScriptStep): Promise<Summary> {
