@@ -110,8 +110,8 @@ async function findGrant(
   const grants = await activeGrants(database, { sessionId, project: setup.project, tool: block.name });
   if (grants.length === 0) return undefined;
   const hash = contentHash(block.arguments);
-  const fits = grants.filter(({ match, argumentsHash }) =>
-    match === null ? argumentsHash === hash : matchesArguments(match, judged),
+  const fits = grants.filter(({ match, argumentsHash, action }) =>
+    match === null ? argumentsHash === hash : matchesArguments(match, judged, action),
   );
   // Of two remembered decisions that contradict each other the cautious one stands.
   return fits.find(({ action }) => action === "deny") ?? fits[0];

@@ -4,7 +4,6 @@ import { LIMITS } from "../contract/limits.ts";
 import type { CallKey, CallResult } from "../contract/steps.ts";
 import { SandboxError } from "../sandbox/provider.ts";
 import { askAgain, type BegunCall, beginCall, endCall, noteIntent, publishOutput } from "../store/calls.ts";
-import { type SessionSetup, sessionSetup } from "../store/session-setup.ts";
 import { openWait } from "../store/waits.ts";
 import { parseArguments, type Toolbox } from "../tools/registry.ts";
 import type { Tool, ToolResult } from "../tools/tool.ts";
@@ -49,14 +48,15 @@ async function runBegun(deps: RunToolDeps, begun: BegunCall, running: RunningAtt
   const tool = deps.tools.find(call.name);
   if (!tool) return await endMissing(deps, begun, running);
   if (begun.wasRunning && tool.replay === "ask") return await askWhetherAgain(deps, { begun, tool }, running);
-  const setup = await readSetup(deps, begun);
   const signal = AbortSignal.any([running.signal, lost.signal]);
   // Superseded, or this worker goes down: then the tool leaves what it started to the next attempt.
   const isStopped = (): boolean => running.isStopped() && !lost.signal.aborted;
-  const { environment } = setup.agent;
+  const { environment } = begun.agent;
   const result = await runTool(deps, begun, { tool, publisher, signal, isStopped, environment });
   if (lost.signal.aborted) throw lost.signal.reason;
-  if (running.signal.aborted && !running.isStopped()) throw new Error("this worker goes down");
+  // What has its result before the worker is gone has ended; what was merely cut off goes on at another.
+  const isCutOff = running.signal.aborted && !running.isStopped() && result.outcome === "interrupted";
+  if (isCutOff) throw new Error("this worker goes down");
   const facts = await publisher.end();
   await endCall(database, begun, {
     outcome: result.outcome,
@@ -83,7 +83,7 @@ async function askWhetherAgain(
 ): Promise<CallResult> {
   const { begun, tool } = of;
   const { call } = begun;
-  const { agent } = await readSetup(deps, begun);
+  const { agent } = begun;
   if (agent.approver === "none") {
     const text = "The worker was lost while this ran. What it did is unknown, and nobody can be asked to run it again.";
     await endCall(deps.store.database, begun, { outcome: "unknown", text, facts: [], attempt: running.attempt });
@@ -114,10 +114,6 @@ async function askWhetherAgain(
       }),
   });
   return { outcome: "unknown", artifacts: true, wait: { kind: "approval", deadline } };
-}
-
-function readSetup(deps: RunToolDeps, begun: BegunCall): Promise<SessionSetup> {
-  return sessionSetup(deps.store.database.read, begun.call.session_id);
 }
 
 async function runTool(

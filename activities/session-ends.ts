@@ -38,7 +38,11 @@ export function createSessionEnds(deps: RunToolDeps): SessionEnds {
       attempted(deps.identity, async () => {
         const calls = await runningCalls(database, sessionId, turnId);
         const sandbox = calls.length > 0 ? await findSandbox(deps, sessionId) : undefined;
-        await Promise.all(calls.map((callId) => sandbox?.kill(callId)));
+        const commands = calls.flatMap((call) => [
+          call.callId,
+          ...(deps.tools.find(call.name)?.startedCommands?.(call.intent) ?? []),
+        ]);
+        await Promise.all(commands.map((command) => sandbox?.kill(command)));
       }),
     endTurn: (ending) => attemptedLocally(() => endTurn(database, ending)),
     expireWait: (key) => attemptedLocally(() => expireWait(database, key)),

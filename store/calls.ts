@@ -1,5 +1,6 @@
 /** Tool calls: made by a step's commit, begun with an epoch by each attempt, ended once. */
 
+import type { Agent } from "../contract/agents.ts";
 import type { ToolCallBlock, ToolOutcome, TranscriptMessage } from "../contract/blocks.ts";
 import type { Fact } from "../contract/events.ts";
 import type { CallId, SessionId, TurnId } from "../contract/ids.ts";
@@ -11,6 +12,7 @@ import { SupersededError } from "./error.ts";
 import { append } from "./event-log.ts";
 import type { SpoolOffsets } from "./offsets.ts";
 import type { ToolCallsTable } from "./schema.ts";
+import { storedAgent } from "./session-setup.ts";
 import { placeMessage } from "./transcript.ts";
 
 /** A call as an attempt holds it. */
@@ -20,6 +22,8 @@ export interface BegunCall {
   readonly arguments: ToolCallBlock["arguments"];
   readonly epoch: number;
   readonly published: SpoolOffsets;
+  /** The session's, as it is now. */
+  readonly agent: Agent;
   /** An attempt before this one had begun it and did not end it: what it did is unknown. */
   readonly wasRunning: boolean;
 }
@@ -38,9 +42,10 @@ export async function beginCall(
   return await database.write(async (tx) => {
     const before = await tx
       .selectFrom("tool_calls")
-      .select(["state", "outcome"])
-      .where("id", "=", ids.callId)
-      .where("session_id", "=", ids.sessionId)
+      .innerJoin("sessions", "sessions.id", "tool_calls.session_id")
+      .select(["tool_calls.state", "tool_calls.outcome", "sessions.agent"])
+      .where("tool_calls.id", "=", ids.callId)
+      .where("tool_calls.session_id", "=", ids.sessionId)
       .executeTakeFirst();
     if (!before) throw new SupersededError(`call ${ids.callId} of session ${ids.sessionId} is gone`);
     if (before.outcome !== null) return { state: "done", outcome: before.outcome as ToolOutcome };
@@ -69,6 +74,7 @@ export async function beginCall(
       epoch: call.epoch,
       published,
       wasRunning: before.state === "running",
+      agent: storedAgent(before.agent),
     };
   });
 }
@@ -160,21 +166,28 @@ async function touch(tx: Tx, begun: BegunCall, values: Partial<ToolCallsTable>):
   if (!mine) throw new SupersededError(`another attempt of call ${begun.call.id} has taken over`);
 }
 
+/** A call that has begun and not ended. */
+export interface RunningCall {
+  readonly callId: CallId;
+  readonly name: string;
+  readonly intent: string | undefined;
+}
+
 /** Calls of a turn that have begun and not ended: whoever ends the turn ends what they started. */
 export async function runningCalls(
   database: Database,
   sessionId: SessionId,
   turnId: TurnId,
-): Promise<readonly CallId[]> {
+): Promise<readonly RunningCall[]> {
   const rows = await database.read
     .selectFrom("tool_calls")
-    .select("id")
+    .select(["id", "name", "intent"])
     .where("turn_id", "=", turnId)
     .where("session_id", "=", sessionId)
     .where("state", "=", "running")
     .where("outcome", "is", null)
     .execute();
-  return rows.map((row) => row.id as CallId);
+  return rows.map((row) => ({ callId: row.id as CallId, name: row.name, intent: row.intent ?? undefined }));
 }
 
 /** Puts the result where the transcript keeps its place. */

@@ -19,7 +19,7 @@ const PURE_CONTRACT = sources("contract").filter((file) => importsOf(file).every
 /** What each folder may import. Its own files are always allowed. */
 const MAY_IMPORT: Readonly<Record<string, Rule>> = {
   contract: { values: ["zod"] },
-  policy: { values: ["contract", "picomatch", "unbash"] },
+  policy: { values: ["contract", "unbash"] },
   workflows: {
     values: ["@temporalio/workflow", "@temporalio/common", ...PURE_CONTRACT],
     types: ["contract", "activities"],

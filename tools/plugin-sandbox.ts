@@ -97,7 +97,8 @@ function commandId(callId: CallId, place: number, command: string): CallId {
   return `${callId}-${place}-${hash}`;
 }
 
-function notedCommands(intent: string | undefined): CallId[] {
+/** The ids of the commands that a call has noted to start. */
+export function notedCommands(intent: string | undefined): CallId[] {
   if (intent === undefined) return [];
   return CallId.array().parse(JSON.parse(intent));
 }

@@ -5,7 +5,7 @@ import { SandboxError } from "../sandbox/provider.ts";
 import type { LogLine, PluginContext, PluginLog, PluginTool } from "./plugin.ts";
 import type { ReadParameters } from "./plugin-parameters.ts";
 import { messageOf, resultOf } from "./plugin-result.ts";
-import { CallSandbox } from "./plugin-sandbox.ts";
+import { CallSandbox, notedCommands } from "./plugin-sandbox.ts";
 import type { ArgumentKind, ReplayRule, Tool, ToolContext, ToolResult } from "./tool.ts";
 
 /** A plugin's tool, checked and with its defaults. */
@@ -49,6 +49,7 @@ export function createPluginTool(loaded: LoadedTool, outside: PluginOutside): To
     changesWorld,
     needsApproval,
     argumentKinds,
+    startedCommands: notedCommands,
     summary: () => name, // What its arguments hold is not known here, and a summary is kept in Temporal's history.
     run: (args, context) => runTool({ loaded, outside }, args as Readonly<Record<string, unknown>>, context),
   };

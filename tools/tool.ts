@@ -33,6 +33,8 @@ export interface Tool<Schema extends z.ZodType = z.ZodType> {
   readonly argumentKinds?: Readonly<Record<string, ArgumentKind>>;
   /** `question`: it is not run, a person answers it. */
   readonly answeredBy?: "person";
+  /** The commands that a call has started besides one of its own id, by what it has noted: a stop ends them, too. */
+  startedCommands?(intent: string | undefined): readonly CallId[];
   /** A line for Temporal's UI, such as "bash: npm test". */
   summary(args: z.output<Schema>): string;
   /** Never throws for what a model can do wrong: that is an `error` result, in words the model can act on. */
