@@ -20,6 +20,7 @@ const PURE_CONTRACT = sources("contract").filter((file) => importsOf(file).every
 const MAY_IMPORT: Readonly<Record<string, Rule>> = {
   contract: { values: ["zod"] },
   policy: { values: ["contract", "unbash"] },
+  schemas: { values: ["node:", "contract", "ajv"] },
   workflows: {
     values: ["@temporalio/workflow", "@temporalio/common", ...PURE_CONTRACT],
     types: ["contract", "activities"],
@@ -40,7 +41,16 @@ const MAY_IMPORT: Readonly<Record<string, Rule>> = {
     types: ["@temporalio/common"],
   },
   backends: {
-    values: ["node:", "contract", "@openai/agents", "@openai/agents-openai", "openai", "@github/copilot-sdk", "ajv"],
+    values: [
+      "node:",
+      "contract",
+      "@openai/agents",
+      "@openai/agents-openai",
+      "openai",
+      "@github/copilot-sdk",
+      "schemas",
+    ],
+    types: ["ajv"],
   },
   tools: { values: ["node:", "contract", "sandbox/provider.ts", "zod", "ajv", "ignore"] },
   sandbox: { values: ["node:", "contract"] },
@@ -55,9 +65,9 @@ const MAY_IMPORT: Readonly<Record<string, Rule>> = {
   api: {
     values: [
       ...["node:", "express", "zod", "zod-openapi", "pino", "@temporalio/client", "@temporalio/common", "mime-types"],
-      ...["contract", "store", "policy", "backends/registry.ts", "workflows/messages.ts", "ajv"],
+      ...["contract", "store", "policy", "backends/registry.ts", "workflows/messages.ts", "schemas"],
     ],
-    types: ["workflows"],
+    types: ["workflows", "ajv"],
   },
   cli: { values: ["node:", "zod", "commander", "eventsource-parser", "contract", "store/agent-files.ts"] },
   bench: { values: ["*"] },
