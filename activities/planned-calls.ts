@@ -1,4 +1,5 @@
 /** What becomes of each call of a reply: it runs, it waits for somebody, or it has its answer at once. */
+import { HANDOFF_PREFIX } from "../contract/agents.ts";
 import type { ReplyBlock, ToolCallBlock } from "../contract/blocks.ts";
 import { LIMITS } from "../contract/limits.ts";
 import { redact } from "../contract/redaction.ts";
@@ -11,16 +12,22 @@ const SUMMARY_CHARACTERS = 60;
 const SUMMARY_READ_CHARACTERS = 2_000;
 /** Room that a summary has at least: calls with long names, or that all wait, fill the step's answer before there are 20. */
 const SUMMARY_BYTES_MIN = 8;
-/** What the step's answer holds besides its calls. */
+/** What the step's answer holds besides its calls and its news. */
 const ANSWER_BYTES = 256;
+/** News of an agent that a handoff has brought. Its name has up to 100 characters, of six bytes each at most. */
+const HANDOFF_NEWS_BYTES = 860;
 
-/** Decides every call of a reply, in its order. */
+/** Decides every call of a reply, in its order. The step's answer holds `newsBytes` of a configuration, besides. */
 export async function planCalls(
   gatekeeper: Gatekeeper,
   blocks: readonly ReplyBlock[],
+  newsBytes = 0,
 ): Promise<{ readonly made: readonly MadeCall[]; readonly planned: readonly PlannedCall[] }> {
   const made: MadeCall[] = [];
   const planned: PlannedCall[] = [];
+  // A repeat of this step, once it is committed, has the news of its own handoff to tell.
+  const handsOver = blocks.some((block) => block.type === "tool_call" && block.name.startsWith(HANDOFF_PREFIX));
+  const taken = ANSWER_BYTES + Math.max(newsBytes, handsOver ? HANDOFF_NEWS_BYTES : 0);
   for (const block of blocks) {
     if (block.type !== "tool_call") continue;
     if (planned.length >= LIMITS.callsPerStep) {
@@ -28,19 +35,19 @@ export async function planCalls(
       continue;
     }
     const gated = await gateCall(gatekeeper, { block, before: made });
-    const fits = !gated.planned || summaryBytes([...planned, gated.planned]) >= SUMMARY_BYTES_MIN;
+    const fits = !gated.planned || summaryBytes([...planned, gated.planned], taken) >= SUMMARY_BYTES_MIN;
     made.push(fits ? gated.made : tooMany(block));
     if (gated.planned && fits) planned.push(gated.planned);
   }
-  const room = summaryBytes(planned);
+  const room = summaryBytes(planned, taken);
   return { made, planned: planned.map((call) => ({ ...call, summary: fitting(shown(call.summary), room) })) };
 }
 
 /** What each summary may take as JSON, so that the step's answer, in which quick calls are not, stays in its bound. */
-function summaryBytes(planned: readonly PlannedCall[]): number {
+function summaryBytes(planned: readonly PlannedCall[], taken: number): number {
   const answered = planned.filter((call) => !call.quick);
   const bare = answered.map(({ quick, ...call }) => JSON.stringify({ ...call, summary: "" }).length + 1);
-  const room = LIMITS.activityPayloadBytesMax - ANSWER_BYTES - bare.reduce((sum, bytes) => sum + bytes, 0);
+  const room = LIMITS.activityPayloadBytesMax - taken - bare.reduce((sum, bytes) => sum + bytes, 0);
   return Math.floor(room / Math.max(1, answered.length));
 }
 

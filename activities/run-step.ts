@@ -130,7 +130,8 @@ async function commit(
     sessionId: begun.key.sessionId,
     setup: begun.setup,
   };
-  const { made, planned } = await planCalls(gatekeeper, blocks);
+  const newsBytes = Buffer.byteLength(JSON.stringify(news(begun.key, begun.setup)));
+  const { made, planned } = await planCalls(gatekeeper, blocks, newsBytes);
   const state = output.state && { ...output.state, backend: begun.setup.agent.backend };
   const common = { model, usage, blocks, calls: made, ...(state && { state }) };
   const ending =
