@@ -39,7 +39,9 @@ async function main(): Promise<number> {
   if (approvals) {
     const report = await proveApprovals({ seed, sessions, backend, killsEach: KILLS_EACH, tell });
     process.stdout.write(renderApprovals(report));
-    return findingsOf(report).length > 0 ? 1 : 0;
+    if (findingsOf(report).length === 0) return 0;
+    process.stdout.write(`everything is kept in ${report.folder}\n`);
+    return 1;
   }
   const report = await runChaos({ seed, sessions, backend, stormMs: minutes * 60_000, tell });
   print(report, seed);

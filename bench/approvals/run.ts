@@ -63,6 +63,8 @@ class Proof implements Outside {
   readonly #findings: Finding[] = [];
   readonly #clients = new Map<string, ChaosClient>();
   #admitted = 0;
+  /** People who wait for a kill. */
+  #killsWanted = 0;
   #isCalm = false;
 
   constructor(world: World, options: ApprovalsOptions) {
@@ -103,9 +105,11 @@ class Proof implements Outside {
   killOf(name: string): Promise<void> {
     return new Promise((resolve) => {
       if (this.#isCalm) return resolve();
+      this.#killsWanted++;
       const stop = this.#storm.watch((killed) => {
         if (killed !== name && killed !== "calm") return;
         stop();
+        this.#killsWanted--;
         resolve();
       });
     });
@@ -130,12 +134,14 @@ class Proof implements Outside {
     const random = createRandom(this.#options.seed);
     while (this.#progress() < 1) {
       for (const name of shuffled(random, this.#victims)) {
-        for (let wait = 0; wait < WAITS.most && this.#progress() > this.#admitted / this.#decisions + AHEAD; wait++) {
-          yield { afterMs: WAITS.eachMs, names: [] };
-        }
+        for (let wait = 0; wait < WAITS.most && this.#isAhead(); wait++) yield { afterMs: WAITS.eachMs, names: [] };
         yield { afterMs: Math.round(random.between(PAUSE.minMs, PAUSE.maxMs)), names: [name] };
       }
     }
+  }
+
+  #isAhead(): boolean {
+    return this.#killsWanted === 0 && this.#progress() > this.#admitted / this.#decisions + AHEAD;
   }
 
   /** From 0 to 1. */
