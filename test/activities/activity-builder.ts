@@ -1,0 +1,91 @@
+/** A worker's activities over a store and sandboxes of their own, each attempt in Temporal's mock environment: no server. */
+import { randomUUID } from "node:crypto";
+import { rmSync } from "node:fs";
+import path from "node:path";
+import { MockActivityEnvironment } from "@temporalio/testing";
+import { DefaultLogger } from "@temporalio/worker";
+import { z } from "zod";
+import { createRunStep, type RunStepDeps } from "../../activities/run-step.ts";
+import { createRunTool } from "../../activities/run-tool.ts";
+import type { SteppedBackend } from "../../backends/backend.ts";
+import type { AgentInput } from "../../contract/agents.ts";
+import type { CallId, SessionId } from "../../contract/ids.ts";
+import type { CallResult, StepAnswer, StepRequest } from "../../contract/steps.ts";
+import { createLocalProvider } from "../../sandbox/local.ts";
+import type { Database } from "../../store/database.ts";
+import { createToolbox } from "../../tools/registry.ts";
+import type { Tool, ToolContext, ToolResult } from "../../tools/tool.ts";
+import { aSession, type TemporaryStore, temporaryStore } from "../store/store-builder.ts";
+
+export interface ActivityWorld extends AsyncDisposable {
+  readonly store: TemporaryStore;
+  readonly database: Database;
+  readonly deps: RunStepDeps;
+  readonly sessionId: SessionId;
+}
+
+export async function anActivityWorld(
+  of: {
+    readonly agent?: AgentInput;
+    readonly tools?: readonly Tool[];
+    readonly backends?: readonly SteppedBackend[];
+  } = {},
+): Promise<ActivityWorld> {
+  const store = await temporaryStore();
+  const root = path.join(store.folder, "sandboxes");
+  const deps: RunStepDeps = {
+    store,
+    sandboxes: createLocalProvider({ root }),
+    host: "here",
+    identity: { host: "here", process: "this" },
+    tools: createToolbox(of.tools ?? []),
+    backends: new Map((of.backends ?? []).map((backend) => [backend.name, backend])),
+  };
+  return {
+    store,
+    database: store.database,
+    deps,
+    sessionId: await aSession(store.database, { agent: of.agent ?? {} }),
+    async [Symbol.asyncDispose]() {
+      rmSync(root, { recursive: true, force: true });
+      await store[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** One attempt of an activity. Each has a task token of its own, as Temporal gives it. */
+export function anAttempt(): MockActivityEnvironment {
+  const logger = new DefaultLogger("ERROR", () => undefined); // Failed attempts are what these tests are about.
+  return new MockActivityEnvironment({ base64TaskToken: randomUUID() }, { logger });
+}
+
+export function runTool(world: ActivityWorld, callId: CallId, attempt = anAttempt()): Promise<CallResult> {
+  return attempt.run(createRunTool(world.deps), { sessionId: world.sessionId, callId });
+}
+
+export function runStep(world: ActivityWorld, request: StepRequest, attempt = anAttempt()): Promise<StepAnswer> {
+  return attempt.run(createRunStep(world.deps), request);
+}
+
+/** A tool that does what the test says, with a text as its argument. */
+export function aTool(
+  run: (context: ToolContext, args: { readonly text: string }) => Promise<string> | string,
+  fields: Partial<Tool> = {},
+): Tool {
+  const parameters = z.strictObject({ text: z.string() });
+  return {
+    name: "work",
+    description: "Works.",
+    parameters,
+    replay: "ask",
+    quick: false,
+    changesFiles: false,
+    changesWorld: true,
+    summary: () => "work",
+    run: async (args, context): Promise<ToolResult> => ({
+      outcome: "ok",
+      text: await run(context, parameters.parse(args)),
+    }),
+    ...fields,
+  };
+}
