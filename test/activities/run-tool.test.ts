@@ -10,7 +10,7 @@ import { endStep, type MadeCall } from "../../store/steps.ts";
 import { endTurn, type TurnIds } from "../../store/turns.ts";
 import { expireWait } from "../../store/waits.ts";
 import { createToolbox } from "../../tools/registry.ts";
-import type { Tool } from "../../tools/tool.ts";
+import type { Tool, ToolResult } from "../../tools/tool.ts";
 import { aCall, aMessage, anEnding, aStep, typesOf } from "../store/store-builder.ts";
 import { approval, callOf, decide, factsOf, HOUR_MS, statusOf } from "../store/waits-builder.ts";
 import { type ActivityWorld, anActivityWorld, anAttempt, aTool, runTool } from "./activity-builder.ts";
@@ -249,24 +249,47 @@ test("the agent's environment, the call and the number of the attempt reach the 
   expect(seen).toEqual([{ text: "first" }, { REGION: "eu" }, made.callId, made.sessionId, 2]);
 });
 
-test("a worker that goes down leaves a call that it cut off to the next attempt", async () => {
-  const { promise: begun, resolve: begin } = Promise.withResolvers<void>();
-  const run: Tool["run"] = async (_args, { signal, isStopped }) => {
-    begin();
-    await new Promise((resolve) => signal.addEventListener("abort", resolve));
-    if (!isStopped()) throw signal.reason;
-    return { outcome: "interrupted", text: "stopped" };
-  };
-  await using made = await aMadeCall({ tool: { run } });
-  const attempt = anAttempt();
+describe("a worker that goes down", () => {
+  /** Runs until the worker goes down, and then ends as the test says. */
+  async function cutOff(end: (reason: unknown) => ToolResult) {
+    const { promise: begun, resolve: begin } = Promise.withResolvers<void>();
+    const run: Tool["run"] = async (_args, { signal }) => {
+      begin();
+      await new Promise((resolve) => signal.addEventListener("abort", resolve));
+      return end(signal.reason);
+    };
+    const made = await aMadeCall({ tool: { run } });
+    const attempt = anAttempt();
+    const answer = runTool(made, made.callId, attempt);
+    await begun;
+    attempt.cancel("WORKER_SHUTDOWN", new ActivityCancellationDetails({ workerShutdown: true }));
+    return { made, answer };
+  }
 
-  const answer = runTool(made, made.callId, attempt);
-  await begun;
-  attempt.cancel("WORKER_SHUTDOWN", new ActivityCancellationDetails({ workerShutdown: true }));
+  test.for([
+    [
+      "throws",
+      (reason: unknown): ToolResult => {
+        throw reason;
+      },
+    ],
+    ["says that it was interrupted", (): ToolResult => ({ outcome: "interrupted", text: "stopped" })],
+  ] as const)("leaves a call to the next attempt whose tool %s", async ([, end]) => {
+    const { made, answer } = await cutOff(end);
+    await using _ = made;
 
-  await expect(answer).rejects.toMatchObject({ type: "WorkerShutdown", nextRetryDelay: 1 });
-  expect((await callOf(made.database, made.sessionId, made.callId)).row).toMatchObject({ state: "running" });
-  expect(await typesOfCall(made)).toEqual(["tool.started"]);
+    await expect(answer).rejects.toMatchObject({ type: "WorkerShutdown", nextRetryDelay: 1 });
+    expect((await callOf(made.database, made.sessionId, made.callId)).row).toMatchObject({ state: "running" });
+    expect(await typesOfCall(made)).toEqual(["tool.started"]);
+  });
+
+  test("keeps a result that came in time", async () => {
+    const { made, answer } = await cutOff(() => ({ outcome: "ok", text: "in time" }));
+    await using _ = made;
+
+    expect(await answer).toMatchObject({ outcome: "ok" });
+    expect(await resultOf(made)).toMatchObject([{ outcome: "ok", text: "in time" }]);
+  });
 });
 
 test("a result of any length is bounded on its way into the transcript", async () => {
