@@ -12,7 +12,7 @@ import {
   sessionAgent,
 } from "../contract/steps.ts";
 import { NO_USAGE } from "../contract/usage.ts";
-import { SupersededError } from "../store/error.ts";
+import { StoreError, SupersededError } from "../store/error.ts";
 import type { SessionSetup } from "../store/session-setup.ts";
 import { type BegunStep, beginStep, endStep, failAttempt, publishReply, type StepEnding } from "../store/steps.ts";
 import { attempted, type RunningAttempt } from "./attempt.ts";
@@ -186,6 +186,8 @@ async function fail(
 ): Promise<StepResult> {
   const { error, writer, running } = reply;
   if (error instanceof SupersededError) throw error;
+  // No model is at fault, and none of its tries is used up; only what can never be read ends the turn, in words.
+  if (error instanceof StoreError && error.kind !== "corrupt") throw error;
   const backendError = asBackendError(error);
   if (backendError.isLost) throw lostBackend(backendError);
   const failure: Failure = {
