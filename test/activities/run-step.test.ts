@@ -262,10 +262,18 @@ test("a message that steers joins once, over any number of attempts, and the mod
 });
 
 test("what had come of a reply that is stopped is in the log, to the last piece, and no failure is told", async () => {
-  await using world = await anActivityWorld({ agent: AGENT, backends: [createScriptedBackend({ key: "k" })] });
-  const ids = await aTurn(world, script({ text: "the first half", stall: true }));
   const attempt = anAttempt();
-  attempt.on("heartbeat", () => attempt.cancel());
+  const backend: SteppedBackend = {
+    ...watched().backend,
+    async step(_input, sink) {
+      sink.blockStarted(0, { type: "text" });
+      sink.blockDelta(0, "the first half");
+      attempt.cancel(); // Before anything of it is due to be published.
+      throw new BackendError("ABORTED", "the model call was stopped");
+    },
+  };
+  await using world = await anActivityWorld({ agent: AGENT, backends: [backend] });
+  const ids = await aTurn(world, "hi");
 
   await expect(runStep(world, step(ids), attempt)).rejects.toMatchObject({ name: "CancelledFailure" });
   await endTurn(world.database, { ...ids, outcome: "interrupted", reason: "interrupted" });
