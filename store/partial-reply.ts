@@ -6,6 +6,8 @@ import type { Tx } from "./database.ts";
 
 /** Events that are looked through, newest first. A reply that streamed more is kept from there on. */
 const EVENTS_MAX = 20_000;
+/** Blocks that had begun before those events. */
+const EARLIER_BLOCKS_MAX = 64;
 const OF_BLOCKS = /^\{"type":"(block\.(started|delta|completed)|step\.(started|restarted))"/;
 
 interface Seen {
@@ -58,7 +60,7 @@ async function factsOfAttempt(
 ): Promise<readonly Fact[]> {
   const rows = await tx
     .selectFrom("events")
-    .select("fact")
+    .select(["seq", "fact"])
     .where("session_id", "=", of.sessionId)
     .orderBy("seq", "desc")
     .limit(EVENTS_MAX)
@@ -67,11 +69,32 @@ async function factsOfAttempt(
   for (const row of rows) {
     if (!OF_BLOCKS.test(row.fact)) continue;
     const fact = Fact.parse(JSON.parse(row.fact));
-    if (!("step" in fact) || fact.turnId !== of.turnId || fact.step !== of.step) break;
-    if (fact.type === "step.started" || fact.type === "step.restarted") break;
+    if (!("step" in fact) || fact.turnId !== of.turnId || fact.step !== of.step) return facts.reverse();
+    if (fact.type === "step.started" || fact.type === "step.restarted") return facts.reverse();
     facts.push(fact);
   }
-  return facts.reverse();
+  const before = rows.length < EVENTS_MAX ? 0 : (rows.at(-1)?.seq ?? 0);
+  return [...(await earlierStarts(tx, of, before)), ...facts.reverse()];
+}
+
+/** What the blocks are whose pieces are among the newest events, and their beginning is not. */
+async function earlierStarts(
+  tx: Tx,
+  of: { readonly sessionId: SessionId; readonly turnId: TurnId; readonly step: number },
+  before: number,
+): Promise<readonly Fact[]> {
+  const rows = await tx
+    .selectFrom("events")
+    .select("fact")
+    .where("session_id", "=", of.sessionId)
+    .where("seq", "<", before)
+    .where("fact", "like", '{"type":"block.started"%')
+    .orderBy("seq", "desc")
+    .limit(EARLIER_BLOCKS_MAX)
+    .execute();
+  const facts = rows.map((row) => Fact.parse(JSON.parse(row.fact)));
+  // Those of a lost attempt come first, and the newest's take their place.
+  return facts.filter((fact) => "step" in fact && fact.turnId === of.turnId && fact.step === of.step).reverse();
 }
 
 function note(blocks: Map<number, Seen>, fact: Fact): void {
