@@ -86,19 +86,22 @@ test("of several blocks the texts are kept in their order: no thinking, no call,
   await step.say(
     ["starts", 3, "tool_call"],
     ["goes on", 3, '{"command": "rm'],
+    ["starts", 4, "text"],
+    ["goes on", 4, "last"],
     ["starts", 2, "text"],
     ["goes on", 2, "cut"],
   );
 
   await step.stop();
 
-  expect(await keptOf(step)).toEqual([interrupted("whole", "cut")]);
+  expect(await keptOf(step)).toEqual([interrupted("whole", "cut", "last")]);
   const log = await logOf(step.store.database, step.ids.sessionId);
   const ends = log.filter((event) => event.type === "block.completed");
   expect(ends.map(({ index, interrupted: cut }) => [index, cut])).toEqual([
     [0, undefined],
     [1, undefined],
     [2, true],
+    [4, true],
   ]);
 });
 
