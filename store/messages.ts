@@ -104,7 +104,8 @@ async function repeated(tx: Tx, wanted: NewMessage, hash: string): Promise<Recei
     .where("position", "<", row.position)
     .where("state", "in", ["received", "submitted", "taken"])
     .executeTakeFirst();
-  const isNow = row.mode === "interrupt" || !["received", "submitted"].includes(row.state);
+  const joins = row.mode === "steer" && (await count(tx, wanted.sessionId, ["taken"])) > 0;
+  const isNow = joins || row.mode === "interrupt" || !["received", "submitted"].includes(row.state);
   return {
     messageId: row.id,
     turnId: row.turn_id as TurnId,
