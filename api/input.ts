@@ -38,6 +38,9 @@ function faultsOf(issue: z.core.$ZodIssue, root: string): readonly Fault[] {
     return issue.keys.map((key) => ({ path: path + pointerPart(key), message: "this field is not known here" }));
   }
   if (issue.code === "invalid_union" && issue.errors.length > 0) return faultsOfUnion(issue.errors, path);
+  // A name in a record: the rule that it breaks is in the issues below.
+  if (issue.code === "invalid_key") return issue.issues.map(({ message }) => ({ path, message }));
+  if (issue.code === "invalid_type" && issue.expected === "nonoptional") return [{ path, message: "this is required" }];
   return [{ path, message: issue.message }];
 }
 

@@ -73,7 +73,8 @@ export const AgentFile = z
       .string()
       .min(1)
       .max(512)
-      .regex(/^(?!\/)(?!.*(^|\/)\.\.(\/|$))(?!.*\/$)[^\0]+$/, "expected a relative path of the workspace, without .."),
+      .regex(/^(?!\/)(?!.*(^|\/)\.\.(\/|$))(?!.*\/$)[^\0]+$/, "expected a relative path of the workspace, without ..")
+      .regex(/(^|\/)(?!\.$)[^/]+$/, "expected a file's path; this one is a folder's"),
     content: z.string().optional().meta({ description: "The text." }),
     data: z.base64().optional().meta({ description: "The bytes, base64; instead of content." }),
   })
@@ -90,7 +91,10 @@ export const AgentEnvironment = z
       .string()
       .regex(/^[A-Za-z_][A-Za-z0-9_]{0,99}$/, "expected a variable's name")
       .refine((name) => !SECRET_NAME.test(name), "this looks like a secret, and a profile is kept and shown in clear"),
-    z.string().max(LIMITS.environmentValueMax),
+    z
+      .string()
+      .max(LIMITS.environmentValueMax)
+      .regex(/^[^\0]*$/, "expected no NUL character: no command can be given it"),
   )
   .refine(
     (variables) => Object.keys(variables).length <= LIMITS.environmentNamesMax,

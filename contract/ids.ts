@@ -26,20 +26,35 @@ export const AgentId = z
   .meta({ description: "A stored agent's id, the client's or made from its name." });
 export type AgentId = z.infer<typeof AgentId>;
 
-export const TurnId = z.templateLiteral(["turn_", z.string().regex(/^[A-Za-z0-9_-]{1,64}$/)]);
+export const TurnId = z.templateLiteral(
+  ["turn_", z.string().regex(/^[A-Za-z0-9_-]{1,64}$/)],
+  "expected turn_ and 1 to 64 letters, digits, _ or -",
+);
 export type TurnId = z.infer<typeof TurnId>;
 
-export const CallId = z.templateLiteral(["call_", z.string().regex(/^[A-Za-z0-9_-]{1,64}$/)]);
+export const CallId = z.templateLiteral(
+  ["call_", z.string().regex(/^[A-Za-z0-9_-]{1,64}$/)],
+  "expected call_ and 1 to 64 letters, digits, _ or -",
+);
 export type CallId = z.infer<typeof CallId>;
 
-export const ArtifactId = z.templateLiteral(["art_", z.string().regex(/^[A-Za-z0-9_-]{1,64}$/)]);
+export const ArtifactId = z.templateLiteral(
+  ["art_", z.string().regex(/^[A-Za-z0-9_-]{1,64}$/)],
+  "expected art_ and 1 to 64 letters, digits, _ or -",
+);
 export type ArtifactId = z.infer<typeof ArtifactId>;
 
 /** A remembered decision's id. */
-export const GrantId = z.templateLiteral(["grant_", z.string().regex(/^[A-Za-z0-9_-]{1,64}$/)]);
+export const GrantId = z.templateLiteral(
+  ["grant_", z.string().regex(/^[A-Za-z0-9_-]{1,64}$/)],
+  "expected grant_ and 1 to 64 letters, digits, _ or -",
+);
 export type GrantId = z.infer<typeof GrantId>;
 
-export const SandboxId = z.templateLiteral(["sbx_", z.string().regex(/^[A-Za-z0-9_-]{1,100}$/)]);
+export const SandboxId = z.templateLiteral(
+  ["sbx_", z.string().regex(/^[A-Za-z0-9_-]{1,100}$/)],
+  "expected sbx_ and 1 to 100 letters, digits, _ or -",
+);
 export type SandboxId = z.infer<typeof SandboxId>;
 
 /** Position in one session's event log: 1, 2, 3 … without a gap. 0 is before the first event. */

@@ -75,6 +75,14 @@ describe("a tool's result", () => {
     expect(await waiting.post({ result: 2 })).toMatchObject({ status: 409, body: { first: { outcome: "error" } } });
   });
 
+  test("that is missing is asked for in words", async () => {
+    await using waiting = await aWaitingCall(clientTool());
+
+    const { body } = await waiting.post({ outcome: "ok" });
+
+    expect(body).toMatchObject({ errors: [{ path: "/result", message: "this is required" }] });
+  });
+
   test.each<[string, unknown, string]>([
     ["nothing", {}, "/result"],
     ["another outcome", { result: 1, outcome: "denied" }, "/outcome"],

@@ -44,7 +44,7 @@ test.for(["OPENAI_API_KEY", "GITHUB_TOKEN", "DB_PASSWORD", "client_secret"])(
   },
 );
 
-test.for(["/etc/passwd", "../x", "a/../../x", "a/", "", "a\0b"])("a file may not be laid to %j", (path) => {
+test.for(["/etc/passwd", "../x", "a/../../x", "a/", ".", "a/.", "", "a\0b"])("a file may not be laid to %j", (path) => {
   expect(Agent.safeParse({ files: [{ path, content: "" }] }).success).toBe(false);
 });
 

@@ -43,6 +43,7 @@ test("a refusal says what was expected", () => {
   const refused = SessionId.safeParse("../x");
 
   expect(refused.error?.issues[0]?.message).toMatch(/^expected 1 to 64 letters, digits/);
+  expect(CallId.safeParse("constructor").error?.issues[0]?.message).toMatch(/^expected call_ and 1 to 64 letters/);
 });
 
 const KINDS = [
