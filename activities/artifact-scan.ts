@@ -28,9 +28,9 @@ const DEFAULT_IGNORE = [
 export async function newArtifacts(
   deps: SandboxDeps,
   sessionId: SessionId,
-  sandbox: Sandbox,
+  place: { readonly sandbox: Sandbox; readonly folders: readonly string[] },
 ): Promise<readonly ScannedFile[]> {
-  const folders = await artifactFolders(deps, sessionId);
+  const { sandbox, folders } = place;
   const decided = new Map<string, Decision>();
   for (const folder of folders) {
     // Of two folders that overlap, the first that holds a file decides about it, also when it leaves it out.
@@ -50,12 +50,17 @@ interface Decision extends ScannedFile {
 }
 
 /** Whether there is anything to upload. A look, not a promise: the upload looks again. */
-export async function hasNewArtifacts(deps: SandboxDeps, sessionId: SessionId): Promise<boolean> {
+export async function hasNewArtifacts(
+  deps: SandboxDeps,
+  sessionId: SessionId,
+  folders: readonly string[],
+): Promise<boolean> {
   const sandbox = await findSandbox(deps, sessionId);
-  return sandbox !== undefined && (await newArtifacts(deps, sessionId, sandbox)).length > 0;
+  return sandbox !== undefined && (await newArtifacts(deps, sessionId, { sandbox, folders })).length > 0;
 }
 
-async function artifactFolders(deps: SandboxDeps, sessionId: SessionId): Promise<readonly string[]> {
+/** The folders of the session's agent, as it is now. */
+export async function artifactFolders(deps: SandboxDeps, sessionId: SessionId): Promise<readonly string[]> {
   const row = await deps.store.database.read
     .selectFrom("sessions")
     .select("agent")

@@ -57,6 +57,9 @@ async function runBegun(deps: RunToolDeps, begun: BegunCall, running: RunningAtt
   // What has its result before the worker is gone has ended; what was merely cut off goes on at another.
   const isCutOff = running.signal.aborted && !running.isStopped() && result.outcome === "interrupted";
   if (isCutOff) throw new Error("this worker goes down");
+  // Beside the commit: the tool is done, and what it has left in the artifact folders is there.
+  const looked = tool.changesFiles ? hasNewArtifacts(deps, call.session_id, begun.agent.artifacts) : undefined;
+  looked?.catch(() => undefined); // It is waited for below, unless the commit fails.
   const facts = await publisher.end();
   await endCall(database, begun, {
     outcome: result.outcome,
@@ -64,8 +67,7 @@ async function runBegun(deps: RunToolDeps, begun: BegunCall, running: RunningAtt
     facts,
     attempt: running.attempt,
   });
-  const artifacts = tool.changesFiles && (await hasNewArtifacts(deps, call.session_id));
-  return { outcome: result.outcome, artifacts };
+  return { outcome: result.outcome, artifacts: (await looked) ?? false };
 }
 
 /** A tool that no worker had when its session was made is refused there; this one was taken away since. */

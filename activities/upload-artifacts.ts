@@ -9,7 +9,7 @@ import { SandboxError } from "../sandbox/provider.ts";
 import { recordArtifact, type ScannedFile } from "../store/artifacts.ts";
 import { StoreError } from "../store/error.ts";
 import { append } from "../store/event-log.ts";
-import { newArtifacts } from "./artifact-scan.ts";
+import { artifactFolders, newArtifacts } from "./artifact-scan.ts";
 import { attempted } from "./attempt.ts";
 import type { RunToolDeps } from "./run-tool.ts";
 import { findSandbox } from "./session-sandbox.ts";
@@ -31,7 +31,8 @@ export function createUploadArtifacts(deps: RunToolDeps): UploadArtifacts {
       let uploaded = 0;
       let failed = 0;
       let lastError: StoreError | undefined;
-      for (const file of await newArtifacts(deps, turn.sessionId, sandbox)) {
+      const folders = await artifactFolders(deps, turn.sessionId);
+      for (const file of await newArtifacts(deps, turn.sessionId, { sandbox, folders })) {
         try {
           if (await upload(deps, turn, { sandbox, file, signal })) uploaded++;
         } catch (error) {

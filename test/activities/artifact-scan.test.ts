@@ -2,7 +2,7 @@
 import { mkdirSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { expect, test } from "vitest";
-import { hasNewArtifacts, newArtifacts } from "../../activities/artifact-scan.ts";
+import { artifactFolders, hasNewArtifacts, newArtifacts } from "../../activities/artifact-scan.ts";
 import { findSandbox, openSandbox, type SandboxDeps } from "../../activities/session-sandbox.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import { createLocalProvider } from "../../sandbox/local.ts";
@@ -23,7 +23,8 @@ async function aWorkspace(artifacts: readonly string[] = ["outputs/"]) {
     mkdirSync(path.dirname(place), { recursive: true });
     writeFileSync(place, content);
   };
-  const scan = () => newArtifacts(deps, sessionId, sandbox);
+  const scan = async () =>
+    await newArtifacts(deps, sessionId, { sandbox, folders: await artifactFolders(deps, sessionId) });
   const found = async () => (await scan()).map((file) => file.path);
   const keep = async () => {
     for (const scanned of await scan()) {
@@ -133,20 +134,20 @@ test("what is kept is not found again until it changes", async () => {
   workspace.write("outputs/b.md", "b");
   await workspace.keep();
   expect(await workspace.found()).toEqual([]);
-  expect(await hasNewArtifacts(workspace.deps, workspace.sessionId)).toBe(false);
+  expect(await hasNewArtifacts(workspace.deps, workspace.sessionId, ["outputs/"])).toBe(false);
 
   utimesSync(path.join(workspace.sandbox.workspace, "outputs/a.md"), 1, 1);
   workspace.write("outputs/c.md", "c");
 
   expect(await workspace.found()).toEqual(["outputs/a.md", "outputs/c.md"]);
-  expect(await hasNewArtifacts(workspace.deps, workspace.sessionId)).toBe(true);
+  expect(await hasNewArtifacts(workspace.deps, workspace.sessionId, ["outputs/"])).toBe(true);
 });
 
 test("a session without a sandbox has nothing new, and looking makes none", async () => {
   await using workspace = await aWorkspace();
   const other = await aSession(workspace.deps.store.database);
 
-  expect(await hasNewArtifacts(workspace.deps, other)).toBe(false);
+  expect(await hasNewArtifacts(workspace.deps, other, ["outputs/"])).toBe(false);
   expect(await findSandbox(workspace.deps, other)).toBeUndefined();
 });
 

@@ -53,7 +53,6 @@ test("a call runs once, and every repeat of it finds its outcome", async () => {
 
   expect(await runTool(made, made.callId)).toEqual({ outcome: "ok", artifacts: false });
   expect(await runTool(made, made.callId)).toMatchObject({ outcome: "ok" });
-  expect(await runTool(made, made.callId)).toMatchObject({ outcome: "ok" });
 
   expect(made.runs).toEqual(["first"]);
   expect(await typesOfCall(made)).toEqual(["tool.started", "tool.completed"]);
@@ -81,8 +80,7 @@ describe("a lost call of a tool that asks", () => {
     expect(outcome).toBe("unknown");
     expect(wait?.kind).toBe("approval");
     expect((wait?.deadline ?? 0) - Date.now()).toBeGreaterThan(80_000);
-    const [, asked] = await factsOf(made.database, made.sessionId, made.callId);
-    expect(asked).toMatchObject({
+    expect((await factsOf(made.database, made.sessionId, made.callId))[1]).toMatchObject({
       type: "approval.requested",
       arguments: { text: "first" },
       deadline: wait?.deadline,
