@@ -4,6 +4,9 @@ import { createContext, Script } from "node:vm";
 import type { Ajv2020, ValidateFunction } from "ajv/dist/2020.js";
 import { LIMITS } from "../contract/limits.ts";
 
+/** The `$id` of a schema that has none: without one, ajv finds no `"$ref": "#"`, as a tree has. */
+const NAMELESS = "schema://stranger";
+
 /** A schema that can be checked with. Its `errors` are those of the newest check. */
 export type CompiledSchema = ValidateFunction;
 
@@ -53,10 +56,13 @@ function compile(ajv: Ajv2020, schema: Readonly<Record<string, unknown>>): Compi
   }
   // A copy, so that what is compiled stays as it was. Generators still name older dialects; what is used of them means
   // the same in this one.
-  const { $schema: _dialect, ...copy } = JSON.parse(source) as Record<string, unknown>;
+  const { $schema: _dialect, ...given } = JSON.parse(source) as Record<string, unknown>;
+  const copy: Record<string, unknown> = { $id: NAMELESS, ...given };
   try {
     return withinTime(() => ajv.compile(copy));
   } finally {
+    // With its $id, what else is known by that name would go too: the dialect itself, and no schema would compile again.
+    delete copy["$id"];
     ajv.removeSchema(copy);
   }
 }

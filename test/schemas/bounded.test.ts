@@ -20,6 +20,27 @@ test("a schema of an older dialect, with unknown keywords and formats, is used; 
   expect(fits(compile({ $id: "same", type: "string" }), 1)).toBe(false);
 });
 
+test.for(["https://json-schema.org/draft/2020-12/schema", "https://json-schema.org/draft/2020-12/meta/validation"])(
+  "a schema that calls itself %s spoils no other",
+  ($id) => {
+    const own = createSchemaCompiler();
+    expect(fits(own.compile({ $id, type: "object" }), {})).toBe(true);
+
+    expect(fits(own.compile({ type: "object" }), 1)).toBe(false);
+    expect(() => own.compile({ type: 7 })).toThrow(/type must be/);
+  },
+);
+
+test.for([
+  ["without a name", {}],
+  ["of a name", { $id: "https://example.com/tree" }],
+] as const)("a tree %s refers to itself", ([, name]) => {
+  const tree = compile({ ...name, properties: { label: { type: "string" }, kids: { items: { $ref: "#" } } } });
+
+  expect(fits(tree, { kids: [{ kids: [{ label: "a" }] }] })).toBe(true);
+  expect(fits(tree, { kids: [{ kids: [{ label: 1 }] }] })).toBe(false);
+});
+
 test("what was compiled stays as it was given", () => {
   const schema = Object.freeze({ $schema: "x", type: "object" });
 
