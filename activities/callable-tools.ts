@@ -1,5 +1,5 @@
 /** The tools of one session, whoever runs them: this worker, the session's caller, or (a question) a person. */
-import { createOutputValidator } from "../backends/output-schema.ts";
+import { createOutputValidators } from "../backends/output-schema.ts";
 import { type ClientTool, HANDOFF_PREFIX } from "../contract/agents.ts";
 import type { Question } from "../contract/waits.ts";
 import type { SessionSetup } from "../store/session-setup.ts";
@@ -97,6 +97,8 @@ function fromClient(tool: ClientTool): CallableTool {
   };
 }
 
+const checkArguments = createOutputValidators({ value: "the arguments", schema: "the tool's schema" });
+
 /** The client's own schema is a stranger's: checking with it is bounded in time. */
 function parseForClient(tool: ClientTool, raw: unknown): { readonly args: unknown } | { readonly error: string } {
   if (typeof raw === "string") {
@@ -104,7 +106,7 @@ function parseForClient(tool: ClientTool, raw: unknown): { readonly args: unknow
       error: `The arguments of ${tool.name} are not a JSON object: ${raw.slice(0, 500)}\nSend one JSON object.`,
     };
   }
-  const checked = createOutputValidator(tool.parameters)(JSON.stringify(raw));
+  const checked = checkArguments(tool.parameters)(JSON.stringify(raw));
   if ("errors" in checked) {
     return { error: `The arguments of ${tool.name} are wrong, so it was not called: ${checked.errors}` };
   }

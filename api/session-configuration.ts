@@ -50,7 +50,7 @@ export async function resolveSession(database: Database, body: CreateSession): P
   const at = stored ? pointersOf(body, { ofAgentToo: true }) : inlinePointers(body, inline);
   await check(database, { agent, at }, clientToolFaults(agent, clientTools, "/clientTools"));
   return {
-    agent: await pinHandoffs(database.read, agent),
+    agent: await pinned(database, agent),
     agentRef: stored && { id: stored.id, version: stored.version },
     clientTools,
   };
@@ -79,12 +79,22 @@ export async function resolveChange(
     ...(stored && {
       agent: {
         ref: { id: stored.id, version: stored.version },
-        profile: await pinHandoffs(database.read, stored.agent),
+        profile: await pinned(database, stored.agent),
       },
     }),
     ...(Object.keys(overrides).length > 0 && { overrides }),
     ...(body.clientTools && { clientTools: body.clientTools }),
   };
+}
+
+/** The agent with the versions that it hands over to. One that cannot hand over to whom it names is not begun with. */
+async function pinned(database: Database, agent: Agent): Promise<Agent> {
+  const made = await pinHandoffs(database.read, agent);
+  const gone = agent.handoffs.filter((handoff) => !made.handoffs.some((other) => other.agent === handoff.agent));
+  if (gone.length === 0) return made;
+  const names = gone.map((handoff) => handoff.agent).join(", ");
+  const message = `it hands over to ${names}, which is deleted; make that agent again, or PUT this one without it`;
+  throw invalid([{ path: "/agent", message }]);
 }
 
 /** The hash of what is asked for: a repeat is told by it before anything is looked up. */

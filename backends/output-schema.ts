@@ -19,8 +19,15 @@ type Compiled = CompiledSchema | { readonly problem: string };
 const ERRORS_SHOWN = 10;
 const VALUE_SHOWN = 200;
 
+/** What is checked and with what, as the words for a model name them. */
+interface Names {
+  readonly value: string;
+  readonly schema: string;
+}
+const ANSWER: Names = { value: "the answer", schema: "the outputSchema" };
+
 /** Makes validators that remember what they have compiled, by the schema's text. */
-export function createOutputValidators(): CreateOutputValidator {
+export function createOutputValidators(names: Names = ANSWER): CreateOutputValidator {
   const known = new Map<string, Compiled>();
   const compiler = createSchemaCompiler();
   const compiledOf = (source: string): Compiled => {
@@ -36,8 +43,8 @@ export function createOutputValidators(): CreateOutputValidator {
     const source = JSON.stringify(schema);
     return (text) => {
       const compiled = compiledOf(source);
-      if ("problem" in compiled) return { errors: `the outputSchema cannot be used: ${compiled.problem}` };
-      return check(compiled, text);
+      if ("problem" in compiled) return { errors: `${names.schema} cannot be used: ${compiled.problem}` };
+      return check(compiled, text, names);
     };
   };
 }
@@ -54,17 +61,17 @@ function compile(compiler: SchemaCompiler, source: string): Compiled {
   }
 }
 
-function check(compiled: CompiledSchema, text: string): OutputCheck {
+function check(compiled: CompiledSchema, text: string, names: Names): OutputCheck {
   const parsed = parse(text);
   if ("errors" in parsed) return parsed;
   try {
     if (fits(compiled, parsed.value)) return parsed;
   } catch (error) {
     if (!(error instanceof SchemaError)) throw error;
-    return { errors: `the answer could not be checked against the outputSchema: ${error.message}` };
+    return { errors: `${names.value} could not be checked against ${names.schema}: ${error.message}` };
   }
   const errors = compiled.errors ?? [];
-  const shown = errors.slice(0, ERRORS_SHOWN).map(describe);
+  const shown = errors.slice(0, ERRORS_SHOWN).map((one) => describe(one, names));
   const more = errors.length > shown.length ? [`and ${errors.length - shown.length} more`] : [];
   return { errors: [...shown, ...more].join("; ") };
 }
@@ -79,8 +86,8 @@ function parse(text: string): OutputCheck {
   }
 }
 
-function describe(error: ErrorObject): string {
-  const place = error.instancePath === "" ? "the answer" : error.instancePath;
+function describe(error: ErrorObject, names: Names): string {
+  const place = error.instancePath === "" ? names.value : error.instancePath;
   const parameters: Record<string, unknown> = error.params;
   const extra = parameters["additionalProperty"] ?? parameters["allowedValues"] ?? parameters["allowedValue"];
   const more = extra === undefined ? "" : `: ${JSON.stringify(extra).slice(0, VALUE_SHOWN)}`;

@@ -19,9 +19,9 @@ export class ClientError extends Error {
 
 const ERRORS_SHOWN = 5;
 
-/** A problem document as one line: `400 INVALID_INPUT: detail (/agent/tools/0: message)`. */
+/** A problem document as one line: `400 INVALID_INPUT: detail (/agent/tools/0: message)`, nothing of it twice. */
 export function problemLine(problem: Problem): string {
-  const errors = problem.errors ?? [];
+  const errors = (problem.errors ?? []).filter(({ path, message }) => !problem.detail.includes(`${path}: ${message}`));
   const shown = errors.slice(0, ERRORS_SHOWN).map(({ path, message }) => `${path || "/"}: ${message}`);
   if (errors.length > ERRORS_SHOWN) shown.push(`and ${errors.length - ERRORS_SHOWN} more`);
   const where = shown.length > 0 ? ` (${shown.join("; ")})` : "";

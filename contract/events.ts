@@ -46,7 +46,9 @@ const FACTS = [
   z.object({
     type: z.literal("message.received"),
     messageId: MessageId,
-    turnId: TurnId,
+    turnId: TurnId.meta({
+      description: "Of its own turn; one that steers may join another, as `message.steered` says.",
+    }),
     mode: MessageMode,
     content: Content,
   }),

@@ -11,7 +11,7 @@ import type {
   ToolResultTaken,
 } from "../contract/waits.ts";
 import type { Database } from "./database.ts";
-import { type Deciding, decideFirst } from "./first-decision.ts";
+import { boundKey, type Deciding, decideFirst } from "./first-decision.ts";
 import { endByResult, placeOf, requestOf } from "./wait-endings.ts";
 import type { QuestionRequest } from "./waits.ts";
 
@@ -22,8 +22,9 @@ export async function answerQuestion(
   database: Database,
   answering: Answering & { readonly body: AnswerQuestion },
 ): Promise<AnswerTaken> {
-  const { body, key, callId } = answering;
-  const decision = await decideFirst(database, { ...answering, kind: "question" }, async (tx, wait) => {
+  const { body, callId } = answering;
+  const key = boundKey(answering.key, body);
+  const decision = await decideFirst(database, { ...answering, key, kind: "question" }, async (tx, wait) => {
     const chosen = choose(requestOf(wait) as QuestionRequest, body);
     const answer: QuestionAnswer & { answer: string } = { ...chosen, by: "person", at: Date.now() };
     const { at: _at, ...said } = answer;
@@ -68,8 +69,9 @@ export async function giveToolResult(
   database: Database,
   giving: Answering & { readonly body: PostToolResult },
 ): Promise<ToolResultTaken> {
-  const { body, key, callId } = giving;
-  const decision = await decideFirst(database, { ...giving, kind: "tool" }, async (tx, wait) => {
+  const { body, callId } = giving;
+  const key = boundKey(giving.key, body);
+  const decision = await decideFirst(database, { ...giving, key, kind: "tool" }, async (tx, wait) => {
     const given: ToolResultGiven = { outcome: body.outcome, by: "person", at: Date.now() };
     const result = { outcome: body.outcome, text: resultText(body.result) };
     return { decision: given, facts: await endByResult(tx, wait, { decision: given, key, result }) };

@@ -5,7 +5,7 @@ import type { CallId, GrantId, SessionId } from "../contract/ids.ts";
 import type { ApprovalDecision, DecideApproval, DecisionTaken } from "../contract/waits.ts";
 import { contentHash } from "./content-hash.ts";
 import type { Database, Tx } from "./database.ts";
-import { type Decided, decideFirst } from "./first-decision.ts";
+import { boundKey, type Decided, decideFirst } from "./first-decision.ts";
 import { makeGrant } from "./grants.ts";
 import type { WaitsTable } from "./schema.ts";
 import { decidedFact, denyCall, markDecided, placeOf, requestOf, resumeSession } from "./wait-endings.ts";
@@ -25,10 +25,13 @@ export interface Approving {
  * Throws NOT_FOUND, ALREADY_DECIDED with the first, CONFLICT when the call has other arguments, or INVALID_INPUT.
  */
 export async function decideApproval(database: Database, approving: Approving): Promise<DecisionTaken> {
-  const { sessionId, callId, body, key } = approving;
+  const { sessionId, callId, body } = approving;
+  const key = boundKey(approving.key, body);
   const decision = await decideFirst(database, { sessionId, callId, kind: "approval", key }, async (tx, wait) => {
     refuseUnfit(wait, body);
-    return body.decision === "approve" ? await approve(tx, wait, approving) : await deny(tx, wait, approving);
+    return body.decision === "approve"
+      ? await approve(tx, wait, { ...approving, key })
+      : await deny(tx, wait, { ...approving, key });
   });
   return { ...decision, callId };
 }

@@ -3,6 +3,7 @@ import { ProblemError } from "../contract/errors.ts";
 import type { Fact } from "../contract/events.ts";
 import type { WaitKey } from "../contract/steps.ts";
 import type { WaitKind } from "../contract/waits.ts";
+import { contentHash } from "./content-hash.ts";
 import type { Database, Tx } from "./database.ts";
 import { append } from "./event-log.ts";
 import type { WaitsTable } from "./schema.ts";
@@ -10,8 +11,13 @@ import { type Decision, expire, findWait, requestOf } from "./wait-endings.ts";
 
 /** A decision as somebody wants to make it. */
 export interface Deciding extends WaitKey {
-  /** The Idempotency-Key of the request. */
+  /** The Idempotency-Key of the request, bound to what it says (`boundKey`). */
   readonly key?: string | undefined;
+}
+
+/** A key of a client, which holds no blank, with the hash of what it was sent with: so that other content under it is told apart. */
+export function boundKey(key: string | undefined, body: unknown): string | undefined {
+  return key === undefined ? undefined : `${key} ${contentHash(body)}`;
 }
 
 /** What a decision brings about. The rows are written by then; the facts are appended behind it. */
@@ -50,9 +56,15 @@ export async function decideFirst<D extends Decision>(
 
 function repeatOf<D extends Decision>(wait: WaitsTable, key: string | undefined): D | undefined {
   if (key === undefined) return undefined;
-  if (wait.state === "decided" && wait.decided_key === key && wait.decision) return JSON.parse(wait.decision) as D;
-  const earlier = requestOf(wait).earlier?.find((decided) => decided.key === key);
-  return earlier?.decision as D | undefined;
+  const earlier = requestOf(wait).earlier ?? [];
+  const last = wait.state === "decided" && wait.decided_key !== null && wait.decision !== null;
+  const made = [...earlier, ...(last ? [{ key: wait.decided_key, decision: JSON.parse(wait.decision ?? "") }] : [])];
+  const [name] = key.split(" ");
+  const same = made.find((decided) => decided.key?.split(" ")[0] === name);
+  if (same && same.key !== key) {
+    throw new ProblemError("CONFLICT", `the Idempotency-Key ${name} was sent with another decision; use a new one`);
+  }
+  return same?.decision as D | undefined;
 }
 
 function firstOf(wait: WaitsTable | undefined): Decision {

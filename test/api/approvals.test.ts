@@ -142,6 +142,18 @@ describe("a decision", () => {
     expect(again.body).toEqual(first.body);
   });
 
+  test("with the same Idempotency-Key and another decision is a conflict, and the first stands", async () => {
+    await using waiting = await aWaitingCall();
+    const headers = { "idempotency-key": "k1" };
+    await waiting.decide({ decision: "approve" }, headers);
+
+    const other = await waiting.decide({ decision: "deny" }, headers);
+    const again = await waiting.decide({ decision: "approve" }, headers);
+
+    expect(other).toMatchObject({ status: 409, body: { code: "CONFLICT" } });
+    expect(again).toMatchObject({ status: 200, body: { decision: "approve" } });
+  });
+
   test("on a stopped turn's call is a 409 that says so", async () => {
     await using waiting = await aWaitingCall();
     await endTurn(waiting.world.store.database, { ...waiting.ids, outcome: "interrupted", reason: "interrupted" });

@@ -65,10 +65,9 @@ test.for(LIMIT_NAMES)("%s takes 1 and its ceiling, and refuses 0, a fraction, on
 test.for([
   ["an unknown field", { temperature: 1 }],
   ["an unknown limit", { limits: { steps: 1 } }],
-  ["an unknown tool", { tools: ["rm"] }],
-  ["an unknown backend", { backend: "other" }],
-  ["an unknown backend option", { backendOptions: { seed: 1 } }],
-  ["a temperature above 2", { backendOptions: { temperature: 2.1 } }],
+  ["a tool that no provider takes by that name", { tools: ["rm -rf"] }],
+  ["an unknown setting", { modelSettings: { seed: 1 } }],
+  ["a temperature above 2", { modelSettings: { temperature: 2.1 } }],
   ["an empty name", { name: "" }],
   ["a model without a name", { model: "" }],
   ["instructions without end", { instructions: "x".repeat(LIMITS.instructionsBytesMax + 1) }],
@@ -110,7 +109,7 @@ test("metadata has plain keys, bounded values and no more than its number of key
 });
 
 test("a session is created from nothing, and an unknown field of it is refused by its name", () => {
-  expect(CreateSession.parse({})).toEqual({ agent: Agent.parse({}), metadata: {} });
+  expect(CreateSession.parse({})).toEqual({ clientTools: [], metadata: {} });
 
   const wrong = CreateSession.safeParse({ agnet: {} });
   expect(wrong.error?.issues).toMatchObject([{ code: "unrecognized_keys", keys: ["agnet"] }]);

@@ -57,7 +57,7 @@ test.for(REFUSED)("%s is refused", ([, content]) => {
 });
 
 test("a message with unknown fields, an unknown mode or a bad id is refused, and the field is named", () => {
-  const wrong = PostMessage.safeParse({ content: "x", mode: "steer", id: "../x", extra: 1 });
+  const wrong = PostMessage.safeParse({ content: "x", mode: "someday", id: "../x", extra: 1 });
 
   const paths = wrong.error?.issues.flatMap((issue) => [
     ...issue.path.map(String),
