@@ -90,6 +90,15 @@ export const LIMITS = {
   copilotRuntimeBytesMax: 768 * 1024 * 1024,
   /** Memory is looked at so often. */
   copilotRuntimeCheckMs: 5_000,
+  /** Sessions that it keeps open between two steps, and how long: going on with an open one saves reading its whole log. */
+  copilotLiveSessions: 32,
+  copilotLiveIdleMs: 30_000,
+  /** An open session that is older is resumed once more: nothing that it gathers, and no token that it got, grows old. */
+  copilotLiveAgeMs: 300_000,
+  /** Of their logs together. */
+  copilotLiveCharacters: 64 * 1024 * 1024,
+  /** An open session that has not asked the model after so long is given up, and its state is resumed. */
+  copilotLiveSilenceMs: 3_000,
   /** Above this the runtime would drop old messages in silence; the provider's own limit is told in words instead. */
   copilotPromptTokensMax: 1_000_000_000,
   /** An outputSchema: its size, and what compiling it or checking one answer with it may take. */

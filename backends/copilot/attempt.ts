@@ -2,24 +2,25 @@
 
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { CopilotSession, SessionEvent } from "@github/copilot-sdk";
+import type { SessionEvent } from "@github/copilot-sdk";
 import type { ReplyBlock, ToolCallBlock } from "../../contract/blocks.ts";
-import type { CopilotProvider } from "../../contract/config.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import { BackendError, type StateChange, type StepInput, type StepOutput } from "../backend.ts";
-import { runtimeProvider } from "./connection.ts";
 import type { Continuation, StateMeta } from "./continuation.ts";
 import type { ModelCall } from "./model-call.ts";
-import type { OpenSession, Runtime } from "./runtime.ts";
+import type { Runtime } from "./runtime.ts";
 import { RuntimeFailure } from "./runtime-failure.ts";
-import { SessionLog } from "./session-log.ts";
+import type { RuntimeSession, Standing } from "./runtime-session.ts";
 
 export interface AttemptParts {
   readonly input: StepInput;
-  readonly model: string;
-  readonly provider: CopilotProvider | undefined;
+  /** What must be the same for its state to be gone on from. */
   readonly setup: string;
   readonly from: Continuation;
+  /** Open, or being opened, at what the step goes on from. This attempt's alone. */
+  readonly session: RuntimeSession;
+  /** The session has stayed open since the step before. */
+  readonly isLive: boolean;
   readonly call: ModelCall;
   readonly signal: AbortSignal;
   /** What the runtime may take before the model call and after it. */
@@ -29,9 +30,8 @@ export interface AttemptParts {
 export class Attempt {
   readonly #runtime: Runtime;
   readonly #parts: AttemptParts;
-  readonly #id = randomUUID();
-  readonly #log: SessionLog;
   readonly #requests = new Map<string, string>();
+  #standing: Standing | undefined;
   #isIdle = false;
   #error: string | undefined;
   #look = (): void => undefined;
@@ -42,7 +42,6 @@ export class Attempt {
     this.#runtime = runtime;
     this.#parts = parts;
     this.#trouble.promise.catch(() => undefined);
-    this.#log = new SessionLog(parts.from.text, { id: this.#id, isKept: parts.from.isKept });
   }
 
   /**
@@ -50,9 +49,7 @@ export class Attempt {
    * @param release Called when the runtime has let go of this attempt, which may be after the reply.
    */
   async run(release: () => void): Promise<StepOutput> {
-    const { call, signal } = this.#parts;
-    const opening = this.#runtime.open(this.#session());
-    opening.catch(() => undefined);
+    const { call, session, signal } = this.#parts;
     const onAbort = (): void => call.stop(new BackendError("ABORTED", "the model call was stopped"));
     signal.addEventListener("abort", onAbort, { once: true });
     if (signal.aborted) onAbort();
@@ -61,35 +58,49 @@ export class Attempt {
       this.#trouble.reject(error);
       call.stop(error);
     });
+    this.#runtime.serve(session, { call, listener: (event) => this.#onEvent(event) });
     try {
-      await this.#ask(opening);
+      await this.#ask();
       const reply = await call.reply;
       const state = await this.#stateAfter(reply);
       if (signal.aborted) throw new BackendError("ABORTED", "the model call was stopped");
+      this.#leave(release, this.#error === undefined ? this.#standing : undefined);
       return state === undefined ? reply : { ...reply, state };
+    } catch (error) {
+      this.#leave(release, undefined);
+      throw error;
     } finally {
       signal.removeEventListener("abort", onAbort);
-      this.#log.freeze();
       call.stop(new BackendError("ABORTED", "the step is over"));
-      // The id is this attempt's own, so nobody has to wait until the runtime has closed it.
-      void this.#runtime.close(this.#id, opening).finally(release);
+    }
+  }
+
+  /** Leaves the session open for the step that begins with the state, if there is one. Nobody has to wait until it is closed. */
+  #leave(release: () => void, standing: Standing | undefined): void {
+    const { session, input } = this.#parts;
+    if (standing === undefined) {
+      void this.#runtime.close(session).finally(release);
+    } else {
+      this.#runtime.rest(session, { sessionId: input.sessionId, standing });
+      release();
     }
   }
 
   /** Has the runtime make its request. Whatever ends the call on the way ends this, with the same error. */
-  async #ask(opening: Promise<CopilotSession>): Promise<void> {
-    const { call } = this.#parts;
-    const asked = this.#deliver(opening).catch(async (error: unknown) => {
+  async #ask(): Promise<void> {
+    const { call, isLive } = this.#parts;
+    const asked = this.#deliver().catch(async (error: unknown) => {
       // The pipe breaks a moment before the process is known to have ended, which is then told instead.
       await sleep(LIMITS.killWaitMs);
       throw new RuntimeFailure(error);
     });
-    await this.#withinTime(Promise.race([asked, call.reply, this.#trouble.promise]));
+    const work = Promise.race([asked, call.reply, this.#trouble.promise]);
+    await (isLive ? this.#orResume(work) : this.#withinTime(work));
   }
 
-  async #deliver(opening: Promise<CopilotSession>): Promise<void> {
+  async #deliver(): Promise<void> {
     const { from, call } = this.#parts;
-    const session = await opening;
+    const session = await this.#parts.session.opened;
     // Before the results: with the last of them the runtime asks the model.
     for (const prompt of from.steering) await session.send({ prompt, mode: "immediate" });
     for (const { requestId, result } of from.results) {
@@ -103,24 +114,30 @@ export class Attempt {
 
   /** Undefined when the runtime cannot go on from here: the next step then begins anew from the transcript. */
   async #stateAfter(reply: StepOutput): Promise<StateChange | undefined> {
+    const { input, setup, from, session } = this.#parts;
     const calls = reply.blocks.filter((block) => block.type === "tool_call");
     if (!this.#isUnderstood(reply, calls)) return undefined;
     const isAtBoundary = (): boolean =>
       calls.length === 0 ? this.#isIdle : calls.every(({ providerCallId = "" }) => this.#requests.has(providerCallId));
     try {
       await this.#withinTime(Promise.race([this.#until(isAtBoundary), this.#trouble.promise]));
-      await this.#withinTime(Promise.race([this.#runtime.save(this.#id), this.#trouble.promise]));
+      await this.#withinTime(Promise.race([this.#runtime.save(session), this.#trouble.promise]));
     } catch {
       // The reply is whole and paid for, and the transcript holds all of it that matters.
       return undefined;
     }
-    this.#log.freeze();
+    session.log.freeze();
     const pending = calls.map(({ callId, providerCallId = "" }) => {
       return { callId, requestId: this.#requests.get(providerCallId) ?? "" };
     });
-    const { input, setup } = this.#parts;
-    const meta: StateMeta = { covered: input.transcript.length, pending, setup };
-    return { ...this.#log.change(), meta };
+    const mark = randomUUID();
+    const meta: StateMeta = { covered: input.transcript.length, pending, setup, mark };
+    const change = session.log.takeChange();
+    this.#standing =
+      "append" in change
+        ? { mark, length: from.text.length + change.append.length, tail: change.append }
+        : { mark, length: change.replace.length, tail: change.replace };
+    return { ...change, meta };
   }
 
   /**
@@ -147,13 +164,31 @@ export class Attempt {
 
   #onEvent(event: SessionEvent): void {
     if (event.type === "external_tool.requested") this.#requests.set(event.data.toolCallId, event.data.requestId);
-    if (event.type === "session.idle") this.#isIdle = true;
+    // An open session may still have been about to tell that it was idle after the step before.
+    if (event.type === "session.idle" && this.#parts.call.isStarted) this.#isIdle = true;
     if (event.type === "session.error") {
       this.#error = event.data.message;
       // Of what goes wrong with the request itself the call knows more.
       if (!this.#parts.call.isStarted) this.#trouble.reject(new RuntimeFailure(event.data.message));
     }
     this.#look();
+  }
+
+  /** An open session that does not get to its request is no reason to end the runtime: its state can be resumed instead. */
+  async #orResume(work: Promise<unknown>): Promise<void> {
+    const { call, silenceMs } = this.#parts;
+    const late = Promise.withResolvers<never>();
+    const timer = setTimeout(
+      () => {
+        if (!call.isStarted) late.reject(new RuntimeFailure("it does not go on with a session that it kept open"));
+      },
+      Math.min(silenceMs, LIMITS.copilotLiveSilenceMs),
+    );
+    try {
+      await Promise.race([work, late.promise]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   /** The runtime's own work takes milliseconds; one that hangs is ended, so that the step can be tried with another. */
@@ -165,53 +200,6 @@ export class Attempt {
       clearTimeout(timer);
     }
   }
-
-  #session(): OpenSession {
-    const { input, model, provider, call } = this.#parts;
-    const { reasoningEffort } = input.agent.modelSettings;
-    return {
-      id: this.#id,
-      log: this.#log,
-      call,
-      onEvent: (event) => this.#onEvent(event),
-      config: {
-        model,
-        streaming: true,
-        // Without a handler a call is only announced, and its result waited for.
-        tools: input.tools.map(({ name, description, parameters }) => ({
-          ...{ name, description, parameters, skipPermission: true },
-          ...{ overridesBuiltInTool: true, defer: "never" as const },
-        })),
-        availableTools: ["custom:*"],
-        systemMessage: { mode: "replace", content: instructionsOf(input) },
-        ...(provider === undefined ? {} : { provider: ownProvider(provider) }),
-        ...(isEffort(reasoningEffort) ? { reasoningEffort } : {}),
-        // All that the runtime would do beyond the one model call.
-        largeOutput: { enabled: false },
-        toolSearch: { enabled: false },
-        infiniteSessions: { enabled: false },
-        enableSkills: false,
-        enableSessionStore: false,
-      },
-    };
-  }
-}
-
-/** Those that the runtime knows; the others are put into the request alone. */
-function isEffort(effort: string | undefined): effort is "low" | "medium" | "high" | "xhigh" {
-  return effort === "low" || effort === "medium" || effort === "high" || effort === "xhigh";
-}
-
-function ownProvider(provider: CopilotProvider): ReturnType<typeof runtimeProvider> & { maxPromptTokens: number } {
-  return { ...runtimeProvider(provider), maxPromptTokens: LIMITS.copilotPromptTokensMax };
-}
-
-/** The schema is in the request too, on the wires that have a field for it. Here it is for the one that has none. */
-function instructionsOf({ agent }: StepInput): string {
-  const { instructions = "", outputSchema } = agent;
-  if (outputSchema === undefined) return instructions;
-  const asked = `Your final answer must be JSON that matches this JSON schema, and nothing else:\n${JSON.stringify(outputSchema)}`;
-  return instructions === "" ? asked : `${instructions}\n\n${asked}`;
 }
 
 function isSaid(block: ReplyBlock): boolean {

@@ -22,6 +22,8 @@ import { installedPlatform, type Platform } from "./platform.ts";
 import { withoutOpaque, withoutOpaqueOutput } from "./reply.ts";
 import { RuntimeFailure, withoutRuntimeFailure } from "./runtime-failure.ts";
 import { RuntimePool } from "./runtime-pool.ts";
+import { RuntimeSession } from "./runtime-session.ts";
+import { stepConfig } from "./session-config.ts";
 
 export interface CopilotBackendOptions {
   readonly githubToken: string | undefined;
@@ -35,6 +37,8 @@ export interface CopilotBackendOptions {
   readonly platform?: Platform;
   /** Default: LIMITS.copilotSilenceMs. */
   readonly silenceMs?: number;
+  /** Sessions of the runtime that stay open between two steps. Default: LIMITS.copilotLiveSessions; 0: each step resumes its state. */
+  readonly liveSessionsMax?: number;
 }
 
 /** Makes the backend at once; the runtime is started by the first step. */
@@ -52,10 +56,10 @@ class CopilotBackend implements SteppedBackend {
   constructor(options: CopilotBackendOptions) {
     this.#options = options;
     this.#platform = options.platform ?? installedPlatform();
-    const { scratchDir, warn, provider } = options;
+    const { scratchDir, warn, provider, liveSessionsMax } = options;
     // With a provider of one's own, no token of GitHub's goes anywhere near the runtime.
     const githubToken = provider === undefined ? options.githubToken : undefined;
-    this.#runtimes = new RuntimePool({ platform: this.#platform, scratchDir, githubToken, warn });
+    this.#runtimes = new RuntimePool({ platform: this.#platform, scratchDir, githubToken, liveSessionsMax, warn });
   }
 
   async step(input: StepInput, sink: StepSink, signal: AbortSignal): Promise<StepOutput> {
@@ -66,7 +70,7 @@ class CopilotBackend implements SteppedBackend {
     const kept = keptContinuation(input, setup);
     const io = { input, sink, signal, model, setup };
     try {
-      if (kept !== undefined) return await this.#attempt({ ...io, from: kept });
+      if (kept !== undefined) return await this.#attempt({ ...io, from: kept, mayBeLive: true });
     } catch (error) {
       if (!(error instanceof RuntimeFailure)) throw error;
       // Perhaps another version of the runtime has written it. The model was not asked yet.
@@ -74,7 +78,7 @@ class CopilotBackend implements SteppedBackend {
       this.#options.warn(fields, "the copilot runtime cannot go on from its state; it begins anew");
     }
     try {
-      return await this.#attempt({ ...io, from: writtenContinuation(input, model) });
+      return await this.#attempt({ ...io, from: writtenContinuation(input, model), mayBeLive: false });
     } catch (error) {
       throw withoutRuntimeFailure(error);
     }
@@ -108,12 +112,25 @@ class CopilotBackend implements SteppedBackend {
     await this.#runtimes.stop();
   }
 
-  async #attempt({ input, sink, signal, model, setup, from }: AttemptIo): Promise<StepOutput> {
+  async #attempt(io: AttemptIo): Promise<StepOutput> {
+    const { input, sink, signal, model, setup, from } = io;
     const { provider, silenceMs = LIMITS.copilotSilenceMs } = this.#options;
+    const config = stepConfig(input, { model, provider });
     const call = this.#modelCall(input, withoutOpaque(sink), model);
     const lease = await this.#runtimes.take();
-    const attempt = new Attempt(lease.runtime, { input, model, provider, setup, from, call, signal, silenceMs });
-    return withoutOpaqueOutput(await attempt.run(() => lease[Symbol.dispose]()));
+    const { runtime } = lease;
+    const made = JSON.stringify(config);
+    const live = runtime.live.take(input.sessionId, { setup: made, state: io.mayBeLive ? input.state : undefined });
+    const session = live ?? new RuntimeSession({ text: from.text, isKept: from.isKept, setup: made });
+    if (live === undefined) runtime.open(session, config);
+    const parts = { input, setup, from, session, isLive: live !== undefined, call, signal, silenceMs };
+    try {
+      return withoutOpaqueOutput(await new Attempt(runtime, parts).run(() => lease[Symbol.dispose]()));
+    } catch (error) {
+      if (live === undefined || !(error instanceof RuntimeFailure)) throw error;
+      this.#options.warn({ sessionId: input.sessionId, reason: error.message }, GIVEN_UP);
+    }
+    return await this.#attempt({ ...io, mayBeLive: false });
   }
 
   #modelCall(input: StepInput, sink: StepSink, model: string): ModelCall {
@@ -139,4 +156,8 @@ interface AttemptIo {
   readonly model: string;
   readonly setup: string;
   readonly from: Continuation;
+  /** Whether a session that stayed open may be gone on with. */
+  readonly mayBeLive: boolean;
 }
+
+const GIVEN_UP = "the copilot runtime cannot go on with a session that it kept open; it resumes the session's state";

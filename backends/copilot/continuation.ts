@@ -19,6 +19,8 @@ export interface StateMeta {
   readonly pending: readonly { readonly callId: string; readonly requestId: string }[];
   /** What it was made with. */
   readonly setup: string;
+  /** The attempt that made it, and no other. Older states have none. */
+  readonly mark?: string;
 }
 
 export interface GivenResult {

@@ -25,8 +25,12 @@ export function shapeRequest(body: Json, parts: RequestParts): Json {
   for (const message of messages) {
     // A field of the runtime's own, which strict servers refuse.
     delete message["__copilotMessageSource"];
+    // A session that stayed open shows what its replies did not say; one that was resumed leaves it out.
+    if (message["refusal"] === null) delete message["refusal"];
     if (message["role"] === "user") message["content"] = prompts.content(message["content"]);
   }
+  // Its fields come in one order from a session that was resumed, and in another from one that stayed open.
+  if (parts.wire === "chat_completions") body["messages"] = messages.map(({ role, ...rest }) => ({ role, ...rest }));
   applySettings(body, parts);
   if (parts.wire === "anthropic") leaveThinkingOut(body, messages);
   return body;

@@ -7,6 +7,8 @@ export interface RuntimePoolParts {
   readonly platform: Platform;
   readonly scratchDir: string;
   readonly githubToken: string | undefined;
+  /** Sessions that one runtime may keep open between two steps. Default: LIMITS.copilotLiveSessions. */
+  readonly liveSessionsMax?: number | undefined;
   /** Default: as old or as large as the limits say. */
   readonly isWorn?: ((runtime: Runtime) => Promise<boolean>) | undefined;
   warn(fields: Readonly<Record<string, unknown>>, message: string): void;
@@ -51,9 +53,10 @@ export class RuntimePool {
   }
 
   async #start(): Promise<Runtime> {
-    const { platform, scratchDir, githubToken, warn } = this.#parts;
+    const { platform, scratchDir, githubToken, liveSessionsMax = LIMITS.copilotLiveSessions, warn } = this.#parts;
     const program = platform.runtimePath();
-    const runtime = await Runtime.start({ sdk: await platform.loadSdk(), program, scratchDir, githubToken });
+    const sdk = await platform.loadSdk();
+    const runtime = await Runtime.start({ sdk, program, scratchDir, githubToken, liveSessionsMax });
     this.#running.add(runtime);
     void runtime.ended.then(() => {
       this.#running.delete(runtime);

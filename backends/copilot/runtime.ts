@@ -1,5 +1,5 @@
 /**
- * The runtime: one process that serves many steps at once, each in a session of its own that lives for one attempt.
+ * The runtime: one process that serves many steps at once, each in a session of its own.
  *
  * It holds nothing that a step could not begin again without. When it dies, every step that it was serving is told at
  * once. Its stdin is ours: when this process is killed, it ends by itself within milliseconds.
@@ -10,32 +10,35 @@ import { randomUUID } from "node:crypto";
 import { mkdir, readFile, rm } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { CopilotClient, CopilotSession, SessionConfig, SessionEvent } from "@github/copilot-sdk";
+import type { CopilotClient, SessionEvent } from "@github/copilot-sdk";
 import { LIMITS } from "../../contract/limits.ts";
 import { BackendError } from "../backend.ts";
 import { wireOf } from "./connection.ts";
+import { LiveSessions } from "./live-sessions.ts";
 import type { ModelCall } from "./model-call.ts";
 import type { Sdk } from "./platform.ts";
 import { RuntimeFailure } from "./runtime-failure.ts";
-import { SESSION_FS, type SessionLog } from "./session-log.ts";
+import type { RuntimeSession, Standing } from "./runtime-session.ts";
+import type { StepConfig } from "./session-config.ts";
+import { SESSION_FS } from "./session-log.ts";
 
 export interface RuntimeParts {
   readonly sdk: Sdk;
   readonly program: string;
   readonly scratchDir: string;
   readonly githubToken: string | undefined;
+  /** Sessions that may stay open between two steps. */
+  readonly liveSessionsMax: number;
 }
 
-export interface OpenSession {
-  /** The runtime's own id, new for each attempt. */
-  readonly id: string;
-  readonly log: SessionLog;
-  readonly config: Omit<SessionConfig, "sessionId" | "createSessionFsProvider" | "onEvent">;
+/** What a step puts into a session for its time. */
+export interface Serving {
   readonly call: ModelCall;
-  onEvent(event: SessionEvent): void;
+  listener(event: SessionEvent): void;
 }
 
 export class Runtime {
+  readonly live: LiveSessions;
   readonly #client: CopilotClient;
   readonly #home: string;
   readonly #calls: Map<string, ModelCall>;
@@ -48,16 +51,17 @@ export class Runtime {
   #isStopping = false;
   #isLost = false;
 
-  private constructor(client: CopilotClient, home: string, calls: Map<string, ModelCall>) {
+  private constructor(client: CopilotClient, parts: RuntimeInside) {
     this.#client = client;
-    this.#home = home;
-    this.#calls = calls;
+    this.#home = parts.home;
+    this.#calls = parts.calls;
+    this.live = new LiveSessions({ max: parts.liveSessionsMax, close: (session) => this.close(session) });
     this.#process = processOf(client);
     this.#process.once("exit", () => this.#end());
     if (this.#process.exitCode !== null || this.#process.signalCode !== null) this.#end();
   }
 
-  static async start({ sdk, program, scratchDir, githubToken }: RuntimeParts): Promise<Runtime> {
+  static async start({ sdk, program, scratchDir, githubToken, liveSessionsMax }: RuntimeParts): Promise<Runtime> {
     const home = path.join(scratchDir, `copilot-${randomUUID()}`);
     await mkdir(home, { recursive: true, mode: 0o700 });
     const calls = new Map<string, ModelCall>();
@@ -76,7 +80,7 @@ export class Runtime {
     });
     try {
       await withinTime(client.start(), LIMITS.copilotStartMs);
-      return new Runtime(client, home, calls);
+      return new Runtime(client, { home, calls, liveSessionsMax });
     } catch (cause) {
       await client.forceStop().catch(() => undefined);
       const message = `the copilot runtime did not start: ${words(cause)}`;
@@ -135,30 +139,44 @@ export class Runtime {
 
   retire(): void {
     this.#isRetired = true;
+    this.live.end();
     if (this.#users === 0) void this.stop();
   }
 
-  async open({ id, log, config, call, onEvent }: OpenSession): Promise<CopilotSession> {
-    this.#calls.set(id, call);
-    const whole = { ...config, createSessionFsProvider: () => log, onEvent };
+  /** Begins to open a session at its log. Never fails: whoever waits for the session is told. */
+  open(session: RuntimeSession, config: StepConfig): void {
+    const { id, log } = session;
+    const own = { createSessionFsProvider: () => log, onEvent: (event: SessionEvent) => session.tell(event) };
     // Also the first step: its log is written by us, as far as the conversation has come without the runtime.
-    return await this.#client.resumeSession(id, { ...whole, continuePendingWork: true });
+    session.open(this.#client.resumeSession(id, { ...config, ...own, continuePendingWork: true }));
+  }
+
+  serve(session: RuntimeSession, { call, listener }: Serving): void {
+    this.#calls.set(session.id, call);
+    session.serve(listener);
+  }
+
+  /** Leaves a session open behind its step. */
+  rest(session: RuntimeSession, at: { readonly sessionId: string; readonly standing: Standing }): void {
+    this.#calls.delete(session.id);
+    this.live.keep(session, at);
   }
 
   /** Writes what the runtime still holds back into the session's log: it does so by itself only every 100 ms. */
-  async save(id: string): Promise<void> {
+  async save({ id }: RuntimeSession): Promise<void> {
     await this.#client.rpc.sessions.save({ sessionId: id });
   }
 
   /** Ends a session that nobody needs any more. Never fails. */
-  async close(id: string, opening: Promise<CopilotSession>): Promise<void> {
+  async close(session: RuntimeSession): Promise<void> {
+    session.end();
     const closing = async (): Promise<void> => {
-      const session = await opening;
-      await session.rpc.suspend().catch(() => undefined);
-      await session.disconnect();
+      const opened = await session.opened;
+      await opened.rpc.suspend().catch(() => undefined);
+      await opened.disconnect();
     };
-    await withinTime(closing(), LIMITS.copilotCloseMs).catch(() => undefined);
-    this.#calls.delete(id);
+    if (!this.#isLost) await withinTime(closing(), LIMITS.copilotCloseMs).catch(() => undefined);
+    this.#calls.delete(session.id);
   }
 
   async listModels(): Promise<readonly { readonly id: string }[]> {
@@ -174,6 +192,7 @@ export class Runtime {
 
   async stop(): Promise<void> {
     this.#isStopping = true;
+    this.live.end();
     await withinTime(this.#client.forceStop(), LIMITS.copilotCloseMs).catch(() => undefined);
     this.kill();
     await this.ended;
@@ -182,9 +201,16 @@ export class Runtime {
 
   #end(): void {
     this.#isLost = true;
+    this.live.end();
     this.#ended.resolve();
     for (const listener of this.#listeners) listener(lost());
   }
+}
+
+interface RuntimeInside {
+  readonly home: string;
+  readonly calls: Map<string, ModelCall>;
+  readonly liveSessionsMax: number;
 }
 
 function lost(): BackendError {

@@ -1,11 +1,10 @@
 /**
  * The runtime's log of one session, in memory: all of its state, and the only file that it reads or writes.
  *
- * The runtime knows a session by an id that is new for each attempt, so that nothing late of one attempt can reach
+ * The runtime knows a session by an id that is new each time it is opened, so that nothing late of one attempt can reach
  * another. What is kept has one fixed id instead: the text of a step then begins with the text of the step before.
  */
 import type { SessionFsProvider } from "@github/copilot-sdk";
-import type { StateChange } from "../backend.ts";
 
 const STATE_DIR = "/state";
 const LOG = `${STATE_DIR}/events.jsonl`;
@@ -17,16 +16,23 @@ export const SESSION_FS = { initialCwd: "/", sessionStatePath: STATE_DIR, conven
 
 export class SessionLog implements SessionFsProvider {
   readonly #id: string;
-  readonly #kept: string | undefined;
   readonly #pieces: string[];
+  /** What the store does not hold yet; undefined when all of it must be kept anew. */
+  #added: string[] | undefined;
   readonly #others = new Map<string, string>();
   #isFrozen = false;
+  #isDisturbed = false;
 
   /** @param isKept The text is what the store holds, so that only what is added to it must be kept. */
   constructor(text: string, options: { readonly id: string; readonly isKept: boolean }) {
     this.#id = options.id;
-    this.#kept = options.isKept ? text : undefined;
+    this.#added = options.isKept ? [] : undefined;
     this.#pieces = [withId(text, KEPT_ID, options.id)];
+  }
+
+  /** Something was written that belongs to no step: the runtime's log is longer than the one that is kept. */
+  get isDisturbed(): boolean {
+    return this.#isDisturbed;
   }
 
   /** What later writes say belongs to no step, and goes nowhere. */
@@ -34,13 +40,17 @@ export class SessionLog implements SessionFsProvider {
     this.#isFrozen = true;
   }
 
-  /** The log as it is to be kept: what was added to it, or the whole when the runtime has rewritten it. */
-  change(): Pick<StateChange, "append" | "replace"> {
-    const text = withId(this.#pieces.join(""), this.#id, KEPT_ID);
-    const kept = this.#kept;
-    return kept !== undefined && text.startsWith(kept)
-      ? { append: withoutResumes(text.slice(kept.length)) }
-      : { replace: withoutResumes(text) };
+  /** What is written from here on belongs to the next step. */
+  thaw(): void {
+    this.#isFrozen = false;
+  }
+
+  /** What is to be kept of the log since it was last asked: what was added to it, or the whole when that is new. */
+  takeChange(): { readonly append: string } | { readonly replace: string } {
+    const added = this.#added;
+    this.#added = [];
+    const text = withoutResumes(withId((added ?? this.#pieces).join(""), this.#id, KEPT_ID));
+    return added === undefined ? { replace: text } : { append: text };
   }
 
   async readFile(path: string): Promise<string> {
@@ -50,15 +60,23 @@ export class SessionLog implements SessionFsProvider {
   }
 
   async writeFile(path: string, content: string): Promise<void> {
-    if (this.#isFrozen) return;
-    if (path === LOG) this.#pieces.splice(0, Number.POSITIVE_INFINITY, content);
-    else this.#others.set(path, content);
+    if (this.#refuses(path)) return;
+    if (path !== LOG) {
+      this.#others.set(path, content);
+      return;
+    }
+    this.#pieces.splice(0, Number.POSITIVE_INFINITY, content);
+    this.#added = undefined;
   }
 
   async appendFile(path: string, content: string): Promise<void> {
-    if (this.#isFrozen) return;
-    if (path === LOG) this.#pieces.push(content);
-    else this.#others.set(path, (this.#others.get(path) ?? "") + content);
+    if (this.#refuses(path)) return;
+    if (path !== LOG) {
+      this.#others.set(path, (this.#others.get(path) ?? "") + content);
+      return;
+    }
+    this.#pieces.push(content);
+    this.#added?.push(content);
   }
 
   async exists(path: string): Promise<boolean> {
@@ -82,15 +100,24 @@ export class SessionLog implements SessionFsProvider {
   }
 
   async rm(path: string): Promise<void> {
-    if (this.#isFrozen) return;
-    if (path === LOG) this.#pieces.length = 0;
-    else this.#others.delete(path);
+    if (this.#refuses(path)) return;
+    if (path !== LOG) {
+      this.#others.delete(path);
+      return;
+    }
+    this.#pieces.length = 0;
+    this.#added = undefined;
   }
 
   async rename(from: string, to: string): Promise<void> {
     const content = await this.readFile(from);
     await this.rm(from);
     await this.writeFile(to, content);
+  }
+
+  #refuses(path: string): boolean {
+    if (this.#isFrozen && path === LOG) this.#isDisturbed = true;
+    return this.#isFrozen;
   }
 
   #other(path: string): string {

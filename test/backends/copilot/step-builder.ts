@@ -31,6 +31,7 @@ export interface WorldParts {
   readonly model?: ModelEndpoint;
   readonly platform?: Platform;
   readonly silenceMs?: number;
+  readonly liveSessionsMax?: number;
 }
 
 export async function startCopilotWorld(parts: WorldParts = {}): Promise<CopilotWorld> {
@@ -46,6 +47,7 @@ export async function startCopilotWorld(parts: WorldParts = {}): Promise<Copilot
     warn: (_fields, message) => void warnings.push(message),
     ...(parts.platform === undefined ? {} : { platform: parts.platform }),
     ...(parts.silenceMs === undefined ? {} : { silenceMs: parts.silenceMs }),
+    ...(parts.liveSessionsMax === undefined ? {} : { liveSessionsMax: parts.liveSessionsMax }),
   });
   return {
     ...{ model, backend, scratchDir, warnings },
@@ -87,10 +89,11 @@ export class Conversation {
   state: BackendState | undefined;
   /** What each step did to the state. */
   readonly changes: StepOutput["state"][] = [];
-  readonly #parts: InputParts;
+  /** Of each step's input. */
+  parts: InputParts & { readonly sessionId?: string };
 
-  constructor(parts: InputParts = {}) {
-    this.#parts = parts;
+  constructor(parts: Conversation["parts"] = {}) {
+    this.parts = parts;
   }
 
   say(...messages: TranscriptMessage[]): this {
@@ -101,7 +104,8 @@ export class Conversation {
   input(): StepInput {
     // From JSON, as another process would read it.
     const { transcript, state } = structuredClone({ transcript: this.transcript, state: this.state });
-    return { ...anInput({ ...this.#parts, transcript }), state };
+    const { sessionId = "session-1" } = this.parts;
+    return { ...anInput({ ...this.parts, transcript }), sessionId, state };
   }
 
   /** One step, committed. */
@@ -134,7 +138,7 @@ export class Conversation {
   }
 }
 
-export function callsOf(blocks: TranscriptMessage["blocks"]): Extract<ReplyBlock, { type: "tool_call" }>[] {
+export function callsOf(blocks: Readonly<TranscriptMessage["blocks"]>): Extract<ReplyBlock, { type: "tool_call" }>[] {
   return blocks.filter((block) => block.type === "tool_call");
 }
 
