@@ -16,7 +16,7 @@ const bash = (command: string) => ({ tools: [{ name: "bash", args: { command } }
 const put = (id: string, agent: object) => world.request<{ version: number }>("PUT", `/v1/agents/${id}`, agent);
 const patch = (session: SessionClient, change: object) =>
   world.request<Session & { applied: boolean }>("PATCH", `/v1/sessions/${session.id}`, change);
-const lastRequest = (): string => world.model.requests.at(-1)?.raw?.toString() ?? "";
+const lastRequest = (): string => world.lastModelCall();
 
 async function say(session: SessionClient, ...steps: readonly ScriptStep[]): Promise<string> {
   const stream = session.stream();

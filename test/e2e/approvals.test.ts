@@ -83,7 +83,7 @@ test("a denied call never reaches the sandbox, the model is told why, and the tu
   expect(lines()).toEqual([]);
   expect(stream.ofType("tool.started")).toEqual([]);
   expect(stream.ofType("tool.completed")).toMatchObject([{ outcome: "denied" }]);
-  expect(world.model.requests.at(-1)?.raw?.toString()).toContain("not on a Saturday");
+  expect(world.lastModelCall()).toContain("not on a Saturday");
 });
 
 test("the first decision stands: a second one is told which, whatever it says and however late", async () => {
@@ -128,7 +128,7 @@ test("parallel asks are decided in any order, and each does what was decided of 
   await stream.next("turn.completed");
 
   expect([...lines()].sort()).toEqual(["a", "d", "edited"]);
-  expect(world.model.requests.at(-1)?.raw?.toString()).toContain("A person changed the arguments");
+  expect(world.lastModelCall()).toContain("A person changed the arguments");
 });
 
 test("edited arguments must fit the tool, and a call of another session is not there", async () => {

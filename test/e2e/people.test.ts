@@ -13,7 +13,7 @@ afterAll(async () => {
 const sleepy = { tools: [{ name: "bash", args: { command: "echo begun; sleep 300" } }] };
 const post = (session: SessionClient, route: string, body: object) =>
   world.request<Record<string, unknown>>("POST", `/v1/sessions/${session.id}/${route}`, body);
-const lastRequest = (): string => world.model.requests.at(-1)?.raw?.toString() ?? "";
+const lastRequest = (): string => world.lastModelCall();
 
 test("a question waits for a person, who may choose or write, and the answer goes to the model", async () => {
   const session = await world.createSession();

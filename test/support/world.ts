@@ -116,6 +116,11 @@ export class World implements AsyncDisposable {
     return this.#parts.model;
   }
 
+  /** The body of the newest model call. A worker that tries its backends asks the endpoint, too, but only for its models. */
+  lastModelCall(): string {
+    return this.model.requests.findLast(({ raw }) => raw !== undefined && raw.length > 0)?.raw?.toString() ?? "";
+  }
+
   get url(): string {
     return `http://127.0.0.1:${this.#apiPort}`;
   }
