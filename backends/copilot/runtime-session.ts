@@ -18,6 +18,16 @@ export interface Standing {
   readonly tail: string;
 }
 
+/** They tell once more what the step has heard, sometimes a moment after it, and nothing happens with them. */
+const REPORTS: ReadonlySet<string> = new Set([
+  "model.call_finished",
+  "model.message",
+  "model.messages_snapshot",
+  "model.model_call_success",
+  "model.response",
+  "model.turn_ended",
+]);
+
 export class RuntimeSession {
   /** The runtime's own id, new for each session, so that nothing late of one can reach another. */
   readonly id = randomUUID();
@@ -49,8 +59,8 @@ export class RuntimeSession {
   }
 
   tell(event: SessionEvent): void {
-    if (this.#listener === undefined) this.#isStill = false;
-    else this.#listener(event);
+    if (this.#listener !== undefined) this.#listener(event);
+    else if (!REPORTS.has(event.type)) this.#isStill = false;
   }
 
   /** Its events belong to this step from here on. */

@@ -80,6 +80,14 @@ test("a session that is heard of while it rests is not gone on with", () => {
   expect(closed).toEqual([session]);
 });
 
+test("a session that only reports late what its step has heard is gone on with", () => {
+  const live = liveSessions();
+  const session = kept(live);
+  session.tell({ type: "model.turn_ended" } as unknown as Parameters<RuntimeSession["tell"]>[0]);
+
+  expect(live.take("session-1", { setup: SETUP, state: STATE })).toBe(session);
+});
+
 test("a session whose log is written while it rests is not gone on with, and the writing is in no state", async () => {
   const live = liveSessions();
   const session = kept(live);
