@@ -6,11 +6,11 @@
  * that it could not do without. A backend is correct when `test/backends/conformance.ts` passes against it.
  */
 import type { Agent } from "../contract/agents.ts";
+import type { BackendCapabilities, ModelInfo } from "../contract/backends.ts";
 import type { ReplyBlock, TranscriptMessage } from "../contract/blocks.ts";
 import type { Config } from "../contract/config.ts";
 import { TURN_CODES, type TurnCode } from "../contract/errors.ts";
 import type { CallId, SessionId } from "../contract/ids.ts";
-import type { BackendCapabilities, ModelInfo } from "../contract/backends.ts";
 import type { Usage } from "../contract/usage.ts";
 
 export interface SteppedBackend {

@@ -9,12 +9,10 @@ export const BackendCapabilities = z
     images: z.boolean().meta({ description: "Images in messages reach the model." }),
     files: z.boolean().meta({ description: "Files in messages reach the model." }),
     parallelTools: z.boolean(),
-    structuredOutput: z
-      .enum(["native", "asked"])
-      .meta({
-        description:
-          "native: the provider is given the schema; asked: the model is told of it in words. Both are checked.",
-      }),
+    structuredOutput: z.enum(["native", "asked"]).meta({
+      description:
+        "native: the provider is given the schema; asked: the model is told of it in words. Both are checked.",
+    }),
     steering: z.boolean().meta({ description: "A message may join a running turn at its next step." }),
     resume: z.enum(["transcript", "state"]).meta({
       description:

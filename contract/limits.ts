@@ -63,6 +63,8 @@ export const LIMITS = {
   /** What one activity may take, retries excluded. Commands have their own timeout inside it. */
   activityTimeoutMs: 24 * 3_600_000,
   quickActivityTimeoutMs: 30_000,
+  /** Tries of an upload, of a sandbox made ahead, of ending what a stopped turn left; over a minute of them. */
+  attemptsBeside: 100,
   /** A worker that is silent for so long is dead, and its activities go to another. */
   heartbeatTimeoutMs: 4_000,
   heartbeatEveryMs: 250,

@@ -1,7 +1,7 @@
 /** Uploads beside a turn: one at a time, in the background, and all of them waited for before the turn ends. */
 import { CancellationScope, log } from "@temporalio/workflow";
 import type { TurnKey } from "../contract/steps.ts";
-import { remote } from "./proxies.ts";
+import { beside } from "./proxies.ts";
 
 export class ArtifactUploads {
   readonly #turn: TurnKey;
@@ -30,7 +30,7 @@ export class ArtifactUploads {
       this.#again = false;
       // Stopping a turn stops its work, not the keeping of what the work has already left.
       await CancellationScope.nonCancellable(() =>
-        remote.uploadArtifacts.executeWithOptions({ summary: "upload artifacts" }, [this.#turn]),
+        beside.uploadArtifacts.executeWithOptions({ summary: "upload artifacts" }, [this.#turn]),
       ).catch((error: unknown) => log.error("artifacts were not uploaded", { error: String(error) }));
     }
   }

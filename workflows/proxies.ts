@@ -17,5 +17,16 @@ export const remote = proxyActivities<Activities>({
   retry,
 });
 
+/**
+ * What goes on beside a turn, or cleans up behind it. The turn's end waits for it, so it cannot be tried for ever: what
+ * fails so often fails by itself, and not for a lost worker.
+ */
+export const beside = proxyActivities<Activities>({
+  startToCloseTimeout: LIMITS.activityTimeoutMs,
+  heartbeatTimeout: LIMITS.heartbeatTimeoutMs,
+  cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+  retry: { ...retry, maximumAttempts: LIMITS.attemptsBeside },
+});
+
 /** Mere commits. Safe to repeat with their workflow task, because what they commit is found again under its key. */
 export const local = proxyLocalActivities<Activities>({ startToCloseTimeout: LIMITS.quickActivityTimeoutMs, retry });

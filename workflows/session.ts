@@ -33,7 +33,7 @@ import {
   submitMessage,
   submitToolResult,
 } from "./messages.ts";
-import { local, remote } from "./proxies.ts";
+import { beside, local, remote } from "./proxies.ts";
 import {
   beginJoining,
   beginTurn,
@@ -190,7 +190,7 @@ class SessionWorkflow {
     await CancellationScope.nonCancellable(async () => {
       // What a lost attempt had started is still running, when nobody was left to end it.
       if (this.#state.turn?.hasRunTools && end?.ended !== "completed") {
-        await remote.stopCalls
+        await beside.stopCalls
           .executeWithOptions({ summary: "end what still runs" }, [{ sessionId, turnId: turn.turnId }])
           .catch((error: unknown) =>
             log.warn("what a stopped turn left running was not ended", { error: String(error) }),
@@ -302,7 +302,7 @@ class SessionWorkflow {
     const { sessionId } = this.#input;
     if (this.#state.hasSandbox || !this.#agent.hasTools) return;
     this.#sandbox ??= CancellationScope.nonCancellable(() =>
-      remote.ensureSandbox.executeWithOptions({ summary: "make the sandbox" }, [{ sessionId }]),
+      beside.ensureSandbox.executeWithOptions({ summary: "make the sandbox" }, [{ sessionId }]),
     )
       .catch((error: unknown) => log.warn("the sandbox was not made ahead", { error: String(error) }))
       .then(() => {

@@ -89,10 +89,10 @@ describe("starting", () => {
     );
   });
 
-  test("a wrong environment is words and exit 1", async () => {
+  test("a wrong environment is words and exit 78", async () => {
     await using api = await ApiProcess.start({ PERDURE_HOST: "0.0.0.0" });
 
-    expect(await api.exitCode()).toBe(1);
+    expect(await api.exitCode()).toBe(78);
     expect(api.stderr).toContain("PERDURE_HOST");
     expect(api.stderr).not.toContain("    at ");
   });

@@ -12,7 +12,7 @@ import { findTemporal } from "../../cli/temporal-server.ts";
 import { scripted, startWorld, type World } from "../support/world.ts";
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
-const RELEASE = "0.1";
+const RELEASE = "0.2";
 
 const list = { name: "list_files", args: {} };
 const bash = (command: string) => ({ name: "bash", args: { command } });
@@ -37,6 +37,69 @@ const SHAPES: Readonly<Record<string, (world: World, id: string) => Promise<void
   },
   "continue-as-new": async (world, id) => await say(world, id, scripted({ tools: [list], times: 360 }, { text: "far" })),
   "failed-turn": async (world, id) => await say(world, id, scripted({ status: 401 })),
+  approvals: async (world, id) => {
+    const session = world.session(id);
+    const stream = session.stream();
+    const decide = async (index: number, body: object): Promise<void> => {
+      const asked = await stream.until("it asks", () => stream.ofType("approval.requested")[index]);
+      await world.request("POST", `/v1/sessions/${id}/approvals/${asked.callId}`, body);
+    };
+    await session.post(scripted({ tools: [bash("echo one"), bash("echo two"), list] }, { tools: [bash("echo three")] }, { text: "done" }));
+    await decide(1, { decision: "deny" });
+    await decide(0, { decision: "approve" });
+    await decide(2, { decision: "approve", arguments: { command: "echo edited" } });
+    await stream.next("turn.completed");
+    // Nobody decides the next one; then one is stopped while it waits.
+    await session.post(scripted({ tools: [bash("echo late")] }, { text: "done" }));
+    await stream.until("the deadline passes", () => stream.ofType("turn.completed").length === 2);
+    await session.post(scripted({ tools: [bash("echo stopped")] }, { text: "never" }));
+    await stream.until("it asks again", () => stream.ofType("approval.requested").length === 5);
+    await session.interrupt();
+    await stream.next("turn.interrupted");
+  },
+  people: async (world, id) => {
+    const session = world.session(id);
+    const stream = session.stream();
+    const ask = { name: "ask_user", args: { question: "Which?" } };
+    await session.post(scripted({ tools: [ask, { name: "look_up", args: {} }] }, { text: "done" }));
+    const asked = await stream.next("question.asked");
+    const wanted = await stream.next("tool.requested");
+    await world.request("POST", `/v1/sessions/${id}/tool-results/${wanted.callId}`, { result: 1 });
+    await world.request("POST", `/v1/sessions/${id}/answers/${asked.callId}`, { answer: "this" });
+    await stream.next("turn.completed");
+  },
+  steering: async (world, id) => {
+    const session = world.session(id);
+    const stream = session.stream();
+    await session.post(scripted({ text: "a slow and last answer that takes its time", gapMs: 40 }));
+    await stream.next("block.delta");
+    await session.post({ content: scripted({ tools: [ask("Go on?")] }, { text: "steered" }), mode: "steer" });
+    await stream.next("question.asked");
+    await session.post({ id: "removed", content: "taken back" });
+    await session.post({ id: "late", content: scripted({ text: "mine" }), mode: "steer" });
+    await world.request("DELETE", `/v1/sessions/${id}/messages/removed`);
+    await session.interrupt();
+    await stream.next("turn.completed", ({ output }) => output === "mine");
+  },
+  configured: async (world, id) => {
+    await say(world, id, scripted({ text: "before" }));
+    const overrides = { limits: { turnTimeoutMs: 60_000, stepsPerTurn: 3 } };
+    await world.request("PATCH", `/v1/sessions/${id}`, { overrides });
+    const stream = world.session(id).stream();
+    await world.session(id).post(scripted({ tools: [list] }, { text: "after" }));
+    await stream.next("turn.completed", ({ output }) => output === "after");
+  },
+};
+
+const ask = (question: string) => ({ name: "ask_user", args: { question } });
+const SESSIONS: Readonly<Record<string, object>> = {
+  approvals: {
+    agent: {
+      policy: { default: "allow", rules: [{ tool: "bash", action: "ask" }] },
+      limits: { approvalTimeoutMs: 3_000 },
+    },
+  },
+  people: { clientTools: [{ name: "look_up" }] },
 };
 
 async function say(world: World, id: string, content: string): Promise<void> {
@@ -53,7 +116,7 @@ for (const [shape, play] of Object.entries(SHAPES)) {
   const file = path.join(HERE, RELEASE, `${shape}.json`);
   if (existsSync(file)) continue;
   mkdirSync(path.dirname(file), { recursive: true });
-  const session = await world.createSession({ id, agent: { limits: { stepsPerTurn: 1_000 } } });
+  const session = await world.createSession({ id, agent: { limits: { stepsPerTurn: 1_000 } }, ...SESSIONS[shape] });
   const stream = session.stream();
   const { firstExecutionRunId } = await client.workflow.getHandle(id).describe().then(
     ({ runId }) => ({ firstExecutionRunId: runId }),

@@ -19,10 +19,15 @@ beforeAll(async () => {
 
 const read = (name: string): unknown => JSON.parse(readFileSync(path.join(HISTORIES, name), "utf8"));
 
-test("there is a history of each shape that a session can take", () => {
-  const shapes = ["plain-turn", "tool-loop", "interrupt", "continue-as-new", "continue-as-new-run-2", "failed-turn"];
-  expect(recorded.map((name) => path.basename(name, ".json"))).toEqual(expect.arrayContaining(shapes));
-});
+const FIRST = ["plain-turn", "tool-loop", "interrupt", "continue-as-new", "continue-as-new-run-2", "failed-turn"];
+const SHAPES = { "0.1": FIRST, "0.2": [...FIRST, "approvals", "people", "steering", "configured"] };
+
+test.each(Object.entries(SHAPES))(
+  "there is a history of each shape that a session of %s can take",
+  (release, shapes) => {
+    expect(recorded).toEqual(expect.arrayContaining(shapes.map((shape) => `${release}/${shape}.json`)));
+  },
+);
 
 test.each(recorded)("%s replays", async (name) => {
   await Worker.runReplayHistory({ workflowBundle: { codePath } }, read(name), "replayed");
