@@ -1,6 +1,9 @@
 /** A step in another process: what the conformance suite starts and kills. Run with a recipe and an input as JSON on stdin. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
@@ -57,7 +60,13 @@ export function elsewhere(recipe: BackendRecipe): RunStep {
 
 /** Starts one step in a process of its own. */
 export function startElsewhere(errand: Errand, sink: StepSink): StepElsewhere {
-  const child = spawn(process.execPath, [fileURLToPath(import.meta.url)], { stdio: ["pipe", "pipe", "inherit"] });
+  // What a process that is killed leaves behind is ours to remove.
+  const folder = mkdtempSync(path.join(tmpdir(), "perdure-step-"));
+  const child = spawn(process.execPath, [fileURLToPath(import.meta.url)], {
+    stdio: ["pipe", "pipe", "inherit"],
+    env: { ...process.env, TMPDIR: folder },
+  });
+  child.once("close", () => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
   child.stdin.on("error", () => undefined); // It was killed before it had read everything.
   child.stdin.end(JSON.stringify(errand));
   let outcome: StepOutput | BackendError | undefined;
