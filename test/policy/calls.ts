@@ -11,13 +11,13 @@ export function aCommand(command: unknown, over: Partial<CallToJudge> = {}): Cal
   return aCall({ arguments: { command }, argumentKinds: { command: "command", cwd: "path" }, ...over });
 }
 
-/** A call of a tool that has one argument, a path in the workspace /work. */
+/** A call of a tool that has one argument, a path in the workspace /project. */
 export function aPath(path: unknown, over: Partial<CallToJudge> = {}): CallToJudge {
   return aCall({
     tool: "read_file",
     arguments: { path },
     argumentKinds: { path: "path" },
-    workspace: "/work",
+    workspace: "/project",
     changesWorld: false,
     ...over,
   });

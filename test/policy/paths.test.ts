@@ -8,7 +8,7 @@ import { createRandom, pick } from "./random.ts";
 function isMatch(source: string, path: string): boolean {
   const glob = compileGlob(source);
   if ("fault" in glob) throw new Error(`${source}: ${glob.fault}`);
-  const names = namesInWorkspace(path, "/work");
+  const names = namesInWorkspace(path, "/project");
   return names !== undefined && matchesGlob(glob, names);
 }
 
@@ -17,8 +17,8 @@ test.each([
   ["src/**", "src/a/b.ts"],
   ["src/**", "src"],
   ["src/**", "./src//x/../a"],
-  ["src/**", "/work/src/a"],
-  ["src/**", "/work//src/./a/"],
+  ["src/**", "/project/src/a"],
+  ["src/**", "/project//src/./a/"],
   ["**", "."],
   ["**", ""],
   ["*", "a/b/c"],
@@ -53,11 +53,11 @@ test.each([
   ["src/**", "src2/a"],
   ["src/**", "a/src/b"],
   ["src/**", "src/../a"],
-  ["src/**", "src/../../work/src/a"],
+  ["src/**", "src/../../project/src/a"],
   ["src/**", "../src/a"],
   ["src/**", "/src/a"],
-  ["src/**", "/workspace/src/a"],
-  ["src/**", "/work/../src/a"],
+  ["src/**", "/projects/src/a"],
+  ["src/**", "/project/../src/a"],
   ["src/**", "~/src/a"],
   ["src/**", "src\\a"],
   ["src/*", "src/a/b"],
@@ -100,11 +100,11 @@ test.each([
 });
 
 test("a path longer than any file's is outside", () => {
-  expect(namesInWorkspace("a".repeat(LIMITS.pathCharactersMax + 1), "/work")).toBeUndefined();
+  expect(namesInWorkspace("a".repeat(LIMITS.pathCharactersMax + 1), "/project")).toBeUndefined();
 });
 
 test("an absolute path is outside when nobody says where the workspace is", () => {
-  expect(namesInWorkspace("/work/a", undefined)).toBeUndefined();
+  expect(namesInWorkspace("/project/a", undefined)).toBeUndefined();
 });
 
 test("a workspace at the root holds every absolute path", () => {

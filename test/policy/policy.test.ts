@@ -145,7 +145,7 @@ describe("paths", () => {
   test.each([
     ["src/a", "allow"],
     ["src/../secrets/a", "deny"],
-    ["/work/secrets", "deny"],
+    ["/project/secrets", "deny"],
     ["src2/a", "ask"],
     ["../x", "ask"],
     ["/etc/passwd", "ask"],

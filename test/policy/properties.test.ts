@@ -102,7 +102,7 @@ describe.each([1, 2, 3])("seed %i", (seed) => {
       const parts = Array.from({ length: 6 }, () => pick(random, ["a", "..", ".", "", "/", "work", "~", "\\", "*"]));
       const path = parts.join("/");
       const { action } = judge(rules, aPath(path));
-      if (action === "allow") expect(posix.resolve("/work", path)).toMatch(/^\/work(\/|$)/);
+      if (action === "allow") expect(posix.resolve("/project", path)).toMatch(/^\/project(\/|$)/);
     }
   });
 });
