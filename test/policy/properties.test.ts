@@ -99,7 +99,7 @@ describe.each([1, 2, 3])("seed %i", (seed) => {
       default: "ask" as const,
     };
     for (let round = 0; round < 1_000; round += 1) {
-      const parts = Array.from({ length: 6 }, () => pick(random, ["a", "..", ".", "", "/", "work", "~", "\\", "*"]));
+      const parts = Array.from({ length: 6 }, () => pick(random, ["a", "..", ".", "", "/", "project", "~", "\\", "*"]));
       const path = parts.join("/");
       const { action } = judge(rules, aPath(path));
       if (action === "allow") expect(posix.resolve("/project", path)).toMatch(/^\/project(\/|$)/);
