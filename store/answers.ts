@@ -1,5 +1,4 @@
 /** A person's answer to a question, and a caller's result of a tool that it runs: taken once, and the call's result. */
-import { ProblemError } from "../contract/errors.ts";
 import type { Fact } from "../contract/events.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type {
@@ -11,7 +10,7 @@ import type {
   ToolResultTaken,
 } from "../contract/waits.ts";
 import type { Database } from "./database.ts";
-import { boundKey, type Deciding, decideFirst } from "./first-decision.ts";
+import { boundKey, type Deciding, decideFirst, unfit } from "./first-decision.ts";
 import { endByResult, placeOf, requestOf } from "./wait-endings.ts";
 import type { QuestionRequest } from "./waits.ts";
 
@@ -91,8 +90,4 @@ function resultText(result: unknown): string {
   while (end > 0 && ((bytes[end] ?? 0) & 0xc0) === 0x80) end--;
   const head = bytes.subarray(0, end).toString("utf8");
   return `${head}\n[cut: this result has ${bytes.length} bytes, and its first ${end} are shown; ask the tool for less at once]`;
-}
-
-function unfit(path: string, message: string): ProblemError {
-  return new ProblemError("INVALID_INPUT", `${path}: ${message}`, { errors: [{ path, message }] });
 }

@@ -5,9 +5,10 @@ import type { CallId, GrantId, SessionId } from "../contract/ids.ts";
 import type { ApprovalDecision, DecideApproval, DecisionTaken } from "../contract/waits.ts";
 import { contentHash } from "./content-hash.ts";
 import type { Database, Tx } from "./database.ts";
-import { boundKey, type Decided, decideFirst } from "./first-decision.ts";
+import { boundKey, type Decided, decideFirst, unfit } from "./first-decision.ts";
 import { makeGrant } from "./grants.ts";
 import type { WaitsTable } from "./schema.ts";
+import { projectOf } from "./session-setup.ts";
 import { decidedFact, denyCall, markDecided, placeOf, requestOf, resumeSession } from "./wait-endings.ts";
 import { type ApprovalRequest, openWait } from "./waits.ts";
 
@@ -124,7 +125,7 @@ async function remember(
   return await makeGrant(tx, {
     scope,
     sessionId: scope === "session" ? wait.session_id : null,
-    project: scope === "project" ? await projectOf(tx, wait.session_id) : null,
+    project: scope === "project" ? await rememberedProject(tx, wait.session_id) : null,
     tool: wait.name,
     action: decision === "approve" ? "allow" : "deny",
     match: match ?? null,
@@ -134,14 +135,9 @@ async function remember(
   });
 }
 
-async function projectOf(tx: Tx, sessionId: SessionId): Promise<string> {
+async function rememberedProject(tx: Tx, sessionId: SessionId): Promise<string> {
   const session = await tx.selectFrom("sessions").select("metadata").where("id", "=", sessionId).executeTakeFirst();
-  const metadata = JSON.parse(session?.metadata ?? "{}") as Record<string, string>;
-  const project = Object.hasOwn(metadata, "project") ? metadata["project"] : undefined;
-  if (project !== undefined) return project;
+  const project = projectOf(JSON.parse(session?.metadata ?? "{}") as Record<string, string>);
+  if (project !== null) return project;
   throw unfit("/scope", "expected another scope: the session has no metadata.project that says which project is meant");
-}
-
-function unfit(path: string, message: string): ProblemError {
-  return new ProblemError("INVALID_INPUT", `${path}: ${message}`, { errors: [{ path, message }] });
 }

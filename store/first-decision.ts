@@ -96,3 +96,8 @@ function alreadyDecided({ callId, kind }: WaitKey, first: Decision): ProblemErro
   const detail = `call ${callId} does not wait for ${WAITS_FOR[kind]} any more: ${ENDED_BY[first.by]}; \`first\` is what stands`;
   return new ProblemError("ALREADY_DECIDED", detail, { first });
 }
+
+/** INVALID_INPUT for one field of what was sent. */
+export function unfit(path: string, message: string): ProblemError {
+  return new ProblemError("INVALID_INPUT", `${path}: ${message}`, { errors: [{ path, message }] });
+}

@@ -5,6 +5,7 @@ import type { ArgumentPatterns } from "../contract/policy.ts";
 import type { Grant } from "../contract/waits.ts";
 import { contentHash } from "./content-hash.ts";
 import type { Database, Tx } from "./database.ts";
+import { isOlder } from "./newest-first.ts";
 import type { GrantsTable } from "./schema.ts";
 
 export type NewGrant = Omit<Grant, "id" | "createdAt" | "revokedAt">;
@@ -100,14 +101,7 @@ export async function listGrants(database: Database, filter: GrantFilter): Promi
   if (scope !== undefined) query = query.where("scope", "=", scope);
   if (sessionId !== undefined) query = query.where("session_id", "=", sessionId);
   if (tool !== undefined) query = query.where("tool", "=", tool);
-  if (after) {
-    query = query.where((eb) =>
-      eb.or([
-        eb("created_at", "<", after.createdAt),
-        eb.and([eb("created_at", "=", after.createdAt), eb("id", "<", after.id)]),
-      ]),
-    );
-  }
+  if (after) query = query.where(isOlder(after));
   const rows = await query.orderBy("created_at", "desc").orderBy("id", "desc").limit(filter.limit).execute();
   return rows.map(toGrant);
 }

@@ -5,6 +5,7 @@ import type { SessionId } from "../contract/ids.ts";
 import { Metadata, type Session, SessionStatus } from "../contract/session.ts";
 import type { Database } from "./database.ts";
 import { append } from "./event-log.ts";
+import { isOlder } from "./newest-first.ts";
 import { sessionRequestHash } from "./request-hash.ts";
 import type { SessionsTable } from "./schema.ts";
 import { storedAgent } from "./session-setup.ts";
@@ -114,14 +115,7 @@ export async function listSessions(database: Database, filter: SessionFilter): P
     const pair = `${JSON.stringify(key)}:${JSON.stringify(value)}`;
     query = query.where((eb) => eb(eb.fn("replace", ["metadata", eb.val(pair), eb.val("")]), "<>", eb.ref("metadata")));
   }
-  if (after) {
-    query = query.where((eb) =>
-      eb.or([
-        eb("created_at", "<", after.createdAt),
-        eb.and([eb("created_at", "=", after.createdAt), eb("id", "<", after.id)]),
-      ]),
-    );
-  }
+  if (after) query = query.where(isOlder(after));
   const rows = await query.orderBy("created_at", "desc").orderBy("id", "desc").limit(filter.limit).execute();
   return rows.map(toSession);
 }

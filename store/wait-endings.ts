@@ -4,7 +4,7 @@ import type { Fact } from "../contract/events.ts";
 import type { CallId, TurnId } from "../contract/ids.ts";
 import type { WaitKey } from "../contract/steps.ts";
 import type { ApprovalDecision, QuestionAnswer, ToolResultGiven, WaitVerdict } from "../contract/waits.ts";
-import { placeResult } from "./calls.ts";
+import { completed, placeResult } from "./calls.ts";
 import type { Tx } from "./database.ts";
 import { SupersededError } from "./error.ts";
 import type { WaitsTable } from "./schema.ts";
@@ -70,14 +70,8 @@ export async function answerCall(tx: Tx, wait: WaitsTable, result: CallResultTex
     .executeTakeFirst();
   if (!call) throw new Error(`call ${wait.call_id} waits for ${wait.kind}, and has its result already`);
   await placeResult(tx, call, result);
-  return {
-    type: "tool.completed",
-    ...placeOf(wait),
-    name: wait.name,
-    outcome: result.outcome,
-    result: result.text,
-    durationMs: Math.max(0, Date.now() - wait.requested_at),
-  };
+  // Its time counts from the asking: what was before it is no part of this answer.
+  return completed({ ...call, started_at: wait.requested_at }, result);
 }
 
 /** The session runs on when nothing of it waits any more. */

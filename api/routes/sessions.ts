@@ -16,9 +16,9 @@ import { configureSession } from "../../store/configuration.ts";
 import { createSession, findRequested, getSession, listSessions } from "../../store/sessions.ts";
 import type { Dependencies } from "../dependencies.ts";
 import { IdempotencyHeaders, idempotencyKey, messageIdFor, sessionIdFor } from "../idempotency.ts";
-import { invalidField } from "../input.ts";
 import { acceptMessage } from "../message-acceptance.ts";
 import { type Operation, operation } from "../operation.ts";
+import { fromCursor, toCursor } from "../page-cursor.ts";
 import { integerParameter, SessionParams } from "../parameters.ts";
 import { BACKEND_TABLE, requestHash, resolveChange, resolveSession } from "../session-configuration.ts";
 import { startWorkflow } from "../session-workflow.ts";
@@ -124,31 +124,20 @@ function listOperation(deps: Dependencies): Operation {
     problems: [],
     handle: async ({ query }) => {
       const limit = query.limit ?? LIMITS.sessionsPerPage.default;
+      const place = query.cursor === undefined ? undefined : fromCursor(query.cursor);
       const sessions = await listSessions(deps.store.database, {
         status: query.status,
         agent: query.agent,
         metadata: query.metadata ?? {},
-        after: query.cursor === undefined ? undefined : fromCursor(query.cursor),
+        after: place && { createdAt: place.at, id: place.id },
         limit: limit + 1,
       });
       const page = sessions.slice(0, limit);
       const last = page.at(-1);
-      const next = sessions.length > page.length && last ? toCursor(last) : null;
+      const next = sessions.length > page.length && last ? toCursor({ at: last.createdAt, id: last.id }) : null;
       return { status: 200, body: { sessions: page, next } };
     },
   });
-}
-
-function toCursor(session: Session): string {
-  return Buffer.from(`${session.createdAt}.${session.id}`).toString("base64url");
-}
-
-function fromCursor(cursor: string): { createdAt: number; id: string } {
-  const [, createdAt, id] = /^(\d{1,15})\.(.{1,64})$/.exec(Buffer.from(cursor, "base64url").toString("utf8")) ?? [];
-  if (createdAt === undefined || id === undefined) {
-    throw invalidField("/query/cursor", "expected the `next` of another page");
-  }
-  return { createdAt: Number(createdAt), id };
 }
 
 function getOperation(deps: Dependencies): Operation {
