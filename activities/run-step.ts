@@ -111,7 +111,7 @@ async function callModel(
   }
   const [transcript, state] = await Promise.all([
     deps.store.transcripts.read(key.sessionId),
-    deps.store.states.read(key.sessionId, agent.backend),
+    backend.keepsState ? deps.store.states.read(key.sessionId, agent.backend) : undefined,
   ]);
   const tools = sessionDeclarations(deps.tools, setup);
   return await backend.step({ sessionId: key.sessionId, agent, transcript, tools, state }, io.writer, io.signal);

@@ -15,6 +15,8 @@ import type { Usage } from "../contract/usage.ts";
 
 export interface SteppedBackend {
   readonly name: string;
+  /** It keeps a state of its own: its steps are given it. Left out: the transcript is all that it needs. */
+  readonly keepsState?: boolean;
   /** One model call. Throws BackendError only; an abort of the signal throws BackendError ABORTED and closes the stream to the model. */
   step(input: StepInput, sink: StepSink, signal: AbortSignal): Promise<StepOutput>;
   /** Bounded in time. Throws BackendError. */

@@ -1,7 +1,7 @@
 /** What a step has to know of its session: its agent as it is pinned, the caller's tools, the project. */
 
 import type { Kysely } from "kysely";
-import { Agent, type AgentRef, type ClientTool } from "../contract/agents.ts";
+import { Agent, type ClientTool } from "../contract/agents.ts";
 import { SupersededError } from "./error.ts";
 import type { Schema } from "./schema.ts";
 
@@ -10,7 +10,6 @@ const PROJECT = "project";
 
 export interface SessionSetup {
   readonly agent: Agent;
-  readonly agentRef: AgentRef | null;
   readonly clientTools: readonly ClientTool[];
   readonly project: string | null;
   /** Counts the configurations that were applied; 0 is the first. */
@@ -21,14 +20,12 @@ export interface SessionSetup {
 export async function sessionSetup(from: Kysely<Schema>, sessionId: string): Promise<SessionSetup> {
   const row = await from
     .selectFrom("sessions")
-    .select(["agent", "agent_id", "agent_version", "client_tools", "metadata", "configuration"])
+    .select(["agent", "client_tools", "metadata", "configuration"])
     .where("id", "=", sessionId)
     .executeTakeFirst();
   if (!row) throw new SupersededError(`session ${sessionId} is gone`);
-  const hasRef = row.agent_id !== null && row.agent_version !== null;
   return {
     agent: storedAgent(row.agent),
-    agentRef: hasRef ? { id: row.agent_id ?? "", version: row.agent_version ?? 0 } : null,
     clientTools: row.client_tools === "[]" ? [] : (JSON.parse(row.client_tools) as ClientTool[]),
     project: projectOf(JSON.parse(row.metadata) as Record<string, string>),
     configuration: row.configuration,

@@ -48,6 +48,7 @@ export function createCopilotBackend(options: CopilotBackendOptions): SteppedBac
 
 class CopilotBackend implements SteppedBackend {
   readonly name = "copilot";
+  readonly keepsState = true;
   readonly #options: CopilotBackendOptions;
   readonly #platform: Platform;
   readonly #runtimes: RuntimePool;

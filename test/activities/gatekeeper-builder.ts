@@ -18,7 +18,6 @@ export function aGatekeeper(of: {
     sessionId: of.sessionId ?? "ses_gate",
     setup: {
       agent: of.agent ?? Agent.parse({}),
-      agentRef: null,
       clientTools: of.clientTools ?? [],
       project: of.project ?? null,
       configuration: 0,

@@ -27,6 +27,7 @@ function watched(before: (call: number) => void = () => undefined) {
     name: scripted.name,
     listModels: () => scripted.listModels(),
     validate: () => scripted.validate(),
+    keepsState: true,
     async step(input, sink, signal): Promise<StepOutput> {
       before(inputs.push(input));
       return await scripted.step(input, sink, signal);

@@ -1,7 +1,8 @@
 /** One conversation over two backends: it keeps what was said and what was done, wherever it goes on. */
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { runtimesOf } from "../../bench/chaos/runtimes.ts";
 import { type ModelEndpoint, type ScriptStep, startModelEndpoint } from "../support/model-endpoint.ts";
-import { descendantsOf, processesOf } from "../support/stray-processes.ts";
+import { processesOf } from "../support/stray-processes.ts";
 import { type SessionClient, scripted, startWorld, type World, waitFor } from "../support/world.ts";
 
 let world: World;
@@ -62,7 +63,7 @@ test("the copilot runtime killed in mid-step costs one restart of the step and n
   await session.post(scripted(bash("echo one"), { text: "a slow answer that takes its time", gapMs: 60 }));
   await stream.next("block.delta", ({ step }) => step === 2);
 
-  const runtimes = descendantsOf(world.pidOf("worker"), "copilot-runtime");
+  const runtimes = runtimesOf(world.pidOf("worker"));
   expect(runtimes.length).toBeGreaterThan(0);
   for (const pid of runtimes) process.kill(pid, "SIGKILL");
 
@@ -74,7 +75,7 @@ test("the copilot runtime killed in mid-step costs one restart of the step and n
 test("a copilot session goes on at another worker, from what is committed", async () => {
   const session = await world.createSession({ backend: "copilot" });
   await say(session, "before-kill", bash("echo kept"), { text: "first" });
-  const [runtime] = descendantsOf(world.pidOf("worker"), "copilot-runtime");
+  const [runtime] = runtimesOf(world.pidOf("worker"));
   const since = world.stackEvents.length;
   world.kill("worker");
   await world.untilReady("worker", since);

@@ -64,6 +64,7 @@ const PIECE = 12;
 
 class ScriptedBackend implements SteppedBackend {
   readonly name = SCRIPTED.name;
+  readonly keepsState = true;
   readonly #options: ScriptedBackendOptions;
   readonly #scripts = new ScriptReader();
   readonly #encoder = new TranscriptEncoder();

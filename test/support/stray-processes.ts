@@ -6,20 +6,6 @@ export function processesOf(folder: string): readonly number[] {
   return pids().filter((pid) => pid !== process.pid && belongsTo(pid, folder));
 }
 
-/** Living processes that this one has started, it or one of them, and whose command line holds the text. */
-export function descendantsOf(pid: number, text: string): readonly number[] {
-  const all = pids();
-  const below = (parents: readonly number[]): readonly number[] => {
-    const children = all.filter((child) => parents.includes(parentOf(child)));
-    return children.length === 0 ? [] : [...children, ...below(children)];
-  };
-  return below([pid]).filter((child) => read(child, "cmdline").includes(text));
-}
-
-function parentOf(pid: number): number {
-  return Number(/^\d+ \(.*\) \S (\d+) /s.exec(read(pid, "stat"))?.[1] ?? 0);
-}
-
 /** What a process is, for a person to read. */
 export function describeProcess(pid: number): string {
   return `${pid} ${read(pid, "cmdline").replaceAll("\0", " ").slice(0, 300)}`;
