@@ -3,6 +3,7 @@ import { z } from "zod";
 import { AgentId } from "./ids.ts";
 import { LIMITS } from "./limits.ts";
 import { Policy } from "./policy.ts";
+import { AgentSecret, CommandEnvironment, SandboxSpec } from "./sandbox.ts";
 
 /** The built-in tools. The registry in tools/ must hold exactly these. */
 export const BuiltInTool = z.enum(["bash", "read_file", "write_file", "edit_file", "list_files", "grep", "ask_user"]);
@@ -82,27 +83,6 @@ export const AgentFile = z
   .meta({ id: "AgentFile" });
 export type AgentFile = z.infer<typeof AgentFile>;
 
-const SECRET_NAME = /(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|PRIVATE_?KEY|ACCESS_?KEY|CREDENTIALS?)$/i;
-
-/** Variables of commands. They are kept and shown in clear, so what looks like a secret is refused. */
-export const AgentEnvironment = z
-  .record(
-    z
-      .string()
-      .regex(/^[A-Za-z_][A-Za-z0-9_]{0,99}$/, "expected a variable's name")
-      .refine((name) => !SECRET_NAME.test(name), "this looks like a secret, and a profile is kept and shown in clear"),
-    z
-      .string()
-      .max(LIMITS.environmentValueMax)
-      .regex(/^[^\0]*$/, "expected no NUL character: no command can be given it"),
-  )
-  .refine(
-    (variables) => Object.keys(variables).length <= LIMITS.environmentNamesMax,
-    `expected at most ${LIMITS.environmentNamesMax} variables`,
-  )
-  .meta({ id: "AgentEnvironment" });
-export type AgentEnvironment = z.infer<typeof AgentEnvironment>;
-
 /** One version of an agent. Without a version in a request: its newest, which is then pinned. */
 export const AgentRef = z
   .strictObject({ id: AgentId, version: z.number().int().positive() })
@@ -151,7 +131,11 @@ export const Agent = z
       .optional()
       .meta({ description: "A JSON schema (an object at its top) that the final answer of each turn must match." }),
     artifacts: z.array(WorkspaceFolder).max(LIMITS.artifactFoldersMax).default(["outputs/"]),
-    environment: AgentEnvironment.default({}),
+    environment: CommandEnvironment.default({}),
+    secrets: z.array(AgentSecret).max(LIMITS.secretsMax).optional().meta({
+      description: "Names of secrets that commands get as variables; the values are the worker's.",
+    }),
+    sandbox: SandboxSpec.optional().meta({ description: "Where its commands run. Default: the worker's own default." }),
     files: z.array(AgentFile).max(LIMITS.agentFilesMax).default([]),
     handoffs: z.array(Handoff).max(LIMITS.handoffsMax).default([]),
   })
@@ -187,7 +171,9 @@ export const AgentOverrides = z
     ),
     outputSchema: z.record(z.string(), z.unknown()),
     artifacts: z.array(WorkspaceFolder).max(LIMITS.artifactFoldersMax),
-    environment: AgentEnvironment,
+    environment: CommandEnvironment,
+    secrets: z.array(AgentSecret).max(LIMITS.secretsMax),
+    sandbox: SandboxSpec,
     files: z.array(AgentFile).max(LIMITS.agentFilesMax),
   })
   .partial()
@@ -203,7 +189,13 @@ export function withOverrides(agent: Agent, overrides: AgentOverrides): Agent {
     modelSettings: { ...agent.modelSettings, ...overrides.modelSettings },
     limits: { ...agent.limits, ...overrides.limits },
     environment: { ...agent.environment, ...overrides.environment },
+    sandbox: mergedSandbox(agent.sandbox, overrides.sandbox),
   });
+}
+
+function mergedSandbox(base: SandboxSpec | undefined, over: SandboxSpec | undefined): SandboxSpec | undefined {
+  if (!base || !over) return over ?? base;
+  return { ...base, ...over, environment: { ...base.environment, ...over.environment } };
 }
 
 /** A tool that the session's caller runs: the model asks for it, `tool.requested` tells the caller, its result is posted. */

@@ -8,7 +8,7 @@ import { z } from "zod";
 import { AgentRef } from "./agents.ts";
 import { Content, ReplyBlock, ToolOutcome } from "./blocks.ts";
 import { TurnCode } from "./errors.ts";
-import { ArtifactId, CallId, GrantId, MessageId, SandboxId, TurnId } from "./ids.ts";
+import { ArtifactId, CallId, GrantId, MessageId, SandboxId, SnapshotId, TerminalId, TurnId } from "./ids.ts";
 import { Usage } from "./usage.ts";
 import { ApprovalScope, DecidedBy } from "./waits.ts";
 
@@ -180,7 +180,83 @@ const FACTS = [
   z.object({ type: z.literal("sandbox.starting"), ...ofSandbox }),
   z.object({ type: z.literal("sandbox.ready"), ...ofSandbox }),
   z.object({ type: z.literal("sandbox.lost"), ...ofSandbox, message: z.string() }),
-  z.object({ type: z.literal("sandbox.stopped"), ...ofSandbox }),
+  z.object({
+    type: z.literal("sandbox.stopped"),
+    ...ofSandbox,
+    reason: z.enum(["closed", "idle"]).optional().meta({
+      description: "`idle`: its workspace is kept, and the next use makes a new one from it.",
+    }),
+  }),
+  z
+    .object({
+      type: z.literal("sandbox.replaced"),
+      ...ofSandbox,
+      restoredFrom: z
+        .object({ snapshotId: SnapshotId, turnId: TurnId.nullable(), at: z.number().int() })
+        .nullable()
+        .meta({ description: "null: there was no snapshot, and the workspace is empty but for the agent's files." }),
+      lost: z.array(z.string()).meta({ description: "What is gone, in words." }),
+    })
+    .meta({ description: "Follows `sandbox.ready` of a generation that took the place of a lost one." }),
+  z
+    .object({
+      type: z.literal("sandbox.snapshotted"),
+      ...ofSandbox,
+      snapshotId: SnapshotId,
+      turnId: TurnId.optional(),
+      files: z.number().int().nonnegative(),
+      bytes: z.number().int().nonnegative(),
+      storedBytes: z.number().int().nonnegative().meta({ description: "Of them, what was not stored before." }),
+      durationMs: z.number().int().nonnegative(),
+    })
+    .meta({ description: "From here on the workspace can be restored as it is now." }),
+  z
+    .object({
+      type: z.literal("network.decided"),
+      sandboxId: SandboxId,
+      host: z.string(),
+      port: z.number().int(),
+      decision: z.enum(["allow", "deny"]),
+      reason: z.string(),
+    })
+    .meta({ description: "A command wanted to reach a host." }),
+  z
+    .object({
+      type: z.literal("file.changed"),
+      path: z.string(),
+      change: z.enum(["created", "modified", "deleted"]),
+      bytes: z.number().int().nonnegative().optional(),
+      turnId: TurnId.optional(),
+      callId: CallId.optional(),
+      more: z.number().int().positive().optional().meta({
+        description: "Of the last one that is told: so many more files have changed.",
+      }),
+    })
+    .meta({ description: "A file of the workspace, after a call or a command." }),
+
+  z.object({
+    type: z.literal("command.started"),
+    callId: CallId,
+    command: z.string(),
+    cwd: z.string().optional(),
+    timeoutMs: z.number().int().positive(),
+  }),
+  z.object({
+    type: z.literal("command.output"),
+    callId: CallId,
+    stream: z.enum(["stdout", "stderr"]),
+    text: z.string(),
+  }),
+  z.object({
+    type: z.literal("command.completed"),
+    callId: CallId,
+    outcome: ToolOutcome,
+    exitCode: z.number().int().nullable(),
+    result: z.string().meta({ description: "What it printed, bounded." }),
+    durationMs: z.number().int().nonnegative(),
+  }),
+  z.object({ type: z.literal("terminal.opened"), terminalId: TerminalId }),
+  z.object({ type: z.literal("terminal.closed"), terminalId: TerminalId, reason: z.string() }),
 
   z.object({
     type: z.literal("artifact.uploaded"),

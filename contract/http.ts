@@ -5,6 +5,7 @@ import { Content, TranscriptMessage } from "./blocks.ts";
 import { MessageMode, SessionEvent } from "./events.ts";
 import { AgentId, ArtifactId, MessageId, SessionId, TurnId } from "./ids.ts";
 import { LIMITS } from "./limits.ts";
+import { SandboxInput } from "./sandbox.ts";
 import { Metadata, Progress, Session, TurnOutcome } from "./session.ts";
 import { Usage } from "./usage.ts";
 
@@ -34,7 +35,9 @@ export const CreateSession = z
       description:
         "Tools that you run: `tool.requested` asks for a call, `POST …/tool-results/:callId` takes its result.",
     }),
-    sandbox: z.enum(["local"]).optional().meta({ description: "The provider of the session's sandbox." }),
+    sandbox: SandboxInput.optional().meta({
+      description: "Short for overrides.sandbox; a name stands for its defaults.",
+    }),
     title: z.string().min(1).max(200).optional(),
     metadata: Metadata.default({}),
     message: z.union([Content, PostMessage]).optional().meta({ description: "The first message." }),

@@ -57,11 +57,23 @@ export const SandboxId = z.templateLiteral(
 );
 export type SandboxId = z.infer<typeof SandboxId>;
 
+export const SnapshotId = z.templateLiteral(
+  ["snap_", z.string().regex(/^[A-Za-z0-9_-]{1,64}$/)],
+  "expected snap_ and 1 to 64 letters, digits, _ or -",
+);
+export type SnapshotId = z.infer<typeof SnapshotId>;
+
+export const TerminalId = z.templateLiteral(
+  ["term_", z.string().regex(/^[A-Za-z0-9_-]{1,64}$/)],
+  "expected term_ and 1 to 64 letters, digits, _ or -",
+);
+export type TerminalId = z.infer<typeof TerminalId>;
+
 /** Position in one session's event log: 1, 2, 3 … without a gap. 0 is before the first event. */
 export const Seq = z.number().int().nonnegative();
 export type Seq = z.infer<typeof Seq>;
 
-type Prefix = "ses" | "msg" | "turn" | "call" | "art" | "grant" | "agent";
+type Prefix = "ses" | "msg" | "turn" | "call" | "art" | "grant" | "agent" | "snap" | "term";
 
 const ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"; // Crockford's base 32, lower case: no i, l, o, u.
 

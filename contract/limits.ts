@@ -53,6 +53,36 @@ export const LIMITS = {
   /** Active grants of one tool that are looked through for one call. */
   grantsPerTool: 1_000,
 
+  // Sandboxes.
+  allowedHostsMax: 200,
+  /** An idle session's sandbox is stopped after so long, its workspace kept. */
+  sandboxIdleMs: { default: 30 * 60_000, max: 30 * 24 * 3_600_000 },
+  /** Of a sandbox that does not say: what its commands may fill, use and start. */
+  sandboxDiskMiB: 8 * 1024,
+  sandboxMemoryMiB: 4 * 1024,
+  sandboxProcesses: 1_024,
+  sandboxTemporaryMiB: 512,
+  /** A host whose workers have been silent for so long is gone, and the sandboxes on it are lost. */
+  hostGoneMs: 60_000,
+  /** What making, finding or removing a sandbox of another machine may take. */
+  sandboxOpenMs: 120_000,
+  secretsMax: 64,
+  secretValueBytesMax: 64 * 1024,
+  /** Of what a command gets on its standard input. */
+  commandInputBytesMax: 1024 * 1024,
+  /** Of a workspace: files of one snapshot, and the bytes of all of them. */
+  snapshotFilesMax: 200_000,
+  snapshotBytesMax: 20 * 1024 * 1024 * 1024,
+  /** Snapshots of one session that are kept. */
+  snapshotsKept: 2,
+  /** The sweeper's beat, and how old what nobody owns must be. */
+  sweepEveryMs: 300_000,
+  sweepAfterMs: 600_000,
+  /** `file.changed` events of one call; more are counted in the last. */
+  fileChangesMax: 100,
+  /** Files of a workspace that are watched for changes. */
+  filesWatchedMax: 20_000,
+
   // The workflow.
   /** Continue-as-new in mid-turn from here on: a cold replay stays near a second. */
   historyEvents: 2_000,
@@ -170,6 +200,16 @@ export const LIMITS = {
 
   // Edges.
   bodyBytesMax: 8 * 1024 * 1024,
+  /** A file that is written over HTTP, or an archive that is opened in a workspace. */
+  fileBodyBytesMax: 1024 * 1024 * 1024,
+  archiveEntriesMax: 100_000,
+  archiveBytesMax: 4 * 1024 * 1024 * 1024,
+  /** An archive that grows by more than this is a bomb. */
+  archiveRatioMax: 200,
+  downloadTimeoutMs: { default: 120_000, max: 600_000 },
+  downloadRedirectsMax: 5,
+  terminalsPerSession: 4,
+  terminalWatchersMax: 32,
   /** Objects and lists that a request's JSON may nest. */
   jsonDepthMax: 64,
   /** Fields and list items of a request's JSON, all together. */

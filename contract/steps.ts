@@ -3,6 +3,7 @@ import type { Agent, AgentLimits } from "./agents.ts";
 import type { ToolOutcome } from "./blocks.ts";
 import type { TurnCode } from "./errors.ts";
 import type { CallId, MessageId, SessionId, TurnId } from "./ids.ts";
+import { LIMITS } from "./limits.ts";
 import type { TurnOutcome } from "./session.ts";
 import type { Usage } from "./usage.ts";
 import type { WaitKind } from "./waits.ts";
@@ -28,6 +29,8 @@ export interface SessionAgent {
   readonly limits: Pick<AgentLimits, "stepsPerTurn" | "turnTimeoutMs" | "tokensPerTurn" | "toolsInParallel">;
   /** Whether it may need a sandbox. */
   readonly hasTools: boolean;
+  /** After how long without a turn its sandbox is stopped; undefined in sessions of before 0.3. */
+  readonly sandboxIdleMs?: number;
 }
 
 export function sessionAgent(agent: Agent): SessionAgent {
@@ -36,6 +39,7 @@ export function sessionAgent(agent: Agent): SessionAgent {
     name: agent.name,
     limits: { stepsPerTurn, turnTimeoutMs, tokensPerTurn, toolsInParallel },
     hasTools: agent.tools.length > 0,
+    sandboxIdleMs: agent.sandbox?.idleTimeoutMs ?? LIMITS.sandboxIdleMs.default,
   };
 }
 
@@ -103,6 +107,8 @@ export interface CallResult {
   readonly artifacts: boolean;
   /** It has not ended: a person has to say whether it may be run again. */
   readonly wait?: PlannedWait;
+  /** It was not begun: the session's sandbox lives on another host, whose workers take this queue. */
+  readonly elsewhere?: string;
 }
 
 export interface WaitKey extends CallKey {

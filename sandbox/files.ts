@@ -22,7 +22,10 @@ import { descriptorPath, isInside, openInside, resolveInside } from "./paths.ts"
 import type { FileEntry, FileInfo, Sandbox } from "./provider.ts";
 import { SandboxError } from "./provider.ts";
 
-export type SandboxFiles = Pick<Sandbox, "stat" | "readFile" | "openFile" | "writeFile" | "listFiles">;
+export type SandboxFiles = Pick<
+  Sandbox,
+  "stat" | "readFile" | "openFile" | "writeFile" | "removeFile" | "listFiles" | "scan" | "pack" | "unpack"
+>;
 
 export interface FileFolders {
   /** A real path. */
@@ -60,7 +63,14 @@ export function createSandboxFiles(folders: FileFolders): SandboxFiles {
       }),
     readFile: (given, range) => guarded(given, () => readRange(openRegular(folders, given), given, range)),
     openFile: (given) => guarded(given, () => openStream(openRegular(folders, given))),
-    writeFile: (given, content) => guarded(given, () => replaceFile(folders, given, content)),
+    writeFile: (given, content) =>
+      guarded(given, async () =>
+        replaceFile(folders, given, content instanceof Uint8Array ? content : Buffer.concat(await content.toArray())),
+      ),
+    removeFile: () => Promise.reject(new SandboxError("failed", "not yet")),
+    scan: () => Promise.reject(new SandboxError("failed", "not yet")),
+    pack: () => Promise.reject(new SandboxError("failed", "not yet")),
+    unpack: () => Promise.reject(new SandboxError("failed", "not yet")),
     listFiles: (given, options) => guarded(given, () => listBelow(workspace, given, options)),
   };
 }

@@ -16,6 +16,7 @@ import {
 import { rename, rm } from "node:fs/promises";
 import path from "node:path";
 import { CallId, SandboxId } from "../contract/ids.ts";
+import type { SandboxCapabilities } from "../contract/sandbox.ts";
 import { isGroupAlive, livingGroups, processes, readClaim } from "./call-folder.ts";
 import type { DetachedScript } from "./detached.ts";
 import { commandEnvironment, ownVariables } from "./environment.ts";
@@ -42,6 +43,7 @@ export function createLocalProvider(options: LocalProviderOptions): SandboxProvi
   const folderOf = (id: SandboxId): string => path.join(path.resolve(options.root), checkedSandboxId(id));
   return {
     name: "local",
+    capabilities: CAPABILITIES,
     async open(id) {
       host.launcher.warm();
       for (const name of ["workspace", "calls", "tmp"]) {
@@ -63,8 +65,30 @@ export function createLocalProvider(options: LocalProviderOptions): SandboxProvi
       killEverything(doomed, real);
       await rm(doomed, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
     },
+    async list() {
+      const names = existsSync(options.root) ? readdirSync(options.root) : [];
+      return names.flatMap((name) => {
+        const id = SandboxId.safeParse(name);
+        const made = statSync(path.join(options.root, name), { throwIfNoEntry: false });
+        return id.success && made?.isDirectory() ? [{ id: id.data, madeAt: made.birthtimeMs }] : [];
+      });
+    },
   };
 }
+
+const CAPABILITIES: SandboxCapabilities = {
+  isolation: "none",
+  memory: "none",
+  cpu: "none",
+  processes: "none",
+  disk: "none",
+  network: "open",
+  images: false,
+  terminal: false,
+  tunnels: false,
+  snapshots: "workspace",
+  hostBound: true,
+};
 
 interface Host {
   readonly environment: Readonly<Record<string, string | undefined>>;
@@ -113,6 +137,8 @@ function createSandbox(id: SandboxId, folder: string, host: Host): Sandbox {
       await runScript(launcher, { script: KILL_SCRIPT, args: [call], env: environment });
     },
     spoolPath: (callId, stream) => path.join(callFolder(callId), stream),
+    networkDecisions: async () => ({ decisions: [], next: 0 }),
+    [Symbol.asyncDispose]: async () => undefined,
   };
 }
 

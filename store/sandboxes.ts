@@ -55,6 +55,12 @@ export async function beginSandbox(
         host,
         state: "starting",
         changed_at: Date.now(),
+        spec: null,
+        restored_from: null,
+        lost: null,
+        told: 0,
+        used_at: Date.now(),
+        network_offset: 0,
       })
       .onConflict((conflict) => conflict.columns(["session_id", "generation"]).doNothing())
       .returning("generation")

@@ -19,6 +19,12 @@ export interface Schema {
   backend_states: BackendStatesTable;
   backend_state_chunks: BackendStateChunksTable;
   workers: WorkersTable;
+  snapshots: SnapshotsTable;
+  snapshot_blobs: SnapshotBlobsTable;
+  workspace_files: WorkspaceFilesTable;
+  commands: CommandsTable;
+  terminals: TerminalsTable;
+  terminal_frames: TerminalFramesTable;
 }
 
 export interface SessionsTable {
@@ -137,9 +143,23 @@ export interface SandboxesTable {
   generation: number;
   id: string;
   provider: string;
+  /** Of a sandbox that lives on a worker's host: that host. Empty: any worker reaches it. */
   host: string;
+  /** starting, ready, lost, stopped (for good), idle (stopped until it is needed; a snapshot holds its workspace). */
   state: string;
   changed_at: number;
+  /** JSON of the spec that it was made by; null in rows of 0.1 and 0.2. */
+  spec: string | null;
+  /** The snapshot that its workspace was restored from. */
+  restored_from: string | null;
+  /** JSON list of what was lost with the generation before, in words; null when nothing was. */
+  lost: string | null;
+  /** 1 when the model has been told of it. */
+  told: number;
+  /** When something last used it, so that an idle one is told. */
+  used_at: number;
+  /** How far the proxy's decisions are in the log. */
+  network_offset: number;
 }
 
 export interface ArtifactsTable {
@@ -263,4 +283,78 @@ export interface WorkersTable {
   started_at: number;
   seen_at: number;
   announcement: string;
+}
+
+/** A workspace as it was: a blob that lists its files, and the blobs that hold them. */
+export interface SnapshotsTable {
+  id: string;
+  session_id: string;
+  generation: number;
+  turn_id: string | null;
+  /** The blob that lists the files; empty where the provider keeps the snapshot itself. */
+  manifest: string;
+  /** The provider's own name of it, where it keeps it. */
+  native: string | null;
+  files: number;
+  bytes: number;
+  stored_bytes: number;
+  made_at: number;
+}
+
+export interface SnapshotBlobsTable {
+  snapshot_id: string;
+  sha256: string;
+}
+
+/** The files of a workspace as they were last seen, so that changes can be told. */
+export interface WorkspaceFilesTable {
+  session_id: string;
+  path: string;
+  bytes: number;
+  version: string;
+}
+
+/** Commands of callers, by the same rules as an agent's. */
+export interface CommandsTable {
+  id: string;
+  session_id: string;
+  /** JSON of what was asked for. */
+  request: string;
+  request_hash: string;
+  epoch: number;
+  /** planned, running, done. */
+  state: string;
+  made_at: number;
+  started_at: number | null;
+  ended_at: number | null;
+  stdout_published: number;
+  stderr_published: number;
+  outcome: string | null;
+  exit_code: number | null;
+  result: string | null;
+}
+
+export interface TerminalsTable {
+  id: string;
+  session_id: string;
+  /** opening, open, closed. */
+  state: string;
+  columns: number;
+  rows: number;
+  /** Whoever may type: a token of the connection that opened it or took it over. */
+  writer: string | null;
+  opened_at: number;
+  /** When its worker, and when somebody watching, last said that it is there. */
+  served_at: number;
+  watched_at: number;
+  reason: string | null;
+}
+
+/** What goes through a terminal: bytes as base64. Old ones are dropped. */
+export interface TerminalFramesTable {
+  terminal_id: string;
+  /** in, out, resize. */
+  direction: string;
+  number: number;
+  data: string;
 }

@@ -84,6 +84,18 @@ class LogReader {
       case "message.queued":
       case "error":
         return;
+      // When a snapshot is made, and what a look at the workspace sees between two calls, is for chance to say, too.
+      case "sandbox.snapshotted":
+      case "sandbox.replaced":
+      case "sandbox.stopped":
+      case "network.decided":
+      case "file.changed":
+      case "terminal.opened":
+      case "terminal.closed":
+      case "command.started":
+      case "command.output":
+      case "command.completed":
+        return;
       case "turn.started":
         this.#startTurn(event);
         return;
