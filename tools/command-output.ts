@@ -6,17 +6,20 @@ import { decode, headOf, incompleteBytes } from "./utf8.ts";
 
 export type Stream = "stdout" | "stderr";
 
+/** Whose output it is, and where it goes. */
+export type OutputContext = Pick<ToolContext, "sandbox" | "callId" | "published" | "output">;
+
 /**
  * Publishes from `context.published` on. A character that is cut by the end of a read is held back until its rest comes, and
  * the offsets say so, so that an attempt that goes on from them neither loses nor doubles a byte.
  */
 export class CommandOutput {
-  readonly #context: ToolContext;
+  readonly #context: OutputContext;
   readonly #upTo: { stdout: number; stderr: number };
   readonly #held: Record<Stream, Uint8Array> = { stdout: NOTHING, stderr: NOTHING };
   readonly #seen: Record<Stream, Uint8Array[]> = { stdout: [], stderr: [] };
 
-  constructor(context: ToolContext) {
+  constructor(context: OutputContext) {
     this.#context = context;
     this.#upTo = { stdout: context.published.stdout, stderr: context.published.stderr };
   }
