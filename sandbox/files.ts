@@ -13,11 +13,15 @@ import {
   type Stats,
   statSync,
 } from "node:fs";
-import { open, readdir, rename, rm } from "node:fs/promises";
+import { type FileHandle, open, readdir, rename, rm } from "node:fs/promises";
 import path from "node:path";
 import type { Readable } from "node:stream";
 import { promisify } from "node:util";
 import { LIMITS } from "../contract/limits.ts";
+import { packWorkspace, unpackInto } from "./host-archive.ts";
+import { codeOf, toSandboxError } from "./host-errors.ts";
+import { removeInside } from "./host-removal.ts";
+import { scanWorkspace } from "./host-scan.ts";
 import { descriptorPath, isInside, openInside, resolveInside } from "./paths.ts";
 import type { FileEntry, FileInfo, Sandbox } from "./provider.ts";
 import { SandboxError } from "./provider.ts";
@@ -63,14 +67,15 @@ export function createSandboxFiles(folders: FileFolders): SandboxFiles {
       }),
     readFile: (given, range) => guarded(given, () => readRange(openRegular(folders, given), given, range)),
     openFile: (given) => guarded(given, () => openStream(openRegular(folders, given))),
-    writeFile: (given, content) =>
-      guarded(given, async () =>
-        replaceFile(folders, given, content instanceof Uint8Array ? content : Buffer.concat(await content.toArray())),
-      ),
-    removeFile: () => Promise.reject(new SandboxError("failed", "not yet")),
-    scan: () => Promise.reject(new SandboxError("failed", "not yet")),
-    pack: () => Promise.reject(new SandboxError("failed", "not yet")),
-    unpack: () => Promise.reject(new SandboxError("failed", "not yet")),
+    writeFile: (given, content) => guarded(given, () => replaceFile(folders, given, content)),
+    removeFile: (given) => guarded(given, () => removePath(folders, given)),
+    scan: (options) => guarded("the workspace", () => scanWorkspace(workspace, options)),
+    pack: (paths) => guarded("the workspace", () => packWorkspace(workspace, paths)),
+    unpack: (tar) =>
+      guarded("an entry of the archive", () => {
+        mkdirSync(folders.temporary, { recursive: true }); // A command may have removed it.
+        return unpackInto(workspace, folders.temporary, tar);
+      }),
     listFiles: (given, options) => guarded(given, () => listBelow(workspace, given, options)),
   };
 }
@@ -127,7 +132,26 @@ function openStream({ descriptor }: OpenedFile): Readable {
   return createReadStream("", { fd: descriptor, autoClose: true });
 }
 
-async function replaceFile({ workspace, temporary }: FileFolders, given: string, content: Uint8Array): Promise<void> {
+/** The last part is not followed, so a symlink is removed and not what it names. */
+async function removePath({ workspace, temporary }: FileFolders, given: string): Promise<boolean> {
+  const wanted = path.resolve(workspace, given);
+  if (wanted === workspace) throw new SandboxError("denied", "the path is the workspace itself, which stays");
+  const parent = resolveInside(workspace, given.includes("\0") ? given : path.dirname(wanted));
+  const parts = [...path.relative(workspace, parent).split(path.sep), path.basename(wanted)].filter(Boolean);
+  mkdirSync(temporary, { recursive: true }); // A command may have removed it.
+  try {
+    return await removeInside(workspace, parts, temporary);
+  } catch (thrown) {
+    if (["ENOENT", "ENOTDIR"].includes(codeOf(thrown) ?? "") && existsSync(workspace)) return false;
+    throw thrown;
+  }
+}
+
+async function replaceFile(
+  { workspace, temporary }: FileFolders,
+  given: string,
+  content: Uint8Array | Readable,
+): Promise<void> {
   if (!existsSync(workspace)) throw new SandboxError("lost", "the sandbox's folder is gone");
   const real = resolveInside(workspace, given);
   if (real === workspace) throw new SandboxError("is_folder", "the path is the workspace itself, expected a file");
@@ -155,12 +179,13 @@ function modeToKeep(target: string, given: string): number | undefined {
 async function writeThenRename(
   temporary: string,
   target: string,
-  file: { readonly content: Uint8Array; readonly mode: number | undefined },
+  file: { readonly content: Uint8Array | Readable; readonly mode: number | undefined },
 ): Promise<void> {
   try {
     const handle = await open(temporary, "wx");
     try {
-      await handle.writeFile(file.content);
+      if (file.content instanceof Uint8Array) await handle.writeFile(file.content);
+      else await writeStream(handle, file.content);
       if (file.mode !== undefined) await handle.chmod(file.mode);
     } finally {
       await handle.close();
@@ -169,6 +194,20 @@ async function writeThenRename(
   } catch (thrown) {
     await rm(temporary, { force: true });
     throw thrown;
+  }
+}
+
+async function writeStream(handle: FileHandle, content: Readable): Promise<void> {
+  let isOurs = false;
+  try {
+    for await (const chunk of content) {
+      isOurs = true;
+      await handle.writeFile(chunk); // Goes on where the last one ended.
+      isOurs = false;
+    }
+  } catch (cause) {
+    if (isOurs || cause instanceof SandboxError) throw cause;
+    throw new SandboxError("failed", "what was to be written broke off", { cause });
   }
 }
 
@@ -213,36 +252,4 @@ function kindOf(stats: Stats): FileInfo["kind"] {
   if (stats.isFile()) return "file";
   if (stats.isDirectory()) return "folder";
   return stats.isSymbolicLink() ? "symlink" : "other";
-}
-
-function codeOf(thrown: unknown): string | undefined {
-  return thrown instanceof Error && "code" in thrown && typeof thrown.code === "string" ? thrown.code : undefined;
-}
-
-/** The words of a failed file operation, without paths of the host. */
-function toSandboxError(thrown: unknown, given: string): SandboxError {
-  if (thrown instanceof SandboxError) return thrown;
-  const code = codeOf(thrown);
-  const options = { cause: thrown };
-  switch (code) {
-    case "ENOENT":
-      return new SandboxError("not_found", `there is no ${given}`, options);
-    case "ENOTDIR":
-      return new SandboxError("not_found", `${given}: expected a folder, found something else on the way`, options);
-    case "EISDIR":
-      return new SandboxError("is_folder", `${given} is a folder, expected a file`, options);
-    case "EEXIST":
-      return new SandboxError("failed", `${given}: a file is where a folder is needed`, options);
-    case "ELOOP":
-    case "EACCES":
-    case "EPERM":
-      return new SandboxError("denied", `${given} may not be accessed (${code})`, options);
-    case "ENOSPC":
-    case "EDQUOT":
-      return new SandboxError("failed", `no space is left to write ${given}`, options);
-    case "ENAMETOOLONG":
-      return new SandboxError("denied", `the path has a name that is too long`, options);
-    default:
-      return new SandboxError("failed", `${given} could not be accessed (${code ?? "unknown"})`, options);
-  }
 }

@@ -13,14 +13,16 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { rename, rm } from "node:fs/promises";
+import { rename } from "node:fs/promises";
 import path from "node:path";
 import { CallId, SandboxId } from "../contract/ids.ts";
+import { LIMITS } from "../contract/limits.ts";
 import type { SandboxCapabilities } from "../contract/sandbox.ts";
 import { isGroupAlive, livingGroups, processes, readClaim } from "./call-folder.ts";
 import type { DetachedScript } from "./detached.ts";
 import { commandEnvironment, ownVariables } from "./environment.ts";
 import { createSandboxFiles } from "./files.ts";
+import { removeTree } from "./host-removal.ts";
 import { Launcher } from "./launcher.ts";
 import { resolveInside } from "./paths.ts";
 import type { CommandStart, Sandbox, SandboxProvider } from "./provider.ts";
@@ -63,7 +65,7 @@ export function createLocalProvider(options: LocalProviderOptions): SandboxProvi
       const doomed = path.join(path.dirname(real), `.removed-${randomUUID()}`);
       await rename(real, doomed).catch(ignoreMissing);
       killEverything(doomed, real);
-      await rm(doomed, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
+      await removeTree(doomed);
     },
     async list() {
       const names = existsSync(options.root) ? readdirSync(options.root) : [];
@@ -116,6 +118,7 @@ function createSandbox(id: SandboxId, folder: string, host: Host): Sandbox {
       const cwd = workingFolder(workspace, command.cwd);
       const variables = ownVariables(command.environment);
       makeCallFolder(call);
+      putInput(command, call);
       const args = [call, cwd, String(command.timeoutMs), argumentOf(command, call), ...variables];
       await runScript(launcher, { script: START_SCRIPT, args, env: environment });
       if (readClaim(call) !== undefined) return;
@@ -167,11 +170,25 @@ function makeCallFolder(call: string): void {
 function argumentOf({ command }: CommandStart, call: string): string {
   if (command.includes("\0")) throw new SandboxError("failed", "the command holds a NUL byte, which no shell takes");
   if (command !== "" && Buffer.byteLength(command) <= ARGUMENT_BYTES_MAX) return command;
-  // By rename: another starter of the same call may have its command reading this file already.
-  const written = path.join(call, `.command-${randomUUID()}`);
-  writeFileSync(written, command);
-  renameSync(written, path.join(call, "command"));
+  putInto(call, "command", command);
   return "";
+}
+
+/** Before the start, so that whichever starter wins the claim finds it. */
+function putInput({ input }: CommandStart, call: string): void {
+  if (input === undefined) return;
+  if (input.byteLength > LIMITS.commandInputBytesMax) {
+    const most = LIMITS.commandInputBytesMax;
+    throw new SandboxError("too_large", `the input has ${input.byteLength} bytes; expected at most ${most}`);
+  }
+  putInto(call, "input", input);
+}
+
+/** By rename: another starter of the same call may have its command reading this file already. */
+function putInto(call: string, name: string, content: string | Uint8Array): void {
+  const written = path.join(call, `.${name}-${randomUUID()}`);
+  writeFileSync(written, content);
+  renameSync(written, path.join(call, name));
 }
 
 function workingFolder(workspace: string, cwd: string | undefined): string {

@@ -5,7 +5,7 @@
  * a command to its exit record: each other program would cost a millisecond per command.
  *
  * A call folder holds `go` (the claim: who runs it), `stdout` and `stderr` (the spools), `stop` (why it is being ended) and
- * `exit` (how it ended). A claim and a record count when their last word is there; the first writer wins.
+ * `exit` (how it ended); `command` and `input` when they came by file. A claim and a record count when their last word is there; the first writer wins.
  */
 import { LIMITS } from "../contract/limits.ts";
 
@@ -122,6 +122,8 @@ shell=bash
 command -v bash >/dev/null 2>&1 || shell=sh
 # By its path, as the command's own PATH may lead elsewhere. Only with variables of its own, for it costs two processes.
 [ $# -eq 0 ] || { shell=$(command -v "$shell"); set -- env "$@"; }
+# Whoever starts a call puts its input there first, so the winner finds it.
+[ ! -e "$call/input" ] || exec <"$call/input"
 watch &
 watcher=$!
 # In the foreground: a shell starts what it puts behind an & with INT and QUIT ignored.

@@ -53,7 +53,7 @@ const MAY_IMPORT: Readonly<Record<string, Rule>> = {
     types: ["ajv"],
   },
   tools: { values: ["node:", "contract", "sandbox/provider.ts", "zod", "ajv", "ignore"] },
-  sandbox: { values: ["node:", "contract"] },
+  sandbox: { values: ["node:", "contract", "modern-tar"] },
   store: { values: ["node:", "contract", "kysely", "yaml"] },
   workers: {
     values: [
