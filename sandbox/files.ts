@@ -73,7 +73,7 @@ export function createSandboxFiles(folders: FileFolders): SandboxFiles {
     pack: (paths) => guarded("the workspace", () => packWorkspace(workspace, paths)),
     unpack: (tar) =>
       guarded("an entry of the archive", () => {
-        mkdirSync(folders.temporary, { recursive: true }); // A command may have removed it.
+        makeTemporary(folders);
         return unpackInto(workspace, folders.temporary, tar);
       }),
     listFiles: (given, options) => guarded(given, () => listBelow(workspace, given, options)),
@@ -138,12 +138,21 @@ async function removePath({ workspace, temporary }: FileFolders, given: string):
   if (wanted === workspace) throw new SandboxError("denied", "the path is the workspace itself, which stays");
   const parent = resolveInside(workspace, given.includes("\0") ? given : path.dirname(wanted));
   const parts = [...path.relative(workspace, parent).split(path.sep), path.basename(wanted)].filter(Boolean);
-  mkdirSync(temporary, { recursive: true }); // A command may have removed it.
+  makeTemporary({ temporary });
   try {
     return await removeInside(workspace, parts, temporary);
   } catch (thrown) {
     if (["ENOENT", "ENOTDIR"].includes(codeOf(thrown) ?? "") && existsSync(workspace)) return false;
     throw thrown;
+  }
+}
+
+/** A command may have removed it. Not recursive: the sandbox's folder must not come back after its removal. */
+function makeTemporary({ temporary }: Pick<FileFolders, "temporary">): void {
+  try {
+    mkdirSync(temporary);
+  } catch (thrown) {
+    if (codeOf(thrown) !== "EEXIST") throw thrown;
   }
 }
 
@@ -161,7 +170,7 @@ async function replaceFile(
   try {
     const target = path.join(descriptorPath(folder) ?? path.dirname(real), path.basename(real));
     const mode = modeToKeep(target, given);
-    mkdirSync(temporary, { recursive: true }); // A command may have removed it.
+    makeTemporary({ temporary });
     await writeThenRename(path.join(temporary, `.${randomUUID()}`), target, { content, mode });
   } finally {
     closeSync(folder);

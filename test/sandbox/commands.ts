@@ -1,11 +1,11 @@
 /** Builders and observers for tests of commands: ids, what a command printed in all, waiting with a deadline. */
 import { randomUUID } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import type { CallId } from "../../contract/ids.ts";
-import type { CommandEnd, Sandbox, SpoolOffsets } from "../../sandbox/provider.ts";
+import type { CommandEnd, CommandStart, Sandbox, SpoolOffsets } from "../../sandbox/provider.ts";
 
 export const FROM_START: SpoolOffsets = { stdout: 0, stderr: 0 };
-const DEADLINE_MS = 8_000;
+const DEADLINE_MS = 20_000;
 
 export interface Watched {
   readonly stdout: Buffer;
@@ -49,7 +49,7 @@ export async function watch(
 export async function run(
   sandbox: Sandbox,
   command: string,
-  options: { callId?: CallId; timeoutMs?: number; cwd?: string; environment?: Record<string, string> } = {},
+  options: Partial<Omit<CommandStart, "command">> = {},
 ): Promise<Watched & { readonly callId: CallId }> {
   const { callId = newCallId(), timeoutMs = 20_000, ...rest } = options;
   await sandbox.start({ callId, command, timeoutMs, ...rest });
@@ -69,21 +69,40 @@ export const text = (bytes: Uint8Array): string => new TextDecoder().decode(byte
 export const bytes = (value: string): Uint8Array => new TextEncoder().encode(value);
 export const lines = (value: Uint8Array): readonly string[] => text(value).split("\n").filter(Boolean);
 
-/** Whether a process of this host runs; a zombie does not. */
-export function isRunning(pid: number): boolean {
-  const fields = processFields(pid);
-  return fields !== undefined && fields[0] !== "Z";
+/** A shell's loop that goes on in a file while it lives, so that its end is seen without any process id. */
+export const beats = (file: string): string => `while :; do printf x >> ${file}; sleep 0.05; done`;
+
+/** Waits until what beat in that file has stopped. */
+export async function expectStill(sandbox: Sandbox, file: string): Promise<void> {
+  const size = async (): Promise<number> => (await sandbox.stat(file))?.bytes ?? 0;
+  await eventually(async () => (await size()) > 0, `${file} has begun to beat`);
+  await eventually(async () => {
+    const before = await size();
+    await new Promise((resolve) => setTimeout(resolve, 250)); // Five beats: the absence of something takes time to see.
+    return (await size()) === before;
+  }, `${file} beats no more`);
 }
 
-export function parentOf(pid: number): number {
-  return Number(processFields(pid)?.[1]);
+/** Starts a command that says `up`, and returns once it did. */
+export async function startedCommand(sandbox: Sandbox, command: string): Promise<CallId> {
+  const callId = newCallId();
+  await sandbox.start({ callId, command, timeoutMs: 60_000 });
+  await watch(sandbox, callId, { until: "up\n" });
+  return callId;
 }
 
-function processFields(pid: number): readonly string[] | undefined {
+/** Processes of this host, zombies left out, with that word in their command line; providers of other hosts have none. */
+export function processesWith(word: string): readonly number[] {
+  return readdirSync("/proc")
+    .map(Number)
+    .filter((pid) => Number.isInteger(pid) && pid !== process.pid)
+    .filter((pid) => readText(`/proc/${pid}/cmdline`).includes(word));
+}
+
+function readText(file: string): string {
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return readFileSync(file, "utf8");
   } catch {
-    return undefined;
+    return ""; // It has ended, or there is no /proc.
   }
 }

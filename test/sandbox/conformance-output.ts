@@ -1,14 +1,14 @@
 /** Conformance: output arrives while it is printed, byte for byte, from any offset, in any process, and in bounded space. */
-import { describe, expect, test } from "vitest";
+import { describe, expect } from "vitest";
 import { LIMITS } from "../../contract/limits.ts";
 import { newCallId, run, text, watch } from "./commands.ts";
-import type { Given } from "./conformance.ts";
+import type { ConformanceTest } from "./conformance.ts";
 import { inOtherProcess } from "./other-process.ts";
 
-export function describeOutput(given: () => Given): void {
+export function describeOutput(test: ConformanceTest): void {
   describe("output", () => {
-    test("arrives before the command ends", async () => {
-      const { sandbox } = given();
+    test("arrives before the command ends", async ({ given }) => {
+      const { sandbox } = given;
       const callId = newCallId();
       await sandbox.start({
         callId,
@@ -22,18 +22,29 @@ export function describeOutput(given: () => Given): void {
       expect(text((await watch(sandbox, callId)).stdout)).toBe("one\ntwo\n");
     });
 
-    test("all of it comes before the end, many times over", async () => {
-      const { sandbox } = given();
+    test("all of it comes before the end, many times over", async ({ given }) => {
+      const { sandbox } = given;
 
-      for (let i = 0; i < 30; i++) {
+      for (let i = 0; i < 20; i++) {
         const ran = await run(sandbox, "printf a; printf b >&2; printf c");
         expect([text(ran.stdout), text(ran.stderr)]).toEqual(["ac", "b"]);
         expect(ran.printed).toEqual({ stdout: 2, stderr: 1 });
       }
     });
 
-    test("is followed from an offset by another process, also after the end", async () => {
-      const { sandbox, elsewhere } = given();
+    test("is in order within each stream, and the streams are apart", async ({ given }) => {
+      const { sandbox } = given;
+      const count = 3_000;
+
+      const ran = await run(sandbox, `i=0; while [ $i -lt ${count} ]; do echo $i; echo e$i >&2; i=$((i + 1)); done`);
+
+      const numbers = Array.from({ length: count }, (_, i) => i);
+      expect(text(ran.stdout)).toBe(numbers.map((i) => `${i}\n`).join(""));
+      expect(text(ran.stderr)).toBe(numbers.map((i) => `e${i}\n`).join(""));
+    });
+
+    test("is followed from an offset by another process, also after the end", async ({ given }) => {
+      const { sandbox, elsewhere } = given;
       const { callId } = await run(sandbox, "printf 0123456789; printf abcdef >&2");
 
       const other = inOtherProcess({
@@ -49,8 +60,8 @@ export function describeOutput(given: () => Given): void {
       ]);
     });
 
-    test("from an offset beyond its end is nothing", async () => {
-      const { sandbox } = given();
+    test("from an offset beyond its end is nothing", async ({ given }) => {
+      const { sandbox } = given;
       const { callId } = await run(sandbox, "printf 0123456789");
 
       const watched = await watch(sandbox, callId, { from: { stdout: 1_000_000, stderr: 1_000_000 } });
@@ -59,8 +70,8 @@ export function describeOutput(given: () => Given): void {
       expect(watched.stdout).toHaveLength(0);
     });
 
-    test("every byte value comes through as it is", async () => {
-      const { sandbox } = given();
+    test("every byte value comes through as it is", async ({ given }) => {
+      const { sandbox } = given;
       const all = Uint8Array.from({ length: 256 }, (_, i) => i);
       await sandbox.writeFile("all", all);
 
@@ -70,8 +81,8 @@ export function describeOutput(given: () => Given): void {
       expect(ran.stderr.equals(all)).toBe(true);
     });
 
-    test("a character cut in two by an offset is whole over both halves", async () => {
-      const { sandbox } = given();
+    test("a character cut in two by an offset is whole over both halves", async ({ given }) => {
+      const { sandbox } = given;
       const { callId, stdout } = await run(sandbox, "printf 'aé'");
 
       const second = await watch(sandbox, callId, { from: { stdout: 2, stderr: 0 } });
@@ -79,8 +90,8 @@ export function describeOutput(given: () => Given): void {
       expect(text(Buffer.concat([stdout.subarray(0, 2), second.stdout]))).toBe("aé");
     });
 
-    test("an abort ends the reading at once and leaves the command alone", async () => {
-      const { sandbox } = given();
+    test("an abort ends the reading at once and leaves the command alone", async ({ given }) => {
+      const { sandbox } = given;
       const callId = newCallId();
       await sandbox.start({
         callId,
@@ -95,14 +106,16 @@ export function describeOutput(given: () => Given): void {
       for await (const event of sandbox.follow(callId, { stdout: 0, stderr: 0 }, reading.signal))
         events.push(event.type);
 
-      expect(Date.now() - at).toBeLessThan(500);
+      expect(Date.now() - at).toBeLessThan(2_000);
       expect(events).toEqual([]);
       await sandbox.writeFile("go-on", new Uint8Array());
       expect(text((await watch(sandbox, callId)).stdout)).toBe("done\n");
     });
 
-    test("of 200 MB the head and the tail are kept, all is counted, and the command neither waits nor dies", async () => {
-      const { sandbox } = given();
+    test("of 200 MB the head and the tail are kept, all is counted, and the command neither waits nor dies", async ({
+      given,
+    }) => {
+      const { sandbox } = given;
       const printed = 200_000_000;
 
       const ran = await run(sandbox, `printf head; head -c ${printed - 8} /dev/zero | tr '\\0' x; printf tail; exit 7`);
@@ -118,18 +131,18 @@ export function describeOutput(given: () => Given): void {
       expect(Number.parseInt(text(used.stdout), 10) * 1024).toBeLessThan(LIMITS.spoolBytesMax + 2 ** 20);
     });
 
-    test("an endless output stays within its bound while the command runs", async () => {
-      const { sandbox } = given();
+    test("an endless output stays within its bound while the command runs", async ({ given }) => {
+      const { sandbox } = given;
 
-      const ran = await run(sandbox, "yes", { timeoutMs: 1_500 });
+      const ran = await run(sandbox, "yes", { timeoutMs: 1_000 });
 
       expect(ran.end).toMatchObject({ ended: "timed_out" });
       const used = await run(sandbox, `du -k "${sandbox.spoolPath(ran.callId, "stdout")}"`);
       expect(Number.parseInt(text(used.stdout), 10) * 1024).toBeLessThan(LIMITS.spoolBytesMax + 2 ** 21);
     });
 
-    test("its spool is read by readFile and by other commands, and only the spools of calls are", async () => {
-      const { sandbox } = given();
+    test("its spool is read by readFile and by other commands, and only the spools of calls are", async ({ given }) => {
+      const { sandbox } = given;
       const { callId } = await run(sandbox, "echo in the spool");
       const spool = sandbox.spoolPath(callId, "stdout");
 
@@ -139,14 +152,18 @@ export function describeOutput(given: () => Given): void {
       await expect(sandbox.writeFile(spool, new Uint8Array())).rejects.toMatchObject({ kind: "denied" });
     });
 
-    test("a spool that a command replaced by a symlink leads nowhere", async () => {
-      const { sandbox } = given();
+    test("a spool that a command replaced by a symlink leads nowhere", async ({ given }) => {
+      const { sandbox } = given;
       const callId = newCallId();
       const spool = sandbox.spoolPath(callId, "stdout");
 
       await run(sandbox, `ln -sf /etc/passwd "${spool}"`, { callId }).catch(() => undefined);
 
-      await expect(sandbox.readFile(spool)).rejects.toMatchObject({ kind: "denied" });
+      const read = await sandbox.readFile(spool).then(text, (thrown: unknown) => {
+        expect(thrown).toMatchObject({ name: "SandboxError", kind: "denied" });
+        return "denied";
+      });
+      expect(read).not.toContain("root:");
     });
   });
 }

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { createLocalProvider } from "../../sandbox/local.ts";
 import { run, text } from "./commands.ts";
 import { describeSandboxProvider } from "./conformance.ts";
+import { killsOnHost } from "./host-kills.ts";
 
 let root: string;
 beforeAll(() => {
@@ -17,6 +18,7 @@ afterAll(() => rmSync(root, { recursive: true, force: true }));
 describeSandboxProvider("local", () => ({
   provider: createLocalProvider({ root }),
   elsewhere: { provider: "local", root },
+  ...killsOnHost(() => root),
 }));
 
 test("the environment of a command is an allow-list", async () => {

@@ -3,12 +3,11 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import type { CallId, SandboxId } from "../../contract/ids.ts";
-import { createLocalProvider } from "../../sandbox/local.ts";
 import type { SandboxProvider, SpoolOffsets } from "../../sandbox/provider.ts";
 import { eventually } from "./commands.ts";
 
 /** How another process makes the same provider. */
-export type ProviderElsewhere = { readonly provider: "local"; readonly root: string };
+export type ProviderElsewhere = { readonly provider: "local" | "bubblewrap"; readonly root: string };
 
 export interface Errand {
   readonly elsewhere: ProviderElsewhere;
@@ -53,15 +52,19 @@ export function inOtherProcess(errand: Errand): OtherProcess {
   };
 }
 
-function makeProvider(elsewhere: ProviderElsewhere): SandboxProvider {
+/** Each is loaded when it is asked for: what another one needs costs a process that is started often too much. */
+async function makeProvider(elsewhere: ProviderElsewhere): Promise<SandboxProvider> {
   switch (elsewhere.provider) {
     case "local":
-      return createLocalProvider({ root: elsewhere.root });
+      return (await import("../../sandbox/local.ts")).createLocalProvider({ root: elsewhere.root });
+    case "bubblewrap":
+      return (await import("../../sandbox/bubblewrap.ts")).createBubblewrapProvider({ root: elsewhere.root });
   }
 }
 
 async function runErrand({ elsewhere, sandboxId, start, follow }: Errand): Promise<void> {
-  const sandbox = await makeProvider(elsewhere).open(sandboxId);
+  const provider = await makeProvider(elsewhere);
+  const sandbox = await provider.open(sandboxId);
   process.stdout.write("awake\n");
   if (start !== undefined) {
     const { after } = start;
@@ -71,7 +74,7 @@ async function runErrand({ elsewhere, sandboxId, start, follow }: Errand): Promi
     process.stdout.write("started\n");
   }
   if (follow === undefined) return;
-  for await (const event of sandbox.follow(follow.callId, follow.from, AbortSignal.timeout(8_000))) {
+  for await (const event of sandbox.follow(follow.callId, follow.from, AbortSignal.timeout(20_000))) {
     const shown = event.type === "output" ? { ...event, bytes: Buffer.from(event.bytes).toString("latin1") } : event;
     process.stdout.write(`${JSON.stringify(shown)}\n`);
   }
