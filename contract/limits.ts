@@ -64,8 +64,45 @@ export const LIMITS = {
   sandboxTemporaryMiB: 512,
   /** A host whose workers have been silent for so long is gone, and the sandboxes on it are lost. */
   hostGoneMs: 60_000,
+  /** A process that makes a sandbox and dies is waited for so long; it says more often that it lives. */
+  sandboxMakerMs: 8_000,
+  /** The use of a sandbox is written down so often. */
+  sandboxUseNotedMs: 10_000,
   /** What making, finding or removing a sandbox of another machine may take. */
   sandboxOpenMs: 120_000,
+  /** Shells that one handle of a remote sandbox keeps open, and for how long while nobody needs them. */
+  remoteShellsMax: 16,
+  remoteShellIdleMs: 15_000,
+  /** A remote sandbox that is silent for so long in the middle of an answer has none. */
+  remoteSilenceMs: 20_000,
+  /** One look at a remote command waits for something new for so long. */
+  remotePollMs: 1_000,
+  /** Of bytes that go into a remote sandbox at once. */
+  remoteBlockBytes: 1024 * 1024,
+  // The way out of a sandbox: its proxy.
+  /** Connections of one sandbox at a time, and of its clients. */
+  egressConnectionsMax: 256,
+  egressHeaderBytesMax: 32 * 1024,
+  /** What a request's head, a name and a connection may take. */
+  egressHeadMs: 15_000,
+  egressResolveMs: 10_000,
+  egressConnectMs: 15_000,
+  /** Addresses of one name that are tried. */
+  egressAddressesMax: 4,
+  /** A connection on which nothing moves for so long is ended. */
+  egressIdleMs: 10 * 60_000,
+  /** A proxy or relay that is not ready after so long is taken for broken. */
+  egressStartMs: 15_000,
+  /** It looks so often whether its sandbox is still there. */
+  egressLookMs: 1_000,
+  /** Of a sandbox's record of decisions at most two such files are kept; the oldest goes first. */
+  egressRecordBytesMax: 2 * 1024 * 1024,
+  /** What one look into the record reads. */
+  egressReadBytesMax: 256 * 1024,
+  /** Equal decisions within this time are recorded once. */
+  egressRepeatMs: 1_000,
+  /** Decisions that one look brings into the session's log; the next brings more. */
+  networkDecisionsMax: 500,
   secretsMax: 64,
   secretValueBytesMax: 64 * 1024,
   /** Of what a command gets on its standard input. */
@@ -75,6 +112,16 @@ export const LIMITS = {
   snapshotBytesMax: 20 * 1024 * 1024 * 1024,
   /** Snapshots of one session that are kept. */
   snapshotsKept: 2,
+  /** A file of so many bytes is a blob of its own; smaller ones lie together in packs of at most so many. */
+  snapshotLargeBytes: 1024 * 1024,
+  snapshotPackBytes: 8 * 1024 * 1024,
+  /** From so many packs of one snapshot on, the small ones are made into few. */
+  snapshotPacksMax: 64,
+  /** Tries of a snapshot that others overtake. */
+  snapshotAttempts: 8,
+  /** Files that may not be read, before the workspace is taken for one that cannot be kept; and how many of them are named. */
+  snapshotUnreadableMax: 1_000,
+  snapshotUnreadableNamed: 20,
   /** The sweeper's beat, and how old what nobody owns must be. */
   sweepEveryMs: 300_000,
   sweepAfterMs: 600_000,
@@ -82,6 +129,8 @@ export const LIMITS = {
   fileChangesMax: 100,
   /** Files of a workspace that are watched for changes. */
   filesWatchedMax: 20_000,
+  /** Sessions whose files a worker remembers, so that it need not read their rows again. */
+  filesWatchedSessions: 64,
 
   // The workflow.
   /** Continue-as-new in mid-turn from here on: a cold replay stays near a second. */
@@ -159,6 +208,8 @@ export const LIMITS = {
   spoolTailBytes: 128 * 1024,
   /** Events of one command's output hold at most so much; the rest is in the spool. */
   outputEventsBytesMax: 256 * 1024,
+  /** What a command gets to end within its step's own activity; a longer one is followed by an activity of its own. */
+  callHereMs: 150,
   killGraceMs: 2_000,
   readLines: { default: 2_000, max: 10_000 },
   fileReadBytesMax: 16 * 1024 * 1024,
@@ -202,12 +253,24 @@ export const LIMITS = {
   bodyBytesMax: 8 * 1024 * 1024,
   /** A file that is written over HTTP, or an archive that is opened in a workspace. */
   fileBodyBytesMax: 1024 * 1024 * 1024,
+  /** Files of one listing. */
+  filesListedMax: 10_000,
   archiveEntriesMax: 100_000,
   archiveBytesMax: 4 * 1024 * 1024 * 1024,
   /** An archive that grows by more than this is a bomb. */
   archiveRatioMax: 200,
+  /** What is small may be as dense as it likes. */
+  archiveRatioFromBytes: 16 * 1024 * 1024,
   downloadTimeoutMs: { default: 120_000, max: 600_000 },
   downloadRedirectsMax: 5,
+  urlCharactersMax: 8_192,
+  /** Callers' commands of one session that have not ended. */
+  commandsOpenMax: 100,
+  commandsPerPage: { default: 50, max: 200 },
+  commandCharactersMax: 256 * 1024,
+  /** Commands that one beat of the reconciler looks through, and how soon it tells of the same one again. */
+  commandsPerBeat: 200,
+  commandToldAgainMs: 10_000,
   terminalsPerSession: 4,
   terminalWatchersMax: 32,
   /** Objects and lists that a request's JSON may nest. */
@@ -230,8 +293,10 @@ export const LIMITS = {
   purgeTimeoutMs: 30_000,
   workspaceTimeoutMs: 20_000,
   readyTimeoutMs: 2_000,
-  /** How long the bytes of a look into a workspace stay in the store after their last use. */
-  temporaryBlobMs: 60_000,
+  /** Work on a workspace that a worker is at, such as a long upload, is waited for so long. */
+  workspaceTransferMs: 900_000,
+  /** Bytes in transit that are older were left by a process that was killed. */
+  transitKeptMs: 3_600_000,
   waitMs: { max: 120_000 },
   /** What the answer to a new session waits for its workflow's start. */
   startWaitMs: 1_000,
