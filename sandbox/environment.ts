@@ -34,12 +34,28 @@ export function commandEnvironment(
  * watches it: whatever PATH or LD_PRELOAD a profile names, its commands are still started once, timed and recorded.
  */
 export function ownVariables(given: Readonly<Record<string, string>> = {}): readonly string[] {
+  return checkedVariables(given).map(([name, value]) => `${name}=${value}`);
+}
+
+/** What the supervisor's own environment holds besides, so that it can give a command its secrets (see START_SCRIPT). */
+export function secretVariables(given: Readonly<Record<string, string>> = {}): Readonly<Record<string, string>> {
+  const secrets = checkedVariables(given);
+  if (secrets.length === 0) return {};
+  return {
+    PERDURE_SECRETS: secrets.map(([name]) => name).join(" "),
+    ...Object.fromEntries(secrets.map(([name, value]) => [`PERDURE_SECRET_${name}`, value])),
+  };
+}
+
+function checkedVariables(
+  given: Readonly<Record<string, string>>,
+): readonly (readonly [name: string, value: string])[] {
   const variables = Object.entries(given).filter(([name]) => !KEPT.has(name));
   for (const [name, value] of variables) {
     if (NAME.test(name) && !value.includes("\0")) continue;
     throw new SandboxError("failed", `the variable ${JSON.stringify(name)} cannot be given to a command`);
   }
-  return variables.map(([name, value]) => `${name}=${value}`);
+  return variables;
 }
 
 const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;

@@ -20,7 +20,7 @@ import { LIMITS } from "../contract/limits.ts";
 import type { SandboxCapabilities } from "../contract/sandbox.ts";
 import { isGroupAlive, livingGroups, processes, readClaim } from "./call-folder.ts";
 import type { DetachedScript } from "./detached.ts";
-import { commandEnvironment, ownVariables } from "./environment.ts";
+import { commandEnvironment, ownVariables, secretVariables } from "./environment.ts";
 import { createSandboxFiles } from "./files.ts";
 import { removeTree } from "./host-removal.ts";
 import { Launcher } from "./launcher.ts";
@@ -116,11 +116,13 @@ function createSandbox(id: SandboxId, folder: string, host: Host): Sandbox {
       if (readClaim(call) !== undefined) return;
       checkThere();
       const cwd = workingFolder(workspace, command.cwd);
-      const variables = ownVariables(command.environment);
+      // A secret stands over a variable of the same name, which `env` would otherwise set last.
+      const { environment: own = {}, secrets = {} } = command;
+      const variables = ownVariables(Object.fromEntries(Object.entries(own).filter(([name]) => !(name in secrets))));
       makeCallFolder(call);
       putInput(command, call);
       const args = [call, cwd, String(command.timeoutMs), argumentOf(command, call), ...variables];
-      await runScript(launcher, { script: START_SCRIPT, args, env: environment });
+      await runScript(launcher, { script: START_SCRIPT, args, env: { ...environment, ...secretVariables(secrets) } });
       if (readClaim(call) !== undefined) return;
       checkThere();
       throw new SandboxError("failed", "the command could not be started: nobody claimed its call folder");

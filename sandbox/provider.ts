@@ -156,6 +156,11 @@ export interface CommandStart {
   readonly timeoutMs: number;
   /** Over the sandbox's own variables, but for those by which a provider keeps hold of its commands (`local`: TMPDIR). */
   readonly environment?: Readonly<Record<string, string>>;
+  /**
+   * Variables whose values nobody else may see: over `environment`, never an argument of a process nor in a file, by the block
+   * of variables of the command's own processes or by standard input only.
+   */
+  readonly secrets?: Readonly<Record<string, string>>;
   /** What it reads from its standard input, at most LIMITS.commandInputBytesMax; default: nothing. */
   readonly input?: Uint8Array;
 }

@@ -40,7 +40,8 @@ once() {
 
 /**
  * `sh -c START_SCRIPT perdure <call folder> <working folder> <timeout in ms> <command> [NAME=value …]`, detached, any number
- * of times. The variables are the command's alone.
+ * of times. The variables are the command's alone. So are secrets, which no argument may hold, for anybody can read those:
+ * their names are in the variable PERDURE_SECRETS, and the value of each in PERDURE_SECRET_<name>.
  * The winner of the claim becomes the command's parent; its standard output is closed as soon as the claim is decided.
  * An empty command means: the one in the file `command` of the call folder (an argument has at most 128 KiB).
  */
@@ -121,7 +122,18 @@ trap : HUP INT QUIT TERM USR1 USR2 ALRM PIPE
 shell=bash
 command -v bash >/dev/null 2>&1 || shell=sh
 # By its path, as the command's own PATH may lead elsewhere. Only with variables of its own, for it costs two processes.
-[ $# -eq 0 ] || { shell=$(command -v "$shell"); set -- env "$@"; }
+[ $# -eq 0 ] || set -- "$(command -v env)" "$@"
+[ "$#\${PERDURE_SECRETS-}" = 0 ] || shell=$(command -v "$shell")
+# Becomes the command, in its own subshell, with names that no secret has: after it nothing but the arguments is used.
+become() {
+  for perdure_name in \${PERDURE_SECRETS-}; do
+    eval "perdure_value=\\$PERDURE_SECRET_$perdure_name"
+    unset "PERDURE_SECRET_$perdure_name"
+    export "$perdure_name=$perdure_value"
+  done
+  unset PERDURE_SECRETS perdure_name perdure_value
+  exec "$@"
+}
 # Whoever starts a call puts its input there first, so the winner finds it.
 [ ! -e "$call/input" ] || exec <"$call/input"
 watch &
@@ -129,9 +141,9 @@ watcher=$!
 # In the foreground: a shell starts what it puts behind an & with INT and QUIT ignored.
 # In a subshell that becomes the command, since a shell says "Killed" where the redirections of its own command lead.
 if [ -n "$command" ]; then
-  (exec "$@" "$shell" -c "$command" >&3 2>&4 3>&- 4>&-)
+  (exec >&3 2>&4 3>&- 4>&-; become "$@" "$shell" -c "$command")
 else
-  (exec "$@" "$shell" "$call/command" >&3 2>&4 3>&- 4>&-)
+  (exec >&3 2>&4 3>&- 4>&-; become "$@" "$shell" "$call/command")
 fi
 end "exited $?"
 # After a timeout the watcher stays to end what the command left behind.
