@@ -5,7 +5,7 @@
  * link, with the pid that the program is going to have, so a starter may die between any two lines. `ready` names the claim
  * whose program has said that it is ready.
  */
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { LIMITS } from "../../contract/limits.ts";
@@ -128,8 +128,8 @@ export function readReady(place: string): { readonly number: string; readonly to
   return number === undefined || told === undefined ? undefined : { number, told };
 }
 
-/** In the program: whether the place is there and nobody has taken it over. */
-export function isHolding(place: string, number: string): boolean {
+/** Whether the place is there and nobody has taken it over. */
+function isHolding(place: string, number: string): boolean {
   return newestClaim(place) === number;
 }
 
@@ -139,6 +139,24 @@ export function becomeReady(place: string, number: string, told = "-"): void {
   writeFileSync(written, `${number} ${told} .\n`, { mode: 0o600 });
   renameSync(written, path.join(place, "ready"));
   for (const name of claimNames(place)) if (name < number) rmSync(path.join(place, "claims", name), { force: true });
+}
+
+/** In the program: whoever waits for its standard output to be closed goes on; nothing is ever written there. */
+export function letGoOfStarter(): void {
+  closeSync(1);
+  openSync("/dev/null", "w"); // Takes the number that became free.
+}
+
+/** In the program: ends the process soon after the place is gone or was taken over, or `isOver` says so. */
+export function endWithPlace(place: string, number: string, isOver: () => boolean = () => false): void {
+  setInterval(() => {
+    try {
+      if (isHolding(place, number) && !isOver()) return;
+    } catch {
+      // What cannot be looked at is not ours any more.
+    }
+    process.exit(0);
+  }, LIMITS.egressLookMs);
 }
 
 function newestClaim(place: string): string | "gone" | undefined {

@@ -16,6 +16,7 @@ export const RELAY_PORT = 3128;
 const HERE = fileURLToPath(import.meta.url);
 const EXTENSION = path.extname(HERE);
 const PROGRAM = path.join(path.dirname(HERE), `relay-process${EXTENSION}`);
+const CONTAINER_PROGRAM = path.join(path.dirname(HERE), `container-relay-process${EXTENSION}`);
 const NODE_OPTIONS = ["--no-warnings", "--max-old-space-size=64", "--max-semi-space-size=1"];
 
 /** Inside. The program's name says that it is a module, as there is no package.json beside it. */
@@ -97,11 +98,11 @@ export async function startContainerRelay(relay: ContainerRelay): Promise<void> 
   const program = [
     process.execPath,
     ...NODE_OPTIONS,
-    PROGRAM,
-    "container",
+    CONTAINER_PROGRAM,
     String(port),
     gateFolder(folder),
     String(pid),
+    place,
   ];
   await startHolder({
     place,
