@@ -79,6 +79,14 @@ export const LIMITS = {
   remotePollMs: 1_000,
   /** Of bytes that go into a remote sandbox at once. */
   remoteBlockBytes: 1024 * 1024,
+  /** Of a sandbox at Modal: how long it may live, and how much later than the session's own its idle stop comes, so that ours, which keeps the workspace, is first. */
+  modalLifeMs: { default: 24 * 3_600_000, max: 24 * 3_600_000 },
+  modalIdleMarginMs: 60_000,
+  /** One request to Modal, its repeats not counted, and the start of one program in a sandbox with them. */
+  modalCallMs: 60_000,
+  modalExecMs: 30_000,
+  /** While nothing comes from it, Modal is asked whether the sandbox is still there: at first, and then so often. */
+  modalLookMs: { first: 1_000, every: 5_000 },
   // The way out of a sandbox: its proxy.
   /** Connections of one sandbox at a time, and of its clients. */
   egressConnectionsMax: 256,
@@ -125,6 +133,7 @@ export const LIMITS = {
   /** The sweeper's beat, and how old what nobody owns must be. */
   sweepEveryMs: 300_000,
   sweepAfterMs: 600_000,
+  sweepTimeoutMs: 240_000,
   /** `file.changed` events of one call; more are counted in the last. */
   fileChangesMax: 100,
   /** Files of a workspace that are watched for changes. */

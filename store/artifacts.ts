@@ -1,10 +1,11 @@
 /** Artifact rows: one per path and digest, and what the last scan saw of each file. */
-
+import type { Kysely } from "kysely";
 import type { Artifact } from "../contract/http.ts";
 import { type ArtifactId, newId, type SessionId, type TurnId } from "../contract/ids.ts";
 import type { BlobStore } from "./blobs.ts";
 import type { Database } from "./database.ts";
 import { append } from "./event-log.ts";
+import type { Schema } from "./schema.ts";
 
 export interface ScannedFile {
   readonly path: string;
@@ -98,22 +99,53 @@ export async function listArtifacts(database: Database, sessionId: SessionId): P
 }
 
 /**
- * Removes the blobs that no artifact names. Each file goes in the transaction that finds it unused: an upload of the same
- * bytes commits before, and keeps it, or after, and then finds it missing. Safe to repeat; a crash leaves the rest to the next call.
+ * Removes the blobs that no artifact and no snapshot names; of `among` only, when it is given. Each file goes in the transaction
+ * that finds it unused: an upload of the same bytes commits before, and keeps it, or after, and then finds it missing. Safe to
+ * repeat; a crash leaves the rest to the next call.
  */
-export async function removeUnusedBlobs(database: Database, blobs: BlobStore): Promise<void> {
-  const unused = await database.read
-    .selectFrom("blobs")
-    .leftJoin("artifacts", "artifacts.sha256", "blobs.sha256")
-    .where("artifacts.id", "is", null)
-    .select("blobs.sha256 as sha256")
-    .execute();
-  for (const { sha256 } of unused) {
+export async function removeUnusedBlobs(
+  database: Database,
+  blobs: BlobStore,
+  among?: readonly string[],
+): Promise<void> {
+  for (const sha256 of await unusedBlobs(database.read, among)) {
     await database.write(async (tx) => {
-      const used = await tx.selectFrom("artifacts").select("id").where("sha256", "=", sha256).executeTakeFirst();
-      if (used) return;
+      if ((await unusedBlobs(tx, [sha256])).length === 0) return;
       await tx.deleteFrom("blobs").where("sha256", "=", sha256).execute();
       await blobs.remove(sha256);
     });
   }
+}
+
+/** Removes those of these blobs that were stored and never got a row: whoever is about to make one finds the file missing, and stores it again. */
+export async function removeStrayBlobs(database: Database, blobs: BlobStore, among: readonly string[]): Promise<void> {
+  for (const sha256 of among) {
+    const row = (from: Kysely<Schema>) =>
+      from.selectFrom("blobs").select("sha256").where("sha256", "=", sha256).executeTakeFirst();
+    if (await row(database.read)) continue;
+    await database.write(async (tx) => {
+      if (!(await row(tx))) await blobs.remove(sha256);
+    });
+  }
+}
+
+const NAMES_PER_QUERY = 500;
+
+async function unusedBlobs(from: Kysely<Schema>, among: readonly string[] | undefined): Promise<readonly string[]> {
+  if (among?.length === 0) return [];
+  if (among !== undefined && among.length > NAMES_PER_QUERY) {
+    const [first, rest] = [among.slice(0, NAMES_PER_QUERY), among.slice(NAMES_PER_QUERY)];
+    return [...(await unusedBlobs(from, first)), ...(await unusedBlobs(from, rest))];
+  }
+  let query = from
+    .selectFrom("blobs")
+    .select("blobs.sha256")
+    .where(({ not, exists, selectFrom }) =>
+      not(exists(selectFrom("artifacts").select("id").whereRef("artifacts.sha256", "=", "blobs.sha256"))),
+    )
+    .where(({ not, exists, selectFrom }) =>
+      not(exists(selectFrom("snapshot_blobs").select("sha256").whereRef("snapshot_blobs.sha256", "=", "blobs.sha256"))),
+    );
+  if (among !== undefined) query = query.where("blobs.sha256", "in", [...among]);
+  return (await query.execute()).map(({ sha256 }) => sha256);
 }

@@ -154,6 +154,10 @@ export async function purgeSession(database: Database, id: SessionId): Promise<v
   await database.write(async (tx) => {
     const turns = await tx.deleteFrom("turns").where("session_id", "=", id).returning("id").execute();
     for (const turn of turns) await tx.deleteFrom("steps").where("turn_id", "=", turn.id).execute();
+    const snapshots = tx.selectFrom("snapshots").select("id").where("session_id", "=", id);
+    await tx.deleteFrom("snapshot_blobs").where("snapshot_id", "in", snapshots).execute();
+    const terminals = tx.selectFrom("terminals").select("id").where("session_id", "=", id);
+    await tx.deleteFrom("terminal_frames").where("terminal_id", "in", terminals).execute();
     const tables = [
       "messages",
       "transcript",
@@ -166,6 +170,10 @@ export async function purgeSession(database: Database, id: SessionId): Promise<v
       "grants", // Those of wider scopes name no session.
       "backend_states",
       "backend_state_chunks",
+      "snapshots",
+      "workspace_files",
+      "commands",
+      "terminals",
     ] as const;
     for (const table of tables) await tx.deleteFrom(table).where("session_id", "=", id).execute();
     await tx.deleteFrom("sessions").where("id", "=", id).execute();

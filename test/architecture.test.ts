@@ -37,6 +37,7 @@ const MAY_IMPORT: Readonly<Record<string, Rule>> = {
       "tools",
       "ignore",
       "mime-types",
+      "modern-tar",
     ],
     types: ["@temporalio/common"],
   },
