@@ -1,26 +1,30 @@
 /** A command's output on its way out: published as text while it comes, bounded, and kept while the whole of it is small. */
 import { LIMITS } from "../contract/limits.ts";
 import type { SpoolOffsets } from "../sandbox/provider.ts";
+import { NO_REDACTION, type Redactor } from "./redactor.ts";
 import type { ToolContext } from "./tool.ts";
 import { decode, headOf, incompleteBytes } from "./utf8.ts";
 
 export type Stream = "stdout" | "stderr";
 
 /** Whose output it is, and where it goes. */
-export type OutputContext = Pick<ToolContext, "sandbox" | "callId" | "published" | "output">;
+export type OutputContext = Pick<ToolContext, "sandbox" | "callId" | "published" | "output" | "secrets">;
 
 /**
- * Publishes from `context.published` on. A character that is cut by the end of a read is held back until its rest comes, and
- * the offsets say so, so that an attempt that goes on from them neither loses nor doubles a byte.
+ * Publishes from `context.published` on, without secrets. A character that is cut by the end of a read is held back until its
+ * rest comes, and so is what may be the beginning of a secret. The offsets say so: an attempt that goes on from them neither
+ * loses nor doubles a byte, and sees each secret whole.
  */
 export class CommandOutput {
   readonly #context: OutputContext;
+  readonly #redactor: Redactor;
   readonly #upTo: { stdout: number; stderr: number };
   readonly #held: Record<Stream, Uint8Array> = { stdout: NOTHING, stderr: NOTHING };
   readonly #seen: Record<Stream, Uint8Array[]> = { stdout: [], stderr: [] };
 
   constructor(context: OutputContext) {
     this.#context = context;
+    this.#redactor = context.secrets?.redactor ?? NO_REDACTION;
     this.#upTo = { stdout: context.published.stdout, stderr: context.published.stderr };
   }
 
@@ -49,12 +53,14 @@ export class CommandOutput {
     if (joined.length >= left) {
       // The offset reaches the bound exactly, which tells the next attempt that this was said.
       this.#held[stream] = NOTHING;
-      this.#publish(stream, `${decode(headOf(joined, left))}\n${this.#notice(stream)}\n`, left);
+      const head = decode(this.#redactor.bytes(headOf(joined, left), { end: true }));
+      this.#publish(stream, `${head}\n${this.#notice(stream)}\n`, left);
       return;
     }
-    const whole = joined.length - incompleteBytes(joined);
+    const settled = this.#redactor.settled(joined);
+    const whole = settled - incompleteBytes(joined.subarray(0, settled));
     this.#held[stream] = joined.subarray(whole);
-    if (whole > 0) this.#publish(stream, decode(joined.subarray(0, whole)), whole);
+    if (whole > 0) this.#publish(stream, decode(this.#redactor.bytes(joined.subarray(0, whole))), whole);
   }
 
   /** Publishes what was held back: its rest will not come. */
@@ -62,7 +68,7 @@ export class CommandOutput {
     for (const stream of ["stdout", "stderr"] as const) {
       const held = this.#held[stream];
       this.#held[stream] = NOTHING;
-      if (held.length > 0 && !this.isFull) this.#publish(stream, decode(held), held.length);
+      if (held.length > 0 && !this.isFull) this.#publish(stream, decode(this.#redactor.bytes(held)), held.length);
     }
   }
 

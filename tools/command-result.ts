@@ -4,6 +4,7 @@ import type { CallId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { CommandEnd, Sandbox, SpoolOffsets } from "../sandbox/provider.ts";
 import type { Stream } from "./command-output.ts";
+import type { Redactor } from "./redactor.ts";
 import { decode, headOf, tailOf } from "./utf8.ts";
 
 /** One stream of a command: its beginning, and its end where that is not all. */
@@ -36,18 +37,26 @@ export async function readExcerpt(
   return { head, tail: await sandbox.readFile(path, { offset, length: OUTPUT_BYTES }), printed: length };
 }
 
+export interface AroundOutput {
+  spoolPath(stream: Stream): string;
+  /** How the command ended, unless it was a plain success. */
+  readonly ending: string | undefined;
+  /** What else there is to say of it. */
+  readonly notes: readonly string[];
+  readonly redactor: Redactor;
+}
+
 /** The result's text: standard output, standard error under its name, and the end when it is not a plain success. */
-export function resultText(
-  streams: Readonly<Record<Stream, Excerpt>>,
-  spoolPath: (stream: Stream) => string,
-  ending: string | undefined,
-): string {
+export function resultText(streams: Readonly<Record<Stream, Excerpt>>, around: AroundOutput): string {
   const { stdout, stderr } = streams;
+  const { ending, notes } = around;
   const forStdout = Math.min(stdout.printed, Math.max(OUTPUT_BYTES / 2, OUTPUT_BYTES - stderr.printed));
-  const shown = [shorten(stdout, forStdout, spoolPath("stdout"))];
-  if (stderr.printed > 0) shown.push("[stderr]", shorten(stderr, OUTPUT_BYTES - forStdout, spoolPath("stderr")));
+  const shown = [shorten(stdout, forStdout, { stream: "stdout", around })];
+  if (stderr.printed > 0) {
+    shown.push("[stderr]", shorten(stderr, OUTPUT_BYTES - forStdout, { stream: "stderr", around }));
+  }
   if (stdout.printed + stderr.printed === 0 && ending === undefined) shown.push("(no output)");
-  if (ending !== undefined) shown.push(`[${ending}]`);
+  for (const note of ending === undefined ? notes : [...notes, ending]) shown.push(`[${note}]`);
   return shown.filter((piece) => piece !== "").join("\n");
 }
 
@@ -67,21 +76,28 @@ export function endInWords(end: CommandEnd, timeoutMs: number): string | undefin
   }
 }
 
-function shorten(excerpt: Excerpt, bytes: number, spool: string): string {
-  const text = cutMiddle(excerpt, bytes, spool);
-  // Each byte that is no UTF-8 becomes three.
-  return Buffer.byteLength(text) <= bytes + WORDS_BYTES / 2 ? text : cutMiddle(excerpt, Math.floor(bytes / 3), spool);
+interface Shown {
+  readonly stream: Stream;
+  readonly around: AroundOutput;
 }
 
-function cutMiddle({ head, tail, printed }: Excerpt, bytes: number, spool: string): string {
-  if (printed <= bytes) return withoutLastNewline(decode(Buffer.concat([head, tail])));
+function shorten(excerpt: Excerpt, bytes: number, shown: Shown): string {
+  const text = cutMiddle(excerpt, bytes, shown);
+  // Each byte that is no UTF-8 becomes three, and a short secret more than it had.
+  return Buffer.byteLength(text) <= bytes + WORDS_BYTES / 2 ? text : cutMiddle(excerpt, Math.floor(bytes / 3), shown);
+}
+
+function cutMiddle({ head, tail, printed }: Excerpt, bytes: number, { stream, around }: Shown): string {
+  const { redactor } = around;
+  if (printed <= bytes) return withoutLastNewline(decode(redactor.bytes(Buffer.concat([head, tail]))));
   const first = headOf(head, Math.floor(bytes * HEAD_SHARE));
   const rest = tail.length > 0 ? Buffer.concat([head.subarray(first.length), tail]) : head.subarray(first.length);
   const last = tailOf(rest, Math.floor(bytes * (1 - HEAD_SHARE)));
+  const where = whereItIs(printed, around.spoolPath(stream));
   return [
-    withoutLastNewline(decode(first)),
-    `[… ${printed - first.length - last.length} of ${printed} bytes are left out here; ${whereItIs(printed, spool)} …]`,
-    withoutLastNewline(decode(last)),
+    withoutLastNewline(decode(redactor.bytes(first, { end: true }))),
+    `[… ${printed - first.length - last.length} of ${printed} bytes are left out here; ${where} …]`,
+    withoutLastNewline(decode(redactor.bytes(last, { start: true }))),
   ].join("\n");
 }
 

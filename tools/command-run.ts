@@ -3,6 +3,8 @@ import { LIMITS } from "../contract/limits.ts";
 import type { CommandEnd, CommandStart, SpoolOffsets } from "../sandbox/provider.ts";
 import { CommandOutput, type Stream } from "./command-output.ts";
 import { type Excerpt, endInWords, readExcerpt, resultText } from "./command-result.ts";
+import { NO_REDACTION } from "./redactor.ts";
+import { missingInWords, startWith } from "./secret-variables.ts";
 import type { ToolContext, ToolResult } from "./tool.ts";
 
 /** After a kill the end is there at once; this bounds the wait for it. */
@@ -11,7 +13,7 @@ const END_AFTER_KILL_MS = 2 * LIMITS.killGraceMs;
 /** Of a tool's context, what a command needs. */
 export type CommandContext = Pick<
   ToolContext,
-  "sandbox" | "callId" | "environment" | "signal" | "isStopped" | "published" | "output"
+  "sandbox" | "callId" | "environment" | "secrets" | "signal" | "isStopped" | "published" | "output"
 >;
 
 export type Command = Pick<CommandStart, "command" | "cwd" | "timeoutMs" | "input">;
@@ -35,13 +37,17 @@ export async function runCommand(command: Command, context: CommandContext): Pro
   const { sandbox, callId, signal } = context;
   const output = new CommandOutput(context);
   // An interrupt before the start prevents it, also where a lost attempt has just made it.
-  if (!signal.aborted) await sandbox.start({ callId, ...command, environment: context.environment });
+  if (!signal.aborted) await sandbox.start({ callId, ...command, ...startWith(context, command.command) });
   const ended = (await followOutput(output, context, signal)) ?? (await interrupt(output, context));
   output.end();
   const exitCode = ended.end.ended === "exited" ? ended.end.exitCode : null;
   const streams = await excerpts(output, context, ended.printed);
-  const ending = endInWords(ended.end, command.timeoutMs);
-  const text = resultText(streams, (stream) => sandbox.spoolPath(callId, stream), ending);
+  const text = resultText(streams, {
+    spoolPath: (stream) => sandbox.spoolPath(callId, stream),
+    ending: endInWords(ended.end, command.timeoutMs),
+    notes: missingInWords(context, command.command),
+    redactor: context.secrets?.redactor ?? NO_REDACTION,
+  });
   return { outcome: outcomeOf(ended.end), text, exitCode };
 }
 

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { z } from "zod";
 import { failed, refusalsAsResults } from "./failure.ts";
 import { nearestLine } from "./nearest-line.ts";
+import type { Redactor } from "./redactor.ts";
 import type { Tool, ToolContext, ToolResult } from "./tool.ts";
 
 const LINES_NAMED_MAX = 10;
@@ -45,7 +46,7 @@ async function editOnce(edit: Edit, context: ToolContext): Promise<ToolResult> {
       return { outcome: "unknown", text };
     }
   }
-  const edited = apply(edit, content);
+  const edited = apply(edit, content, context.secrets?.redactor);
   if ("refusal" in edited) return failed(edited.refusal);
   const bytes = Buffer.from(edited.content);
   await context.noteIntent(JSON.stringify({ before, after: hashOf(bytes), text: edited.text }));
@@ -55,7 +56,7 @@ async function editOnce(edit: Edit, context: ToolContext): Promise<ToolResult> {
 
 type Edited = { readonly content: string; readonly text: string } | { readonly refusal: string };
 
-function apply({ path, oldText, newText, all }: Edit, bytes: Uint8Array): Edited {
+function apply({ path, oldText, newText, all }: Edit, bytes: Uint8Array, redactor?: Redactor): Edited {
   const content = decodeExactly(bytes);
   if (content === undefined) return { refusal: `${path} is not a UTF-8 text, so it cannot be edited with this tool.` };
   if (oldText === newText) return { refusal: "oldText and newText are the same, so there is nothing to change." };
@@ -64,7 +65,7 @@ function apply({ path, oldText, newText, all }: Edit, bytes: Uint8Array): Edited
   const wanted = windows ? withWindowsLines(oldText) : oldText;
   const replacement = windows ? withWindowsLines(newText) : newText;
   const places = occurrences(content, wanted);
-  if (places.length === 0) return { refusal: `oldText is not in ${path}.${nearestLine(content, oldText)}` };
+  if (places.length === 0) return { refusal: `oldText is not in ${path}.${nearestLine(content, oldText, redactor)}` };
   if (places.length > 1 && !all) {
     const lines = lineNumbers(content, places);
     return {

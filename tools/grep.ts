@@ -7,6 +7,7 @@ import { LIMITS } from "../contract/limits.ts";
 import type { CommandEnd } from "../sandbox/provider.ts";
 import { failed, refusalsAsResults } from "./failure.ts";
 import { UNLISTED_FOLDERS } from "./list-files.ts";
+import { NO_REDACTION, type Redactor } from "./redactor.ts";
 import type { Tool, ToolContext, ToolResult } from "./tool.ts";
 import { decode } from "./utf8.ts";
 
@@ -78,7 +79,7 @@ async function search(args: z.output<typeof Parameters>, context: ToolContext): 
     await sandbox.kill(callId);
     return { outcome: "interrupted", text: "[interrupted]" };
   }
-  return inWords(args, found, found.end);
+  return inWords(args, { ...found, end: found.end, redactor: context.secrets?.redactor ?? NO_REDACTION });
 }
 
 /** find is in every image; not every grep knows --include. */
@@ -137,10 +138,14 @@ async function readOutput({ sandbox, callId }: ToolContext, signal: AbortSignal)
   return { stdout: decode(Buffer.concat(pieces.stdout)), stderr: decode(Buffer.concat(pieces.stderr)), end };
 }
 
-function inWords({ pattern, path }: z.output<typeof Parameters>, found: Found, end: CommandEnd): ToolResult {
+function inWords(
+  { pattern, path }: z.output<typeof Parameters>,
+  found: Found & { readonly end: CommandEnd; readonly redactor: Redactor },
+): ToolResult {
+  const { end, redactor } = found;
   const base = path === "." ? "" : `${path.replace(/\/+$/, "")}/`;
   const lines = found.stdout.split("\n").filter((line) => line !== "");
-  const matches = lines.slice(0, LIMITS.grepMatchesMax).map((line) => shortened(line.replace(/^\.\//, base)));
+  const matches = lines.slice(0, LIMITS.grepMatchesMax).map((line) => shortened(line.replace(/^\.\//, base), redactor));
   if (end.ended === "killed") return { outcome: "interrupted", text: "[interrupted]" };
   if (end.ended === "unknown")
     return { outcome: "unknown", text: "[the search was killed; nothing was changed; search again]" };
@@ -172,8 +177,10 @@ function fitting(matches: readonly string[]): { readonly shown: string[]; readon
   return { shown, isCut: false };
 }
 
-function shortened(line: string): string {
-  return line.length <= LINE_CHARACTERS ? line : `${line.slice(0, LINE_CHARACTERS)}[…]`;
+/** Redacted where it is cut: half a secret looks like none. */
+function shortened(line: string, redactor: Redactor): string {
+  const isCut = line.length > LINE_CHARACTERS;
+  return isCut ? `${redactor.text(line.slice(0, LINE_CHARACTERS), { end: true })}[…]` : line;
 }
 
 /** find gives the order of the disk; a model wants the same each time. */

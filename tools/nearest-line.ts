@@ -1,4 +1,5 @@
 /** Helps a model whose text is not in a file: names the line that is most like the text's first one. */
+import { NO_REDACTION, type Redactor } from "./redactor.ts";
 
 const LINES_MAX = 20_000;
 const SHOWN_CHARACTERS = 200;
@@ -6,7 +7,7 @@ const SHOWN_CHARACTERS = 200;
 const ALIKE_MIN = 0.5;
 
 /** A sentence with a space before it, or nothing when no line is alike. */
-export function nearestLine(content: string, wanted: string): string {
+export function nearestLine(content: string, wanted: string, redactor: Redactor = NO_REDACTION): string {
   const first = wanted.split("\n").find((line) => line.trim() !== "");
   if (first === undefined) return "";
   let best = { alike: ALIKE_MIN, line: 0, text: "" };
@@ -15,7 +16,8 @@ export function nearestLine(content: string, wanted: string): string {
     if (alike > best.alike) best = { alike, line: index + 1, text };
   }
   if (best.line === 0) return " No line of it is like it either. Read the file again.";
-  const shown = JSON.stringify(best.text.slice(0, SHOWN_CHARACTERS));
+  const isCut = best.text.length > SHOWN_CHARACTERS;
+  const shown = JSON.stringify(redactor.text(best.text.slice(0, SHOWN_CHARACTERS), { end: isCut }));
   const difference =
     best.alike < 1
       ? "The nearest line is"

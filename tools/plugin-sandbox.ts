@@ -4,6 +4,8 @@ import { CallId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { CommandEnd, CommandEvent } from "../sandbox/provider.ts";
 import type { PluginCommandResult, PluginSandbox } from "./plugin.ts";
+import { NO_REDACTION, type Redactor } from "./redactor.ts";
+import { startWith } from "./secret-variables.ts";
 import type { ToolContext } from "./tool.ts";
 import { decode, headOf } from "./utf8.ts";
 
@@ -54,17 +56,18 @@ export class CallSandbox implements PluginSandbox {
     this.#signal.throwIfAborted();
     await this.#note(callId);
     this.#running.add(callId);
-    const { sandbox, environment } = this.#context;
+    const { sandbox, secrets } = this.#context;
     // Nothing is awaited between this look and the start: a stop that comes later finds the command among the running.
     this.#signal.throwIfAborted();
     await sandbox.start({
       callId,
       command,
       timeoutMs,
-      environment,
+      ...startWith(this.#context, command),
       ...(options.cwd !== undefined && { cwd: options.cwd }),
     });
-    const result = await collect(sandbox.follow(callId, { stdout: 0, stderr: 0 }, this.#signal));
+    const events = sandbox.follow(callId, { stdout: 0, stderr: 0 }, this.#signal);
+    const result = await collect(events, secrets?.redactor ?? NO_REDACTION);
     if (result === undefined) throw this.#signal.reason;
     this.#running.delete(callId);
     return result;
@@ -103,20 +106,27 @@ export function notedCommands(intent: string | undefined): CallId[] {
   return CallId.array().parse(JSON.parse(intent));
 }
 
-/** All that it printed, up to the bound; undefined when the reading was ended before the command was. */
-async function collect(events: AsyncIterable<CommandEvent>): Promise<PluginCommandResult | undefined> {
+/** All that it printed, up to the bound and without secrets; undefined when the reading was ended before the command was. */
+async function collect(
+  events: AsyncIterable<CommandEvent>,
+  redactor: Redactor,
+): Promise<PluginCommandResult | undefined> {
   const kept = { stdout: [] as Uint8Array[], stderr: [] as Uint8Array[] };
   const bytes = { stdout: 0, stderr: 0 };
   for await (const event of events) {
-    if (event.type === "ended") return { stdout: text(kept.stdout), stderr: text(kept.stderr), ...endOf(event.end) };
+    if (event.type === "ended") {
+      return { stdout: text(kept.stdout, redactor), stderr: text(kept.stderr, redactor), ...endOf(event.end) };
+    }
     if (bytes[event.stream] < LIMITS.toolOutputBytesMax) kept[event.stream].push(event.bytes);
     bytes[event.stream] += event.bytes.length;
   }
   return undefined;
 }
 
-function text(chunks: readonly Uint8Array[]): string {
-  return decode(headOf(Buffer.concat(chunks), LIMITS.toolOutputBytesMax));
+function text(chunks: readonly Uint8Array[], redactor: Redactor): string {
+  const bytes = Buffer.concat(chunks);
+  const head = headOf(bytes, LIMITS.toolOutputBytesMax);
+  return decode(redactor.bytes(head, { end: head.length < bytes.length }));
 }
 
 function endOf(end: CommandEnd): Pick<PluginCommandResult, "exitCode" | "ended"> {

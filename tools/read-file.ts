@@ -3,6 +3,7 @@ import { z } from "zod";
 import { LIMITS } from "../contract/limits.ts";
 import { SandboxError } from "../sandbox/provider.ts";
 import { failed, refusalsAsResults } from "./failure.ts";
+import { NO_REDACTION, type Redactor } from "./redactor.ts";
 import type { Tool, ToolContext, ToolResult } from "./tool.ts";
 import { decode } from "./utf8.ts";
 
@@ -40,7 +41,7 @@ export const readFile: Tool<typeof Parameters> = {
 
 async function readLines(
   { path, offset, limit }: z.output<typeof Parameters>,
-  { sandbox }: ToolContext,
+  { sandbox, secrets }: ToolContext,
 ): Promise<ToolResult> {
   const { content, bytes } = await readBounded(path, sandbox);
   if (content.subarray(0, BINARY_PROBE_BYTES).includes(0)) {
@@ -53,7 +54,7 @@ async function readLines(
   if (offset > lines.length) {
     return failed(`${path} has ${lines.length} lines, so there is no line ${offset}. Use a smaller offset.`);
   }
-  const shown = numbered(lines.slice(offset - 1, offset - 1 + limit), offset);
+  const shown = numbered(lines.slice(offset - 1, offset - 1 + limit), offset, secrets?.redactor ?? NO_REDACTION);
   const next = offset + shown.length;
   const notes: string[] = [];
   if (next <= lines.length) {
@@ -87,11 +88,11 @@ function linesOf(text: string): readonly string[] {
 }
 
 /** As many lines as a result holds, and always one. */
-function numbered(lines: readonly string[], first: number): readonly string[] {
+function numbered(lines: readonly string[], first: number, redactor: Redactor): readonly string[] {
   const shown: string[] = [];
   let left = LIMITS.toolResultBytes - WORDS_BYTES;
   for (const [index, line] of lines.entries()) {
-    const text = `${String(first + index).padStart(6)}\t${shortened(line)}`;
+    const text = `${String(first + index).padStart(6)}\t${shortened(line, redactor)}`;
     left -= Buffer.byteLength(text) + 1;
     if (left < 0 && shown.length > 0) break;
     shown.push(text);
@@ -99,7 +100,8 @@ function numbered(lines: readonly string[], first: number): readonly string[] {
   return shown;
 }
 
-function shortened(line: string): string {
+function shortened(line: string, redactor: Redactor): string {
   if (line.length <= LIMITS.lineCharactersMax) return line;
-  return `${line.slice(0, LIMITS.lineCharactersMax)}[… this line has ${line.length} characters]`;
+  // Half a secret would look like none to whoever redacts the whole.
+  return `${redactor.text(line.slice(0, LIMITS.lineCharactersMax), { end: true })}[… this line has ${line.length} characters]`;
 }

@@ -3,6 +3,7 @@ import type { z } from "zod";
 import type { ToolOutcome } from "../contract/blocks.ts";
 import type { CallId, SessionId } from "../contract/ids.ts";
 import type { Sandbox, SpoolOffsets } from "../sandbox/provider.ts";
+import type { Redactor } from "./redactor.ts";
 
 /**
  * What happens when a tool was started and its result was never committed:
@@ -24,6 +25,8 @@ export interface Tool<Schema extends z.ZodType = z.ZodType> {
   readonly replay: ReplayRule;
   /** Done in a few milliseconds without a command: may run as a local activity, which has no heartbeat. */
   readonly quick: boolean;
+  /** What it has begun goes on without it, and another attempt finds it: an attempt may be ended after a moment for another. */
+  readonly canBeLeft?: boolean;
   /** Whether it may leave new or changed files, artifacts among them. */
   readonly changesFiles: boolean;
   /** Whether it does more than look: a policy that says nothing of it asks first. */
@@ -46,6 +49,8 @@ export interface ToolContext {
   readonly callId: CallId;
   /** The agent's variables, for the commands that the tool starts. */
   readonly environment: Readonly<Record<string, string>>;
+  /** Default: none. */
+  readonly secrets?: CallSecrets;
   readonly sandbox: Sandbox;
   /** Aborted when the turn is interrupted; the tool then ends what it started and returns `interrupted`. */
   readonly signal: AbortSignal;
@@ -64,6 +69,20 @@ export interface ToolContext {
   readonly intent: string | undefined;
   /** Commits a note before an effect, so that the next attempt can tell whether the effect happened. Under 4 KiB. */
   noteIntent(note: string): Promise<void>;
+}
+
+/** The secrets that the agent names, as far as one call is concerned. */
+export interface CallSecrets {
+  /** Takes every secret of this worker out of what is shown. The result's text is redacted for every tool; cuts are the tool's. */
+  readonly redactor: Redactor;
+  /** What a command line gets of them. */
+  givenTo(command: string): GivenSecrets;
+}
+
+export interface GivenSecrets {
+  readonly variables: Readonly<Record<string, string>>;
+  /** Names that the command would have got, and that have no value on this worker. */
+  readonly missing: readonly string[];
 }
 
 export interface ToolResult {

@@ -1,0 +1,48 @@
+/** Which of a worker's secrets a command line is given: those that the agent names, and whose patterns the line matches. */
+import type { AgentSecret } from "../contract/sandbox.ts";
+import { judge } from "../policy/policy.ts";
+import { NO_REDACTION, type Redactor } from "../tools/redactor.ts";
+import type { CallSecrets, GivenSecrets } from "../tools/tool.ts";
+
+/** The secrets that a worker has, by name. Their values are nowhere but in its memory and in the commands that get them. */
+export interface WorkerSecrets {
+  readonly values: ReadonlyMap<string, string>;
+  /** Takes out all of them, also those that the agent does not name: what another session left may hold one. */
+  readonly redactor: Redactor;
+}
+
+export const NO_SECRETS: WorkerSecrets = { values: new Map(), redactor: NO_REDACTION };
+
+/**
+ * A name that has no value on this worker keeps no command from running, and the result says so: one secret that is missing
+ * must not end every command of an agent whose secrets go to all of them, and the command's own error tells more than ours.
+ */
+export function callSecrets(secrets: WorkerSecrets, named: readonly AgentSecret[] = []): CallSecrets {
+  return { redactor: secrets.redactor, givenTo: (command) => givenTo(secrets, named, command) };
+}
+
+function givenTo({ values }: WorkerSecrets, named: readonly AgentSecret[], command: string): GivenSecrets {
+  const names = named.filter((secret) => isFor(secret, command)).map(({ name }) => name);
+  return {
+    variables: Object.fromEntries(names.flatMap((name) => (values.has(name) ? [[name, values.get(name) ?? ""]] : []))),
+    missing: [...new Set(names.filter((name) => !values.has(name)))],
+  };
+}
+
+/** As a policy with these patterns for its only rules would allow the line: each of its commands by one of them. */
+function isFor({ commands }: AgentSecret, command: string): boolean {
+  if (commands === undefined) return true;
+  const rules = commands.map((pattern) => ({
+    tool: "bash",
+    arguments: { command: pattern },
+    action: "allow" as const,
+  }));
+  const call = {
+    tool: "bash",
+    arguments: { command },
+    argumentKinds: { command: "command" as const },
+    changesWorld: true,
+    needsApproval: false,
+  };
+  return judge({ rules, default: "deny" }, call).action === "allow";
+}
