@@ -2,6 +2,7 @@
 import type { BackendEntry, StepInput, StepOutput, SteppedBackend, StepSink } from "../../backends/backend.ts";
 import { BackendError } from "../../backends/backend.ts";
 import type { AgentInput, ModelSettings } from "../../contract/agents.ts";
+import type { ScriptStep } from "../support/model-script.ts";
 import type { SeenConversation } from "../support/seen-conversation.ts";
 import type { BackendRecipe } from "./backend-process.ts";
 import type { PlayedSession } from "./played-session.ts";
@@ -44,6 +45,12 @@ export interface Given extends BackendUnderTest {
   /** What the model was shown last. */
   last(): SeenConversation;
 }
+
+/** Where a model can fall silent for ever. */
+export const SILENCES: readonly [string, ScriptStep][] = [
+  ["before the first byte", { waitMs: 60_000, text: "late" }],
+  ["in mid-stream", { text: "a beginning", stall: true }],
+];
 
 /** For what starts processes: they come one after another, on a machine that may have other things to do. */
 export const SLOW_MS = 60_000;
