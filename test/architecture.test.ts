@@ -54,7 +54,7 @@ const MAY_IMPORT: Readonly<Record<string, Rule>> = {
     types: ["ajv"],
   },
   tools: { values: ["node:", "contract", "sandbox/provider.ts", "zod", "ajv", "ignore"] },
-  sandbox: { values: ["node:", "contract", "modern-tar"] },
+  sandbox: { values: ["node:", "contract", "modal", "modern-tar"] },
   store: { values: ["node:", "contract", "kysely", "yaml"] },
   workers: {
     values: [
