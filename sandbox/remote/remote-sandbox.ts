@@ -3,6 +3,13 @@ import type { SandboxId } from "../../contract/ids.ts";
 import type { Sandbox } from "../provider.ts";
 import { SandboxError } from "../provider.ts";
 import type { ExecChannel } from "./channel.ts";
+import { checkedCallId, createRemoteCommands } from "./remote-commands.ts";
+import { createRemoteFiles } from "./remote-files.ts";
+import { createRemoteListings } from "./remote-find.ts";
+import { packRemote } from "./remote-pack.ts";
+import { unpackRemote } from "./remote-unpack.ts";
+import { shellWord } from "./shell-word.ts";
+import { Shells } from "./shells.ts";
 
 /** What a provider does by its own means; a member that is left out is one that its sandboxes do not have. */
 export type RemoteExtras = Partial<Pick<Sandbox, "networkDecisions" | "snapshotImage" | "tunnels" | "openTerminal">>;
@@ -10,7 +17,7 @@ export type RemoteExtras = Partial<Pick<Sandbox, "networkDecisions" | "snapshotI
 export interface RemoteSandboxOptions {
   readonly id: SandboxId;
   readonly channel: ExecChannel;
-  /** Default `/workspace`. It is made when it is missing on the first use of the sandbox (`prepareRemoteSandbox`), not later. */
+  /** A real path inside the sandbox. Default `/workspace`. */
   readonly workspace?: string;
   /** The folder that holds `calls` and `tmp`, on the workspace's file system. Default `/perdure`. */
   readonly state?: string;
@@ -21,15 +28,49 @@ export interface RemoteSandboxOptions {
   readonly release?: () => Promise<void> | void;
 }
 
+const FOLDERS = { workspace: "/workspace", state: "/perdure" } as const;
+const PREPARE_MS = 20_000;
+
 /**
- * Makes the folders in a sandbox that was just made. Called again it changes nothing. Throws SandboxError `failed`, in words,
- * when the image lacks what commands need.
+ * Makes the folders in a sandbox that was just made: later a workspace that is missing means a sandbox that is lost. Called
+ * again it changes nothing. Throws SandboxError `failed`, in words, when the sandbox has no shell or may not be written.
  */
-export async function prepareRemoteSandbox(_options: RemoteSandboxOptions): Promise<void> {
-  throw new SandboxError("failed", "not yet");
+export async function prepareRemoteSandbox(
+  options: Pick<RemoteSandboxOptions, "channel" | "workspace" | "state">,
+): Promise<void> {
+  const { workspace, state } = { ...FOLDERS, ...options };
+  const folders = [workspace, `${state}/calls`, `${state}/tmp`].map(shellWord).join(" ");
+  const ran = await options.channel.exec(["sh", "-c", `mkdir -p ${folders}`], {
+    signal: AbortSignal.timeout(PREPARE_MS),
+  });
+  const exitCode = await ran.exit.catch(() => -1);
+  if (exitCode === 0) return;
+  throw new SandboxError(
+    "failed",
+    "the sandbox could not be prepared: its image needs a working `sh` with mkdir, and a disk that may be written",
+  );
 }
 
 /** No request is made before the handle is used. */
-export function createRemoteSandbox(_options: RemoteSandboxOptions): Sandbox {
-  throw new SandboxError("failed", "not yet");
+export function createRemoteSandbox(options: RemoteSandboxOptions): Sandbox {
+  const { id, channel, extras = {}, release } = options;
+  const folders = { workspace: options.workspace ?? FOLDERS.workspace, state: options.state ?? FOLDERS.state };
+  const environment = { HOME: folders.workspace, TERM: "dumb", ...options.environment };
+  const shells = new Shells({ channel, ...folders, environment });
+  return {
+    id,
+    workspace: folders.workspace,
+    ...createRemoteCommands(shells, folders),
+    ...createRemoteFiles(shells, folders),
+    ...createRemoteListings(shells, folders),
+    pack: async (paths) => packRemote(shells, paths),
+    unpack: (tar) => unpackRemote(shells, folders, tar),
+    spoolPath: (callId, stream) => `${folders.state}/calls/${checkedCallId(callId)}/${stream}`,
+    networkDecisions: async () => ({ decisions: [], next: 0 }),
+    ...extras,
+    async [Symbol.asyncDispose]() {
+      shells.close();
+      await release?.();
+    },
+  };
 }

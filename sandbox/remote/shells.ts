@@ -1,0 +1,196 @@
+/** The warm shells of one handle of a remote sandbox: made when they are needed, shared by requests, closed when idle. */
+import { LIMITS } from "../../contract/limits.ts";
+import { SandboxError } from "../provider.ts";
+import { type RequestOptions, ShellEndedError, type ShellPlace, WarmShell } from "./shell.ts";
+
+/** Shells that are opened at once: while one is, another may come free. */
+const OPENING_MAX = 2;
+
+export interface Reply {
+  readonly status: number;
+  readonly output: Buffer;
+}
+
+export interface AskOptions extends RequestOptions {
+  /** An answer that is longer is refused. Default 64 KiB. */
+  readonly bytesMax?: number;
+  /** Aborting it ends the waiting, not the request. */
+  readonly signal?: AbortSignal;
+}
+
+const ANSWER_BYTES = 64 * 1024;
+
+interface Waiter {
+  give(shell: WarmShell): void;
+  fail(thrown: unknown): void;
+}
+
+export class Shells {
+  readonly #place: ShellPlace;
+  readonly #all = new Set<WarmShell>();
+  readonly #idle = new Map<WarmShell, NodeJS.Timeout>();
+  readonly #waiting: Waiter[] = [];
+  #opening = 0;
+  #isClosed = false;
+
+  constructor(place: ShellPlace) {
+    this.#place = place;
+  }
+
+  /**
+   * Asks for something that may be asked again: when the shell ends in the middle, a new one is asked, once. Throws
+   * SandboxError: `lost` when there is none to be had, `failed` for an answer that is too long, too late or no answer.
+   */
+  async ask(line: string, options: AskOptions = {}): Promise<Reply> {
+    const asking = this.#askOnce(line, options).catch((thrown: unknown) => {
+      if (thrown instanceof ShellEndedError) return this.#askOnce(line, options);
+      throw thrown;
+    });
+    const reply = await unless(options.signal, asking);
+    if (reply !== undefined) return reply;
+    throw new SandboxError("failed", "the request was given up");
+  }
+
+  /** A shell of one's own for one request whose bytes are streamed. It goes back when `work` is done with its whole answer. */
+  async use<T>(work: (shell: WarmShell) => Promise<T>): Promise<T> {
+    const shell = await this.take();
+    try {
+      return await work(shell);
+    } catch (thrown) {
+      shell.close();
+      throw thrown instanceof ShellEndedError ? await this.whyEnded() : thrown;
+    } finally {
+      this.giveBack(shell);
+    }
+  }
+
+  async take(): Promise<WarmShell> {
+    if (this.#isClosed) throw new SandboxError("failed", "this handle of the sandbox was closed");
+    for (const [shell, timer] of this.#idle) {
+      clearTimeout(timer);
+      this.#idle.delete(shell);
+      if (!shell.isBroken) return shell;
+      this.#all.delete(shell);
+    }
+    return new Promise((give, fail) => {
+      this.#waiting.push({ give, fail });
+      this.#openMore();
+    });
+  }
+
+  giveBack(shell: WarmShell): void {
+    if (shell.isBroken || this.#isClosed) {
+      shell.close();
+      this.#all.delete(shell);
+      this.#openMore();
+      return;
+    }
+    const waiter = this.#waiting.shift();
+    if (waiter !== undefined) {
+      waiter.give(shell);
+      return;
+    }
+    const timer = setTimeout(() => {
+      this.#idle.delete(shell);
+      this.#all.delete(shell);
+      shell.close();
+    }, LIMITS.remoteShellIdleMs);
+    timer.unref();
+    this.#idle.set(shell, timer);
+  }
+
+  /** For whoever may have left the answer before its end: the next request would read the rest of it. */
+  giveBackOrClose(shell: WarmShell): void {
+    if (shell.isAnswering) shell.close();
+    this.giveBack(shell);
+  }
+
+  /** What is to be said when a shell ended before its answer: a new one tells whether the sandbox is there. */
+  async whyEnded(): Promise<SandboxError> {
+    try {
+      this.giveBack(await this.take());
+    } catch (thrown) {
+      if (thrown instanceof SandboxError) return thrown;
+    }
+    return new SandboxError("failed", "the connection to the sandbox broke off");
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    for (const timer of this.#idle.values()) clearTimeout(timer);
+    this.#idle.clear();
+    for (const shell of this.#all) shell.close();
+    this.#all.clear();
+    const closed = new SandboxError("failed", "this handle of the sandbox was closed");
+    for (const waiter of this.#waiting.splice(0)) waiter.fail(closed);
+  }
+
+  async #askOnce(line: string, { bytesMax = ANSWER_BYTES, ...options }: AskOptions): Promise<Reply> {
+    const shell = await this.take();
+    try {
+      const answer = shell.request(line, options);
+      const parts: Uint8Array[] = [];
+      let bytes = 0;
+      while (true) {
+        const next = await answer.next();
+        if (next.done === true) return { status: next.value, output: Buffer.concat(parts) };
+        bytes += next.value.length;
+        if (bytes > bytesMax) {
+          shell.close();
+          throw new SandboxError("failed", `the sandbox does not work as it should: an answer over ${bytesMax} bytes`);
+        }
+        parts.push(next.value);
+      }
+    } finally {
+      this.giveBack(shell);
+    }
+  }
+
+  #openMore(): void {
+    const room = LIMITS.remoteShellsMax - this.#all.size - this.#opening;
+    const more = Math.min(room, OPENING_MAX - this.#opening, this.#waiting.length - this.#opening);
+    for (let left = more; left > 0 && !this.#isClosed; left--) {
+      this.#opening += 1;
+      WarmShell.open(this.#place)
+        .finally(() => {
+          this.#opening -= 1;
+        })
+        .then(
+          (shell) => {
+            this.#all.add(shell);
+            this.giveBack(shell);
+          },
+          (thrown: unknown) => this.#failOne(thrown),
+        );
+    }
+  }
+
+  /** Whoever waits longest learns why; the others get a try of their own. */
+  #failOne(thrown: unknown): void {
+    const cause = thrown instanceof ShellEndedError ? NO_SHELL : thrown;
+    // A sandbox that is gone is gone for all of them.
+    const isForAll = cause instanceof SandboxError && cause.kind === "lost";
+    for (const waiter of this.#waiting.splice(0, isForAll ? this.#waiting.length : 1)) waiter.fail(cause);
+    this.#openMore();
+  }
+}
+
+const NO_SHELL = new SandboxError(
+  "failed",
+  "no shell could be run in the sandbox: its image needs a working `sh`, and room for one more process",
+);
+
+/** What `work` gives, or undefined as soon as the signal is aborted. */
+async function unless<T>(signal: AbortSignal | undefined, work: Promise<T>): Promise<T | undefined> {
+  if (signal === undefined) return work;
+  work.catch(() => undefined);
+  if (signal.aborted) return undefined;
+  const aborted = Promise.withResolvers<undefined>();
+  const abort = (): void => aborted.resolve(undefined);
+  signal.addEventListener("abort", abort, { once: true });
+  try {
+    return await Promise.race([work, aborted.promise]);
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}
