@@ -17,8 +17,13 @@ export const NO_SECRETS: WorkerSecrets = { values: new Map(), redactor: NO_REDAC
  * A name that has no value on this worker keeps no command from running, and the result says so: one secret that is missing
  * must not end every command of an agent whose secrets go to all of them, and the command's own error tells more than ours.
  */
-export function callSecrets(secrets: WorkerSecrets, named: readonly AgentSecret[] = []): CallSecrets {
+export function callSecrets(secrets: WorkerSecrets = NO_SECRETS, named: readonly AgentSecret[] = []): CallSecrets {
   return { redactor: secrets.redactor, givenTo: (command) => givenTo(secrets, named, command) };
+}
+
+/** A text that is kept or shown: a result, an error, the name of a file. */
+export function withoutSecrets(secrets: WorkerSecrets | undefined, text: string): string {
+  return secrets === undefined ? text : secrets.redactor.text(text);
 }
 
 function givenTo({ values }: WorkerSecrets, named: readonly AgentSecret[], command: string): GivenSecrets {

@@ -1,5 +1,6 @@
 /** The environment that every process of Perdure reads, as one schema. Nothing else reads the environment. */
 import { z } from "zod";
+import { SandboxProviderName } from "./sandbox.ts";
 
 const delimiter = ":";
 
@@ -44,13 +45,35 @@ const Environment = z.object({
     .default("responses"),
   PERDURE_TOOLS: z.string().optional(),
   PERDURE_AGENTS: z.string().optional(),
+  PERDURE_SECRETS_FILE: z.string().optional(),
+  PERDURE_SANDBOX: z
+    .enum(SandboxProviderName.options, { error: SandboxProviderName.options.join(", ").replace(/, (\w+)$/, " or $1") })
+    .optional(),
+  PERDURE_HOST_ID: z
+    .string()
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/, { error: "1 to 100 letters, digits, dots, _ or -" })
+    .optional(),
+  PERDURE_SANDBOX_IMAGE: z.string().default("debian:12-slim"),
+  MODAL_TOKEN_ID: z.string().optional(),
+  MODAL_TOKEN_SECRET: z.string().optional(),
+  MODAL_SERVER_URL: z.string().refine(isHttpUrl, "an http:// or https:// URL").optional(),
+  PERDURE_MODAL_APP: z.string().default("perdure"),
 });
 
 /** The names of all variables, for documents and for tests of documents. */
 export const CONFIG_VARIABLES: readonly string[] = Object.keys(Environment.shape);
 
+/** One secret of a worker's, under the name that agents name it by. No agent can so ask for another variable of the worker's. */
+export const SECRET_VARIABLE: RegExp = /^PERDURE_SECRET_(.+)$/;
+
 /** Variables whose value must not be repeated in a message. */
-const SECRET: ReadonlySet<string> = new Set(["OPENAI_API_KEY", "COPILOT_GITHUB_TOKEN", "COPILOT_PROVIDER_API_KEY"]);
+const SECRET: ReadonlySet<string> = new Set([
+  "OPENAI_API_KEY",
+  "COPILOT_GITHUB_TOKEN",
+  "COPILOT_PROVIDER_API_KEY",
+  "MODAL_TOKEN_ID",
+  "MODAL_TOKEN_SECRET",
+]);
 
 /** Other programs' variables that hold one, such as a tool's own key, which a worker gets with the rest of its environment. */
 const SECRET_NAME = /(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|KEY)$/i;
@@ -80,6 +103,24 @@ export interface Config {
   readonly toolModules: readonly string[];
   /** The folder of agent profiles that are loaded at start; undefined: `agents/` when there is one. */
   readonly agentsFolder: string | undefined;
+  /** A file of secrets that agents may name, as it was given, so perhaps relative. */
+  readonly secretsFile: string | undefined;
+  readonly sandbox: SandboxConfig;
+}
+
+export interface SandboxConfig {
+  /** The provider of sessions that name none; undefined: bubblewrap where it works, else local. */
+  readonly provider: SandboxProviderName | undefined;
+  /** What this host is called; undefined: its own name. Sandboxes on it are only reached by workers that call it the same. */
+  readonly hostId: string | undefined;
+  /** Of sandboxes of docker and modal that name no image. */
+  readonly image: string;
+  readonly modal: {
+    readonly tokenId: string | undefined;
+    readonly tokenSecret: string | undefined;
+    readonly serverUrl: string | undefined;
+    readonly app: string;
+  };
 }
 
 export interface CopilotProvider {
@@ -124,12 +165,24 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     // As PATH is written.
     toolModules: (data.PERDURE_TOOLS ?? "").split(delimiter).filter((module) => module !== ""),
     agentsFolder: data.PERDURE_AGENTS,
+    secretsFile: data.PERDURE_SECRETS_FILE,
+    sandbox: {
+      provider: data.PERDURE_SANDBOX,
+      hostId: data.PERDURE_HOST_ID,
+      image: data.PERDURE_SANDBOX_IMAGE,
+      modal: {
+        tokenId: data.MODAL_TOKEN_ID,
+        tokenSecret: data.MODAL_TOKEN_SECRET,
+        serverUrl: data.MODAL_SERVER_URL,
+        app: data.PERDURE_MODAL_APP,
+      },
+    },
   };
 }
 
 /** The values of an environment that must be in no message, whoever writes it. */
 export function secretValues(env: Readonly<Record<string, string | undefined>>): readonly string[] {
-  const isSecret = (name: string): boolean => SECRET.has(name) || SECRET_NAME.test(name);
+  const isSecret = (name: string): boolean => SECRET.has(name) || SECRET_NAME.test(name) || SECRET_VARIABLE.test(name);
   return Object.entries(env).flatMap(([name, value = ""]) =>
     isSecret(name) && value.length >= SECRET_CHARACTERS_MIN ? [value] : [],
   );

@@ -17,6 +17,13 @@ test("an empty environment gives the documented defaults", () => {
     copilotProvider: undefined,
     toolModules: [],
     agentsFolder: undefined,
+    secretsFile: undefined,
+    sandbox: {
+      provider: undefined,
+      hostId: undefined,
+      image: "debian:12-slim",
+      modal: { tokenId: undefined, tokenSecret: undefined, serverUrl: undefined, app: "perdure" },
+    },
   });
 });
 
@@ -69,12 +76,13 @@ test("the values of keys, tokens and passwords are secrets, and others and short
     WEATHER_API_KEY: "0123456789",
     DATABASE_PASSWORD: "correct horse",
     SHORT_TOKEN: "1",
+    PERDURE_SECRET_GREETING: "hello there",
     UNSET_SECRET: undefined,
     HOME: "/home/somebody",
     KEYBOARD: "qwertyuiop",
   };
 
-  expect(secretValues(env)).toEqual(["sk-scripted", "gho_scripted", "0123456789", "correct horse"]);
+  expect(secretValues(env)).toEqual(["sk-scripted", "gho_scripted", "0123456789", "correct horse", "hello there"]);
 });
 
 function thrown(run: () => unknown): unknown {
