@@ -6,7 +6,7 @@ import { LIMITS } from "../contract/limits.ts";
 import type { Sandbox } from "../sandbox/provider.ts";
 import { SandboxError } from "../sandbox/provider.ts";
 import { isKnown, knownFiles, type ScannedFile } from "../store/artifacts.ts";
-import { findSandbox, type SandboxDeps } from "./session-sandbox.ts";
+import type { SandboxDeps } from "./session-sandbox.ts";
 
 const IGNORE_FILE = ".artifactignore";
 
@@ -53,10 +53,12 @@ interface Decision extends ScannedFile {
 export async function hasNewArtifacts(
   deps: SandboxDeps,
   sessionId: SessionId,
-  folders: readonly string[],
+  of: { readonly sandbox: Sandbox | undefined; readonly agent: Agent },
 ): Promise<boolean> {
-  const sandbox = await findSandbox(deps, sessionId);
-  return sandbox !== undefined && (await newArtifacts(deps, sessionId, { sandbox, folders })).length > 0;
+  const { sandbox, agent } = of;
+  return (
+    sandbox !== undefined && (await newArtifacts(deps, sessionId, { sandbox, folders: agent.artifacts })).length > 0
+  );
 }
 
 /** The folders of the session's agent, as it is now. */

@@ -17,8 +17,8 @@ import type { SessionSetup } from "../store/session-setup.ts";
 import { type BegunStep, beginStep, endStep, failAttempt, publishReply, type StepEnding } from "../store/steps.ts";
 import { attempted, type RunningAttempt } from "./attempt.ts";
 import { missingTools, sessionDeclarations } from "./callable-tools.ts";
+import { runCallsHere } from "./calls-here.ts";
 import { planCalls } from "./planned-calls.ts";
-import { runQuickCalls } from "./quick-calls.ts";
 import { ReplyWriter } from "./reply-writer.ts";
 import type { RunToolDeps } from "./run-tool.ts";
 
@@ -42,9 +42,13 @@ export function createRunStep(deps: RunStepDeps): RunStep {
       const result = begun.state === "done" ? begun.result : await replyTo(deps, begun, running);
       const configured = news(request, begun.setup);
       if (result.next !== "calls") return { ...result, ...configured };
-      const quick = await runQuickCalls(deps, { sessionId: request.sessionId, calls: result.calls }, running);
-      const calls = result.calls.filter((call) => !call.quick).map(({ quick: _, ...call }) => call);
-      return { next: "calls", calls, usage: result.usage, ...quick, ...configured };
+      const { left, ...ran } = await runCallsHere(
+        deps,
+        { request, agent: begun.setup?.agent, calls: result.calls },
+        running,
+      );
+      const calls = left.map(({ quick: _, ...call }) => call);
+      return { next: "calls", calls, usage: result.usage, ...ran, ...configured };
     });
 }
 

@@ -1,24 +1,24 @@
 /** One tool call: begun once, re-attached as often as it takes, ended once with a result that the model can be shown. */
-import type { CallId, TurnId } from "../contract/ids.ts";
+import type { CallId, SessionId, TurnId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { CallKey, CallResult } from "../contract/steps.ts";
-import { SandboxError } from "../sandbox/provider.ts";
-import { askAgain, type BegunCall, beginCall, endCall, noteIntent, publishOutput } from "../store/calls.ts";
+import { askAgain, type BegunCall, beginCall, endCall, publishOutput } from "../store/calls.ts";
 import { openWait } from "../store/waits.ts";
-import { parseArguments, type Toolbox } from "../tools/registry.ts";
-import type { Tool, ToolResult } from "../tools/tool.ts";
+import type { Toolbox } from "../tools/registry.ts";
+import type { Tool } from "../tools/tool.ts";
 import { hasNewArtifacts } from "./artifact-scan.ts";
 import { attempted, type RunningAttempt, type WorkerIdentity } from "./attempt.ts";
 import { OutputPublisher } from "./output-publisher.ts";
-import { openSandbox, type SandboxDeps } from "./session-sandbox.ts";
+import { newsOfSandbox } from "./sandbox-news.ts";
+import { publishTraces } from "./sandbox-traces.ts";
+import { withoutSecrets } from "./secret-choice.ts";
+import { requireSandboxHere, type SandboxDeps } from "./session-sandbox.ts";
+import { runToolInSandbox } from "./tool-in-sandbox.ts";
 
 export interface RunToolDeps extends SandboxDeps {
   readonly identity: WorkerIdentity;
   readonly tools: Toolbox;
 }
-
-/** Attempts of one call, lost workers included, after which it is the call itself that kills them. */
-const ATTEMPTS_MAX = 100;
 
 export type RunTool = (key: CallKey) => Promise<CallResult>;
 
@@ -26,13 +26,34 @@ export function createRunTool(deps: RunToolDeps): RunTool {
   return (key) => attempted(deps.identity, (running) => runCall(deps, key, running));
 }
 
-/** Runs a call for an attempt, or finds its committed outcome. */
+/** Runs a call for an attempt, or finds its committed outcome. Throws ELSEWHERE, with nothing begun, where its sandbox is not reached. */
 export async function runCall(deps: RunToolDeps, key: CallKey, running: RunningAttempt): Promise<CallResult> {
+  await requireSandboxHere(deps, key.sessionId);
   const begun = await beginCall(deps.store.database, key, running.attempt);
   // What an earlier attempt left in the artifact folders is not known here: the upload will look.
   if (begun.state === "done") return { outcome: begun.outcome, artifacts: true };
   if (begun.state === "waiting") return { outcome: "unknown", artifacts: true, wait: begun.wait };
   return await runBegun(deps, begun, running);
+}
+
+/** Runs a call of a tool that can be left. undefined: it had not ended after so long, and goes on for another attempt to follow. */
+export async function runCallForAMoment(
+  deps: RunToolDeps,
+  key: CallKey,
+  moment: { readonly running: RunningAttempt; readonly forMs: number },
+): Promise<CallResult | undefined> {
+  const { running } = moment;
+  const over = new AbortController();
+  const timer = setTimeout(() => over.abort(new Error("the call is left to an attempt of its own")), moment.forMs);
+  const signal = AbortSignal.any([running.signal, over.signal]);
+  try {
+    return await runCall(deps, key, { ...running, signal });
+  } catch (error) {
+    if (error === over.signal.reason && !running.signal.aborted) return undefined;
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 async function runBegun(deps: RunToolDeps, begun: BegunCall, running: RunningAttempt): Promise<CallResult> {
@@ -51,23 +72,27 @@ async function runBegun(deps: RunToolDeps, begun: BegunCall, running: RunningAtt
   const signal = AbortSignal.any([running.signal, lost.signal]);
   // Superseded, or this worker goes down: then the tool leaves what it started to the next attempt.
   const isStopped = (): boolean => running.isStopped() && !lost.signal.aborted;
-  const { environment } = begun.agent;
-  const result = await runTool(deps, begun, { tool, publisher, signal, isStopped, environment });
+  await using ran = await runToolInSandbox(deps, begun, { tool, publisher, signal, isStopped });
   if (lost.signal.aborted) throw lost.signal.reason;
   // What has its result before the worker is gone has ended; what was merely cut off goes on at another.
-  const isCutOff = running.signal.aborted && !running.isStopped() && result.outcome === "interrupted";
+  const isCutOff = running.signal.aborted && !running.isStopped() && ran.result.outcome === "interrupted";
   if (isCutOff) throw new Error("this worker goes down");
+  const sessionId = call.session_id as SessionId;
+  const news = await newsOfSandbox(database, sessionId);
+  const changed = tool.changesFiles && ran.sandbox !== undefined;
+  if (ran.sandbox && changed) await publishTraces(deps, { sessionId, sandbox: ran.sandbox, ...place });
   // Beside the commit: the tool is done, and what it has left in the artifact folders is there.
-  const looked = tool.changesFiles ? hasNewArtifacts(deps, call.session_id, begun.agent.artifacts) : undefined;
+  const looked = changed ? hasNewArtifacts(deps, sessionId, { sandbox: ran.sandbox, agent: begun.agent }) : undefined;
   looked?.catch(() => undefined); // It is waited for below, unless the commit fails.
   const facts = await publisher.end();
+  const { outcome, text } = ran.result;
   await endCall(database, begun, {
-    outcome: result.outcome,
-    text: bounded(result.text),
+    outcome,
+    text: bounded(withoutSecrets(deps.secrets, news + text)),
     facts,
     attempt: running.attempt,
   });
-  return { outcome: result.outcome, artifacts: (await looked) ?? false };
+  return { outcome, artifacts: (await looked) ?? false };
 }
 
 /** A tool that no worker had when its session was made is refused there; this one was taken away since. */
@@ -116,49 +141,6 @@ async function askWhetherAgain(
       }),
   });
   return { outcome: "unknown", artifacts: true, wait: { kind: "approval", deadline } };
-}
-
-async function runTool(
-  deps: RunToolDeps,
-  begun: BegunCall,
-  io: {
-    readonly tool: Tool;
-    readonly publisher: OutputPublisher;
-    readonly signal: AbortSignal;
-    readonly isStopped: () => boolean;
-    readonly environment: Readonly<Record<string, string>>;
-  },
-): Promise<ToolResult> {
-  const { call, epoch } = begun;
-  const parsed = parseArguments(io.tool, begun.arguments);
-  if ("error" in parsed) return { outcome: "error", text: parsed.error };
-  if (epoch > ATTEMPTS_MAX)
-    return { outcome: "unknown", text: `This call was lost ${ATTEMPTS_MAX} times. What it did is unknown.` };
-  try {
-    const sandbox = await openSandbox(deps, call.session_id);
-    return await io.tool.run(parsed.args, {
-      sessionId: call.session_id,
-      callId: call.id as CallId,
-      environment: io.environment,
-      sandbox,
-      signal: io.signal,
-      isStopped: io.isStopped,
-      attempt: epoch,
-      published: begun.published,
-      output: (stream, text, upTo) => io.publisher.add(stream, text, upTo),
-      intent: call.intent ?? undefined,
-      noteIntent: (note) => noteIntent(deps.store.database, begun, note),
-    });
-  } catch (error) {
-    if (!(error instanceof SandboxError)) throw error;
-    if (error.kind === "lost" && io.tool.replay === "keyed" && epoch > 1) {
-      return {
-        outcome: "unknown",
-        text: `The sandbox was lost while this ran, and what it did is unknown: ${error.message}`,
-      };
-    }
-    return { outcome: "error", text: error.message };
-  }
 }
 
 /** Tools cut their results themselves, with words; this is the bound that holds whatever they do. */

@@ -37,7 +37,7 @@ export function createSessionEnds(deps: RunToolDeps): SessionEnds {
     stopCalls: ({ sessionId, turnId }) =>
       attempted(deps.identity, async () => {
         const calls = await runningCalls(database, sessionId, turnId);
-        const sandbox = calls.length > 0 ? await findSandbox(deps, sessionId) : undefined;
+        await using sandbox = calls.length > 0 ? await findSandbox(deps, sessionId) : undefined;
         const commands = calls.flatMap((call) => [
           call.callId,
           ...(deps.tools.find(call.name)?.startedCommands?.(call.intent) ?? []),

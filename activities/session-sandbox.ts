@@ -1,63 +1,165 @@
-/** A session's sandbox: made on first use under a deterministic name, made anew when it is lost, stopped when the session closes. */
-import { ApplicationFailure } from "@temporalio/activity";
+/**
+ * A session's sandbox: made on first use under a deterministic name, made anew from its newest snapshot when it is lost or
+ * was stopped while idle, removed when the session closes.
+ */
+import { ApplicationFailure, Context } from "@temporalio/activity";
 import type { AgentFile } from "../contract/agents.ts";
 import type { SessionId } from "../contract/ids.ts";
-import { type Sandbox, SandboxError, type SandboxProvider } from "../sandbox/provider.ts";
-import { beginSandbox, currentSandbox, moveSandbox, type SandboxRecord } from "../store/sandboxes.ts";
+import { LIMITS } from "../contract/limits.ts";
+import { ELSEWHERE } from "../contract/steps.ts";
+import { hostQueue } from "../contract/task-queue.ts";
+import { type Sandbox, SandboxError } from "../sandbox/provider.ts";
+import type { SandboxProviders } from "../sandbox/registry.ts";
+import {
+  beginSandbox,
+  currentSandbox,
+  isHostSeen,
+  noteUse,
+  readySandbox,
+  type SandboxRecord,
+  stopSandboxRow,
+} from "../store/sandboxes.ts";
 import { sessionSetup } from "../store/session-setup.ts";
+import { newestSnapshot } from "../store/snapshots.ts";
 import type { Store } from "../store/store.ts";
+import { adoptFiles } from "./file-changes.ts";
+import { makeOnce } from "./sandbox-making.ts";
+import type { WorkerSecrets } from "./secret-choice.ts";
+import { restoreSnapshot } from "./snapshot-restore.ts";
+
+/** Tries to remove a sandbox before it is left to the sweeper. */
+const REMOVALS_MAX = 5;
 
 export interface SandboxDeps {
   readonly store: Store;
-  readonly sandboxes: SandboxProvider;
+  readonly sandboxes: SandboxProviders;
   readonly host: string;
+  /** Default: none. */
+  readonly secrets?: WorkerSecrets;
 }
 
 /**
- * The live sandbox of a session. Whoever calls, however many at once, gets the same one; when the newest is gone, or
- * lives on another host, the log says that it is lost and a new generation takes its place.
+ * The live sandbox of a session; the caller disposes of the handle. Whoever calls, however many at once, gets the same one;
+ * when the newest is gone, or its host is, the log says that it is lost and a new generation takes its place.
+ * Throws an ApplicationFailure of the type ELSEWHERE when only the workers of another host reach it.
  */
 export async function openSandbox(deps: SandboxDeps, sessionId: SessionId): Promise<Sandbox> {
   const { database } = deps.store;
   const record = await currentSandbox(database, sessionId);
-  if (record?.state === "ready" && record.host === deps.host) {
-    const alive = await deps.sandboxes.find(record.sandboxId);
-    if (alive) return alive;
-    return await make(deps, sessionId, {
-      generation: record.generation + 1,
-      lost: "its files are gone from this host",
-    });
+  switch (record?.state) {
+    case "stopped":
+      throw ApplicationFailure.nonRetryable(`the sandbox of session ${sessionId} is stopped`, "SandboxStopped");
+    case "ready":
+    case "starting": {
+      if (record.host !== "" && record.host !== deps.host) return await openFromAfar(deps, sessionId, record);
+      if (record.state === "starting") return await finish(deps, sessionId, record);
+      const alive = await deps.sandboxes.provider(record.provider).find(record.sandboxId);
+      if (!alive) return await replace(deps, sessionId, { record, reason: "it is no longer there" });
+      await noteUse(database, record);
+      return alive;
+    }
+    default:
+      return await make(deps, sessionId, { generation: (record?.generation ?? 0) + 1 });
   }
-  if (record?.state === "starting" && record.host === deps.host) return await finish(deps, sessionId, record);
-  if (record?.state === "stopped") {
-    throw ApplicationFailure.nonRetryable(`the sandbox of session ${sessionId} is stopped`, "SandboxStopped");
-  }
-  const lost = record ? { lost: `it lived on host ${record.host}` } : {};
-  return await make(deps, sessionId, { generation: (record?.generation ?? 0) + 1, ...lost });
+}
+
+/** The task queue of the workers that reach the session's sandbox, when this one does not. */
+export async function sandboxQueue(deps: SandboxDeps, sessionId: SessionId): Promise<string | undefined> {
+  const record = await currentSandbox(deps.store.database, sessionId);
+  if (record?.state !== "ready" && record?.state !== "starting") return undefined;
+  if (record.host === "" || record.host === deps.host) return undefined;
+  return (await isHostSeen(deps.store.database, record.host)) ? hostQueue(record.host) : undefined;
+}
+
+/** Throws ELSEWHERE when this worker does not reach the session's sandbox: before anything of a call is begun here. */
+export async function requireSandboxHere(deps: SandboxDeps, sessionId: SessionId): Promise<void> {
+  const queue = await sandboxQueue(deps, sessionId);
+  if (queue !== undefined) throw elsewhereFailure(queue);
+}
+
+/** A sandbox on another host: theirs to open while they live. */
+async function openFromAfar(deps: SandboxDeps, sessionId: SessionId, record: SandboxRecord): Promise<Sandbox> {
+  if (await isHostSeen(deps.store.database, record.host)) throw elsewhere(record);
+  const reason = `its host ${record.host} has been silent for ${LIMITS.hostGoneMs / 1000} s`;
+  return await replace(deps, sessionId, { record, reason });
+}
+
+function elsewhere(record: SandboxRecord): ApplicationFailure {
+  return elsewhereFailure(hostQueue(record.host));
+}
+
+function elsewhereFailure(queue: string): ApplicationFailure {
+  const message = "the session's sandbox is on another host";
+  return ApplicationFailure.create({ message, type: ELSEWHERE, nonRetryable: true, details: [queue] });
+}
+
+async function replace(
+  deps: SandboxDeps,
+  sessionId: SessionId,
+  gone: { readonly record: SandboxRecord; readonly reason: string },
+): Promise<Sandbox> {
+  const snapshot = await newestSnapshot(deps.store.database, sessionId);
+  const files = snapshot
+    ? `what was changed in the workspace after ${new Date(snapshot.madeAt).toISOString()}`
+    : "the files of the workspace: there was no snapshot of it yet";
+  const lost = [files, "everything that was installed or running outside of the workspace"];
+  const generation = gone.record.generation + 1;
+  return await make(deps, sessionId, { generation, loss: { reason: gone.reason, lost } });
 }
 
 async function make(
   deps: SandboxDeps,
   sessionId: SessionId,
-  wanted: { readonly generation: number; readonly lost?: string },
+  wanted: {
+    readonly generation: number;
+    readonly loss?: { readonly reason: string; readonly lost: readonly string[] };
+  },
 ): Promise<Sandbox> {
-  const place = { provider: deps.sandboxes.name, host: deps.host };
-  const record = await beginSandbox(deps.store.database, sessionId, { ...place, ...wanted });
+  const { database } = deps.store;
+  const [{ agent }, snapshot] = await Promise.all([
+    sessionSetup(database.read, sessionId),
+    newestSnapshot(database, sessionId),
+  ]);
+  const spec = agent.sandbox ?? {};
+  const name = spec.provider ?? deps.sandboxes.defaultName;
+  const { capabilities } = deps.sandboxes.provider(name);
+  const record = await beginSandbox(database, sessionId, {
+    ...wanted,
+    provider: name,
+    host: capabilities.hostBound ? deps.host : "",
+    spec,
+    restoredFrom: snapshot?.id ?? null,
+  });
+  // Another host's worker may have begun this generation a moment before.
+  if (record.host !== "" && record.host !== deps.host) throw elsewhere(record);
   return await finish(deps, sessionId, record);
 }
 
+/** Makes what is begun: the place, then its files, and only then it is ready. Once, whoever else is at it. */
 async function finish(deps: SandboxDeps, sessionId: SessionId, record: SandboxRecord): Promise<Sandbox> {
-  const sandbox = await deps.sandboxes.open(record.sandboxId);
-  const { agent } = await sessionSetup(deps.store.database.read, sessionId);
-  for (const file of agent.files) await layFile(sandbox, file);
-  await moveSandbox(deps.store.database, sessionId, { record, from: ["starting"], to: "ready" });
-  return sandbox;
+  const provider = deps.sandboxes.provider(record.provider);
+  return await makeOnce(deps.store.database, record, {
+    make: async () => {
+      const sandbox = await provider.open(record.sandboxId, record.spec);
+      if (record.restoredFrom) {
+        await restoreSnapshot(deps, { snapshotId: record.restoredFrom, sandbox });
+      } else {
+        const { agent } = await sessionSetup(deps.store.database.read, sessionId);
+        for (const file of agent.files) await layFile(sandbox, file);
+      }
+      await adoptFiles(deps, { sessionId, sandbox });
+      await readySandbox(deps.store.database, sessionId, record);
+      return sandbox;
+    },
+    find: async () => {
+      const made = await provider.find(record.sandboxId);
+      if (!made) throw new SandboxError("lost", "the sandbox is gone again");
+      return made;
+    },
+  });
 }
 
-/**
- * One of the agent's files, before anything runs. One that is there is left alone: several may be making this sandbox at once,
- * and what the first has made ready, a tool of the agent may have changed already.
- */
+/** One of the agent's files, before anything runs. One that is there is of a maker that died a moment ago. */
 async function layFile(sandbox: Sandbox, { path, content, data }: AgentFile): Promise<void> {
   try {
     if ((await sandbox.stat(path))?.kind === "file") return;
@@ -72,23 +174,39 @@ async function layFile(sandbox: Sandbox, { path, content, data }: AgentFile): Pr
 /** Makes the sandbox ahead. What cannot be made so is told by the tools that need it; to try again would change nothing. */
 export async function prepareSandbox(deps: SandboxDeps, sessionId: SessionId): Promise<void> {
   try {
-    await openSandbox(deps, sessionId);
+    await using _sandbox = await openSandbox(deps, sessionId);
   } catch (error) {
     if (!(error instanceof SandboxError) || error.kind === "lost") throw error;
     throw ApplicationFailure.nonRetryable(error.message, `Sandbox.${error.kind}`);
   }
 }
 
-/** The sandbox of a session when it has one that is alive here; it makes none. */
+/** The sandbox of a session when it has one that is alive; it makes none. Throws ELSEWHERE as `openSandbox` does. */
 export async function findSandbox(deps: SandboxDeps, sessionId: SessionId): Promise<Sandbox | undefined> {
   const record = await currentSandbox(deps.store.database, sessionId);
-  return record && record.host === deps.host ? await deps.sandboxes.find(record.sandboxId) : undefined;
+  if (record?.state !== "ready" && record?.state !== "starting") return undefined;
+  if (record.host !== "" && record.host !== deps.host) {
+    if (await isHostSeen(deps.store.database, record.host)) throw elsewhere(record);
+    return undefined;
+  }
+  return await deps.sandboxes.provider(record.provider).find(record.sandboxId);
 }
 
-/** Ends everything that runs in the session's sandbox and removes it. */
+/**
+ * Ends everything that runs in the session's sandbox and removes it. Where that cannot be done (its host is gone, its provider
+ * is not set up here, or refuses again and again) the session goes on without: what no session owns is swept later.
+ */
 export async function stopSandbox(deps: SandboxDeps, sessionId: SessionId): Promise<void> {
   const record = await currentSandbox(deps.store.database, sessionId);
   if (!record) return;
-  if (record.host === deps.host) await deps.sandboxes.remove(record.sandboxId);
-  await moveSandbox(deps.store.database, sessionId, { record, from: ["starting", "ready"], to: "stopped" });
+  const isHere = record.host === "" || record.host === deps.host;
+  if (!isHere && (await isHostSeen(deps.store.database, record.host))) throw elsewhere(record);
+  if (isHere && record.state !== "stopped") {
+    try {
+      await deps.sandboxes.provider(record.provider).remove(record.sandboxId);
+    } catch (error) {
+      if (!(error instanceof SandboxError) || Context.current().info.attempt < REMOVALS_MAX) throw error;
+    }
+  }
+  await stopSandboxRow(deps.store.database, sessionId, { record, reason: "closed" });
 }

@@ -26,7 +26,7 @@ export type UploadArtifacts = (turn: TurnKey) => Promise<UploadResult>;
 export function createUploadArtifacts(deps: RunToolDeps): UploadArtifacts {
   return (turn) =>
     attempted(deps.identity, async ({ signal }) => {
-      const sandbox = await findSandbox(deps, turn.sessionId);
+      await using sandbox = await findSandbox(deps, turn.sessionId);
       if (!sandbox) return { uploaded: 0, failed: 0 };
       let uploaded = 0;
       let failed = 0;

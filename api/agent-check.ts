@@ -11,6 +11,7 @@ import { policyFaults } from "../policy/policy.ts";
 import { findAgent, findAgentVersion } from "../store/agents.ts";
 import type { Database } from "../store/database.ts";
 import type { Fault } from "./input.ts";
+import { sandboxFaults } from "./sandbox-check.ts";
 import { schemaFault } from "./schema-check.ts";
 
 /**
@@ -140,7 +141,11 @@ export async function handoffFaults(
 
 /** Faults that follow from what the running workers say: one that starts later may mend them. */
 export function workerFaults(checked: CheckedAgent, workers: readonly WorkerAnnouncement[]): readonly Fault[] {
-  return [...toolFaults(checked, workers), ...modelFaults(checked, workers)];
+  return [
+    ...toolFaults(checked, workers),
+    ...modelFaults(checked, workers),
+    ...faultsAt(checked.at("sandbox"), () => sandboxFaults(checked.agent, workers)),
+  ];
 }
 
 function toolFaults({ agent, at }: CheckedAgent, workers: readonly WorkerAnnouncement[]): readonly Fault[] {

@@ -11,6 +11,8 @@ import { answerOperations } from "./routes/answers.ts";
 import { approvalOperations } from "./routes/approvals.ts";
 import { artifactOperations } from "./routes/artifacts.ts";
 import { backendOperations } from "./routes/backends.ts";
+import { commandOperations } from "./routes/commands.ts";
+import { downloadOperations } from "./routes/downloads.ts";
 import { endingOperations } from "./routes/endings.ts";
 import { eventOperations } from "./routes/events.ts";
 import { fileOperations } from "./routes/files.ts";
@@ -18,6 +20,7 @@ import { grantOperations } from "./routes/grants.ts";
 import { messageOperations } from "./routes/messages.ts";
 import { processOperations } from "./routes/process.ts";
 import { progressOperations } from "./routes/progress.ts";
+import { sandboxOperations } from "./routes/sandboxes.ts";
 import { sessionOperations } from "./routes/sessions.ts";
 import { toolResultOperations } from "./routes/tool-results.ts";
 import { transcriptOperations } from "./routes/transcript.ts";
@@ -62,7 +65,10 @@ function allOperations(deps: Dependencies): readonly Operation[] {
     ...transcriptOperations(deps),
     ...artifactOperations(deps),
     ...fileOperations(deps),
+    ...commandOperations(deps),
+    ...downloadOperations(deps),
     ...backendOperations(deps),
+    ...sandboxOperations(deps),
   ];
   operations.push(...processOperations(deps, () => operations));
   return operations;
@@ -78,7 +84,7 @@ function routesOf(path: string): string[] {
 /** JSON and nothing else where JSON is expected: a form that a foreign page sends is never read as something it is not. */
 function readBody(operation: Operation): RequestHandler {
   const { bodyBytesMax: limit } = LIMITS;
-  if (operation.takesBytes) return express.raw({ limit, type: () => true });
+  // Bytes are streamed by whoever takes them.
   if (!operation.body) return (_request, _response, next) => next();
   const parse = express.json({ limit, type: () => true });
   return (request, response, next) => {

@@ -12,6 +12,7 @@ import {
 } from "../contract/agents.ts";
 import type { CreateSession, SessionAgentInput, UpdateSession } from "../contract/http.ts";
 import type { SessionId } from "../contract/ids.ts";
+import { toSandboxSpec } from "../contract/sandbox.ts";
 import { getAgent, pinHandoffs } from "../store/agents.ts";
 import { type BackendTable, type Configuration, plannedConfiguration } from "../store/configuration.ts";
 import type { Database } from "../store/database.ts";
@@ -119,8 +120,13 @@ function chosen(choice: SessionAgentInput | undefined): { readonly ref?: StoredC
 }
 
 /** The overrides with their short forms. */
-function overridesOf({ overrides, backend, model }: CreateSession | UpdateSession): AgentOverrides {
-  return { ...overrides, ...(backend !== undefined && { backend }), ...(model !== undefined && { model }) };
+function overridesOf({ overrides, backend, model, sandbox }: CreateSession | UpdateSession): AgentOverrides {
+  return {
+    ...overrides,
+    ...(backend !== undefined && { backend }),
+    ...(model !== undefined && { model }),
+    ...(sandbox !== undefined && { sandbox: { ...overrides?.sandbox, ...toSandboxSpec(sandbox) } }),
+  };
 }
 
 /**
@@ -128,10 +134,11 @@ function overridesOf({ overrides, backend, model }: CreateSession | UpdateSessio
  * take are faults of who names that backend.
  */
 function pointersOf(body: CreateSession | UpdateSession, settings: { readonly ofAgentToo: boolean }): Pointers {
-  const { overrides = {}, backend, model } = body;
+  const { overrides = {}, backend, model, sandbox } = body;
   const place = (field: keyof Agent): string | undefined => {
     if (field === "backend" && backend !== undefined) return "/backend";
     if (field === "model" && model !== undefined) return "/model";
+    if (field === "sandbox" && sandbox !== undefined) return "/sandbox";
     return Object.hasOwn(overrides, field) ? `/overrides/${field}` : undefined;
   };
   return (field, setting) => {

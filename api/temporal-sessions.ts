@@ -1,5 +1,4 @@
 /** The gateway over Temporal's client: every call bounded, every failure a SessionsError. */
-import { randomUUID } from "node:crypto";
 import {
   Client,
   Connection,
@@ -12,7 +11,6 @@ import type { SessionId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import { sessionAgent } from "../contract/steps.ts";
 import { TASK_QUEUE } from "../contract/task-queue.ts";
-import type { WorkspaceAnswer, WorkspaceRequest } from "../contract/workspace.ts";
 import {
   answerQuestion,
   closeSession,
@@ -25,10 +23,10 @@ import {
   type SessionInput,
   submitMessage,
   submitToolResult,
-  WORKSPACE_WORKFLOW,
 } from "../workflows/messages.ts";
 import { type SessionStart, type Sessions, SessionsError } from "./sessions.ts";
 import { toSessionsError } from "./temporal-error.ts";
+import { type Bounded, commandWorkflowId, lookInto, runCommand } from "./temporal-workspaces.ts";
 
 const STATUS = defineSearchAttributeKey("PerdureStatus", SearchAttributeType.KEYWORD);
 const AGENT = defineSearchAttributeKey("PerdureAgent", SearchAttributeType.KEYWORD);
@@ -82,7 +80,12 @@ export function openTemporalSessions(at: { readonly address: string; readonly na
     close: (sessionId) => bounded(LIMITS.updateTimeoutMs, () => handle(sessionId).signal(closeSession)),
     progress: (sessionId) => bounded(LIMITS.queryTimeoutMs, () => handle(sessionId).query(getProgress)),
     purge: (sessionId) => purge({ client, bounded }, sessionId),
-    workspace: (request) => bounded(LIMITS.workspaceTimeoutMs + LIMITS.queryTimeoutMs, () => lookInto(client, request)),
+    workspace: (request, key) => lookInto({ client, bounded }, request, key),
+    runCommand: (command) => bounded(LIMITS.queryTimeoutMs, () => runCommand(client, command)),
+    stopCommand: (callId) =>
+      bounded(LIMITS.queryTimeoutMs, async () => {
+        await client.workflow.getHandle(commandWorkflowId(callId)).cancel();
+      }),
     check: () =>
       bounded(LIMITS.readyTimeoutMs, async () => {
         await connection.workflowService.describeNamespace({ namespace: at.namespace });
@@ -95,7 +98,6 @@ export function openTemporalSessions(at: { readonly address: string; readonly na
   };
 }
 
-type Bounded = <T>(timeoutMs: number, call: () => Promise<T>) => Promise<T>;
 
 /** The client looks at its deadline only between its own retries, so that a call to a server that is gone comes back late. */
 const GRACE_MS = 100;
@@ -117,7 +119,7 @@ async function withinTime<T>(timeoutMs: number, call: () => Promise<T>): Promise
 
 function startOptions(start: SessionStart) {
   const { agent, title, sessionId } = start;
-  const input: SessionInput = { sessionId, agent: sessionAgent(agent) };
+  const input: SessionInput = { sessionId, agent: sessionAgent(agent), keepsWorkspace: true };
   return {
     workflowId: sessionId,
     taskQueue: TASK_QUEUE,
@@ -132,17 +134,6 @@ function startOptions(start: SessionStart) {
     ...(title !== null && { memo: { title } }),
     staticSummary: start.summary,
   };
-}
-
-async function lookInto(client: Client, request: WorkspaceRequest): Promise<WorkspaceAnswer> {
-  return (await client.workflow.execute(WORKSPACE_WORKFLOW, {
-    workflowId: `workspace-${request.sessionId}-${randomUUID()}`,
-    taskQueue: TASK_QUEUE,
-    args: [request],
-    workflowExecutionTimeout: LIMITS.workspaceTimeoutMs,
-    workflowTaskTimeout: LIMITS.workflowTaskTimeoutMs,
-    staticSummary: `${request.operation} ${request.path}`.slice(0, 200),
-  })) as WorkspaceAnswer;
 }
 
 async function purge(

@@ -1,6 +1,7 @@
 /** What a backend can do, as `GET /v1/backends` tells it: so that a limit is known before it is met. */
 import { z } from "zod";
 import { ModelSettings } from "./agents.ts";
+import { AnnouncedSandbox } from "./sandbox.ts";
 
 export const BackendCapabilities = z
   .object({
@@ -67,6 +68,9 @@ export type AnnouncedTool = z.infer<typeof AnnouncedTool>;
 
 /** What a running worker says of itself: the content of its row, renewed while it lives. */
 export const WorkerAnnouncement = z.object({
+  /** Empty in rows of before 0.3. */
+  host: z.string().default(""),
+  sandboxes: z.array(AnnouncedSandbox).default([]),
   tools: z.array(AnnouncedTool),
   backends: z.array(
     z.object({

@@ -3,9 +3,9 @@ import { z } from "zod";
 import { Agent, AgentInput, AgentOverrides, ClientTool } from "./agents.ts";
 import { Content, TranscriptMessage } from "./blocks.ts";
 import { MessageMode, SessionEvent } from "./events.ts";
-import { AgentId, ArtifactId, MessageId, SessionId, TurnId } from "./ids.ts";
+import { AgentId, ArtifactId, MessageId, SandboxId, SessionId, SnapshotId, TurnId } from "./ids.ts";
 import { LIMITS } from "./limits.ts";
-import { SandboxInput } from "./sandbox.ts";
+import { AnnouncedSandbox, SandboxInput, SandboxProviderName, SandboxSpec } from "./sandbox.ts";
 import { Metadata, Progress, Session, TurnOutcome } from "./session.ts";
 import { Usage } from "./usage.ts";
 
@@ -55,6 +55,9 @@ export const UpdateSession = z
     overrides: AgentOverrides.optional(),
     backend: z.string().min(1).max(64).optional().meta({ description: "Short for overrides.backend." }),
     model: z.string().min(1).max(200).optional().meta({ description: "Short for overrides.model." }),
+    sandbox: SandboxInput.optional().meta({
+      description: "Short for overrides.sandbox. It is for the next sandbox: the one that is there stays as it is.",
+    }),
     clientTools: z.array(ClientTool).max(LIMITS.clientToolsMax).optional(),
     title: z.string().min(1).max(200).nullable().optional(),
     metadata: Metadata.optional(),
@@ -213,12 +216,53 @@ export const CloseAnswer = z
   .meta({ id: "CloseAnswer" });
 export type CloseAnswer = z.infer<typeof CloseAnswer>;
 
+export const SandboxReport = AnnouncedSandbox.extend({ host: z.string() }).meta({ id: "SandboxReport" });
+export type SandboxReport = z.infer<typeof SandboxReport>;
+
+export const SandboxList = z.object({ providers: z.array(SandboxReport) }).meta({ id: "SandboxList" });
+export type SandboxList = z.infer<typeof SandboxList>;
+
+export const SessionSandbox = z
+  .object({
+    sandbox: z
+      .object({
+        sandboxId: SandboxId,
+        provider: SandboxProviderName,
+        generation: z.number().int().positive(),
+        state: z.enum(["starting", "ready", "lost", "stopped", "idle"]).meta({
+          description: "`idle`: stopped, and made again from its snapshot when it is needed. `stopped`: for good.",
+        }),
+        host: z.string().nullable().meta({ description: "null: it lives on no host of ours." }),
+        spec: SandboxSpec,
+        restoredFrom: SnapshotId.nullable(),
+        usedAt: z.number().int().meta({ description: "About when it was last used." }),
+      })
+      .nullable()
+      .meta({ description: "null: none was needed yet." }),
+    snapshots: z.array(
+      z.object({
+        snapshotId: SnapshotId,
+        turnId: TurnId.nullable(),
+        generation: z.number().int(),
+        files: z.number().int(),
+        bytes: z.number().int(),
+        storedBytes: z.number().int(),
+        madeAt: z.number().int(),
+      }),
+    ),
+  })
+  .meta({ id: "SessionSandbox" });
+export type SessionSandbox = z.infer<typeof SessionSandbox>;
+
 export const Health = z.object({ status: z.enum(["alive", "ready"]) }).meta({ id: "Health" });
 export type Health = z.infer<typeof Health>;
 
 export const FileList = z
   .object({
     path: z.string(),
+    truncated: z
+      .boolean()
+      .meta({ description: `There are more than these; at most ${LIMITS.filesListedMax} are told.` }),
     files: z.array(
       z.object({
         path: z.string(),

@@ -92,6 +92,8 @@ export type StepAnswer = { readonly configured?: Configured } & (
       readonly ranTools: boolean;
       /** Something in the agent's artifact folders is new or changed. */
       readonly artifacts: boolean;
+      /** The task queue of the host that the sandbox lives on, where it is another than that of this worker. */
+      readonly queue?: string;
     }
   | Exclude<StepResult, { readonly next: "calls" }>
 );
@@ -107,13 +109,14 @@ export interface CallResult {
   readonly artifacts: boolean;
   /** It has not ended: a person has to say whether it may be run again. */
   readonly wait?: PlannedWait;
-  /** It was not begun: the session's sandbox lives on another host, whose workers take this queue. */
-  readonly elsewhere?: string;
 }
 
 export interface WaitKey extends CallKey {
   readonly kind: WaitKind;
 }
+
+/** The type of the failure of an activity that only the workers of another host can do; its detail is their task queue. */
+export const ELSEWHERE = "Elsewhere";
 
 export interface TurnKey {
   readonly sessionId: SessionId;

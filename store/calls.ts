@@ -11,6 +11,7 @@ import type { Database, Tx } from "./database.ts";
 import { SupersededError } from "./error.ts";
 import { append } from "./event-log.ts";
 import type { SpoolOffsets } from "./offsets.ts";
+import { newestGeneration } from "./sandboxes.ts";
 import type { ToolCallsTable } from "./schema.ts";
 import { storedAgent } from "./session-setup.ts";
 import { placeMessage } from "./transcript.ts";
@@ -57,6 +58,13 @@ export async function beginCall(
         epoch: eb("epoch", "+", 1),
         state: "running",
         started_at: eb.fn.coalesce("started_at", eb.val(Date.now())),
+        // Of the first attempt: what it did, it did there.
+        generation: eb
+          .case()
+          .when("epoch", ">", 0)
+          .then(eb.ref("generation"))
+          .else(newestGeneration(ids.sessionId))
+          .end(),
       }))
       .where("id", "=", ids.callId)
       .returningAll()
@@ -111,6 +119,11 @@ async function writeOutput(
 /** Commits what a call is about to do, so that its next attempt can tell whether it was done. */
 export async function noteIntent(database: Database, begun: BegunCall, intent: string): Promise<void> {
   await database.write((tx) => touch(tx, begun, { intent }));
+}
+
+/** The sandbox of this attempt, the first, is another than the one that was there when it began. */
+export async function noteGeneration(database: Database, begun: BegunCall, generation: number): Promise<void> {
+  await database.write((tx) => touch(tx, begun, { generation }));
 }
 
 export interface CallEnding {

@@ -3,15 +3,30 @@ import type { Kysely } from "kysely";
 import type { Schema } from "./schema.ts";
 
 export async function sandboxesOfAnyKind({ schema }: Kysely<Schema>): Promise<void> {
-  for (const name of ["spec", "restored_from", "lost"]) {
+  for (const name of ["spec", "restored_from", "lost", "maker"]) {
     await schema.alterTable("sandboxes").addColumn(name, "text").execute();
   }
-  for (const name of ["told", "used_at", "network_offset"]) {
+  for (const name of ["told", "used_at", "network_offset", "maker_until"]) {
     await schema
       .alterTable("sandboxes")
       .addColumn(name, "bigint", (c) => c.notNull().defaultTo(0))
       .execute();
   }
+
+  await schema
+    .alterTable("tool_calls")
+    .addColumn("generation", "integer", (c) => c.notNull().defaultTo(0))
+    .execute();
+  await schema
+    .createTable("settings")
+    .addColumn("name", "text", (c) => c.primaryKey())
+    .addColumn("value", "text", (c) => c.notNull())
+    .execute();
+  await schema
+    .createTable("hosts")
+    .addColumn("host", "text", (c) => c.primaryKey())
+    .addColumn("seen_at", "bigint", (c) => c.notNull())
+    .execute();
 
   await schema
     .createTable("snapshots")
@@ -52,6 +67,7 @@ export async function sandboxesOfAnyKind({ schema }: Kysely<Schema>): Promise<vo
     .addColumn("request", "text", (c) => c.notNull())
     .addColumn("request_hash", "text", (c) => c.notNull())
     .addColumn("epoch", "integer", (c) => c.notNull().defaultTo(0))
+    .addColumn("generation", "integer", (c) => c.notNull().defaultTo(0))
     .addColumn("state", "text", (c) => c.notNull())
     .addColumn("made_at", "bigint", (c) => c.notNull())
     .addColumn("started_at", "bigint")

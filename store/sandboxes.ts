@@ -1,19 +1,34 @@
-/** Sandbox rows: one per generation of a session's sandbox, with where it lives. */
-import type { SandboxId, SessionId } from "../contract/ids.ts";
+/** Sandbox rows: one per generation of a session's sandbox, with where it lives, what it was made from, and what was lost before it. */
+import { type Kysely, type RawBuilder, sql } from "kysely";
+import type { SandboxId, SessionId, SnapshotId } from "../contract/ids.ts";
+import { LIMITS } from "../contract/limits.ts";
+import type { SandboxProviderName, SandboxSpec } from "../contract/sandbox.ts";
 import type { Database } from "./database.ts";
 import { append } from "./event-log.ts";
+import type { SandboxesTable, Schema } from "./schema.ts";
+import { restoredFrom } from "./snapshot-origin.ts";
 
 export interface SandboxRecord {
   readonly sandboxId: SandboxId;
-  readonly provider: string;
+  readonly provider: SandboxProviderName;
   readonly generation: number;
+  /** Empty: any worker reaches it. */
   readonly host: string;
-  readonly state: "starting" | "ready" | "lost" | "stopped";
+  readonly state: "starting" | "ready" | "lost" | "stopped" | "idle";
+  readonly spec: SandboxSpec;
+  readonly restoredFrom: SnapshotId | null;
+  readonly usedAt: number;
 }
 
 /** The deterministic name of a session's sandbox: whoever makes it, in whatever process, makes the same one. */
 export function sandboxName(sessionId: SessionId, generation: number): SandboxId {
   return `sbx_${sessionId}-${generation}`;
+}
+
+/** The session that a sandbox of ours was made for, by its name. */
+export function sessionOfSandbox(sandboxId: SandboxId): { readonly sessionId: SessionId; readonly generation: number } {
+  const [, sessionId = "", generation = ""] = /^sbx_(.*)-(\d+)$/.exec(sandboxId) ?? [];
+  return { sessionId: sessionId as SessionId, generation: Number(generation) };
 }
 
 /** The newest generation, if there is one. */
@@ -25,26 +40,41 @@ export async function currentSandbox(database: Database, sessionId: SessionId): 
     .orderBy("generation", "desc")
     .limit(1)
     .executeTakeFirst();
-  return (
-    row && {
-      sandboxId: row.id as SandboxId,
-      provider: row.provider,
-      generation: row.generation,
-      host: row.host,
-      state: row.state as SandboxRecord["state"],
-    }
-  );
+  return row && toRecord(row);
 }
 
-/** Records a new generation as starting; the one before is lost, which is said first. A generation that is there already changes nothing. */
+function toRecord(row: SandboxesTable): SandboxRecord {
+  return {
+    sandboxId: row.id as SandboxId,
+    provider: row.provider as SandboxProviderName,
+    generation: row.generation,
+    host: row.host,
+    state: row.state as SandboxRecord["state"],
+    spec: row.spec === null ? {} : (JSON.parse(row.spec) as SandboxSpec), // A row of ours, written from a parsed value.
+    restoredFrom: row.restored_from as SnapshotId | null,
+    usedAt: row.used_at,
+  };
+}
+
+export interface WantedSandbox {
+  readonly provider: SandboxProviderName;
+  readonly host: string;
+  readonly generation: number;
+  readonly spec: SandboxSpec;
+  readonly restoredFrom: SnapshotId | null;
+  /** Why the generation before is gone, and what went with it. Left out: nothing was lost. */
+  readonly loss?: { readonly reason: string; readonly lost: readonly string[] };
+}
+
+/** Records a new generation as starting; the one before is lost, which is said first. A generation that is there already is given back as it is. */
 export async function beginSandbox(
   database: Database,
   sessionId: SessionId,
-  wanted: { readonly provider: string; readonly host: string; readonly generation: number; readonly lost?: string },
+  wanted: WantedSandbox,
 ): Promise<SandboxRecord> {
-  const { provider, host, generation } = wanted;
+  const { provider, host, generation, loss } = wanted;
   const sandboxId = sandboxName(sessionId, generation);
-  await database.write(async (tx) => {
+  const row = await database.write(async (tx) => {
     const made = await tx
       .insertInto("sandboxes")
       .values({
@@ -55,17 +85,19 @@ export async function beginSandbox(
         host,
         state: "starting",
         changed_at: Date.now(),
-        spec: null,
-        restored_from: null,
-        lost: null,
+        spec: JSON.stringify(wanted.spec),
+        restored_from: wanted.restoredFrom,
+        lost: loss ? JSON.stringify(loss.lost) : null,
         told: 0,
         used_at: Date.now(),
         network_offset: 0,
+        maker: null,
+        maker_until: 0,
       })
       .onConflict((conflict) => conflict.columns(["session_id", "generation"]).doNothing())
-      .returning("generation")
+      .returningAll()
       .executeTakeFirst();
-    if (!made) return;
+    if (!made) return undefined;
     const before = await tx
       .updateTable("sandboxes")
       .set({ state: "lost", changed_at: Date.now() })
@@ -75,39 +107,207 @@ export async function beginSandbox(
       .returningAll()
       .execute();
     await append(tx, sessionId, [
-      ...before.map((row) => ({
+      ...before.map((lost) => ({
         type: "sandbox.lost" as const,
-        sandboxId: row.id as SandboxId,
-        provider: row.provider,
-        generation: row.generation,
-        message: wanted.lost ?? "the sandbox is gone",
+        sandboxId: lost.id as SandboxId,
+        provider: lost.provider,
+        generation: lost.generation,
+        message: loss?.reason ?? "the sandbox is gone",
       })),
       { type: "sandbox.starting", sandboxId, provider, generation },
     ]);
+    return made;
   });
-  return { sandboxId, provider, generation, host, state: "starting" };
+  const record = row ? toRecord(row) : await currentSandbox(database, sessionId);
+  if (!record) throw new Error(`the sandbox of session ${sessionId} is gone`);
+  return record;
 }
 
-/** Moves a sandbox on and says so, once. */
-export async function moveSandbox(
-  database: Database,
-  sessionId: SessionId,
-  move: {
-    readonly record: SandboxRecord;
-    readonly from: readonly SandboxRecord["state"][];
-    readonly to: "ready" | "stopped";
-  },
-): Promise<void> {
-  const { sandboxId, provider, generation } = move.record;
+/** Says that a sandbox is ready, and what it took the place of. Only the first to say so is heard. */
+export async function readySandbox(database: Database, sessionId: SessionId, record: SandboxRecord): Promise<void> {
+  const { sandboxId, provider, generation } = record;
   await database.write(async (tx) => {
     const moved = await tx
       .updateTable("sandboxes")
-      .set({ state: move.to, changed_at: Date.now() })
+      .set({ state: "ready", changed_at: Date.now(), used_at: Date.now(), maker: null, maker_until: 0 })
       .where("session_id", "=", sessionId)
       .where("generation", "=", generation)
-      .where("state", "in", [...move.from])
+      .where("state", "=", "starting")
+      .returning(["restored_from", "lost"])
+      .executeTakeFirst();
+    if (!moved) return;
+    const place = { sandboxId, provider, generation };
+    await append(tx, sessionId, [{ type: "sandbox.ready", ...place }]);
+    if (moved.lost === null) return;
+    const origin = await restoredFrom(tx, moved.restored_from);
+    const lost = JSON.parse(moved.lost) as string[];
+    await append(tx, sessionId, [{ type: "sandbox.replaced", ...place, restoredFrom: origin, lost }]);
+  });
+}
+
+/** Stops a sandbox for good, or until it is needed again, and says so, once. */
+export async function stopSandboxRow(
+  database: Database,
+  sessionId: SessionId,
+  stop: { readonly record: SandboxRecord; readonly reason: "closed" | "idle" },
+): Promise<void> {
+  const { sandboxId, provider, generation } = stop.record;
+  const from = stop.reason === "closed" ? ["starting", "ready", "idle"] : ["ready"];
+  await database.write(async (tx) => {
+    const before = await tx
+      .selectFrom("sandboxes")
+      .select("state")
+      .where("session_id", "=", sessionId)
+      .where("generation", "=", generation)
+      .executeTakeFirst();
+    if (!before || !from.includes(before.state)) return;
+    await tx
+      .updateTable("sandboxes")
+      .set({ state: stop.reason === "closed" ? "stopped" : "idle", changed_at: Date.now() })
+      .where("session_id", "=", sessionId)
+      .where("generation", "=", generation)
+      .execute();
+    if (before.state === "idle") return; // That it stopped is said.
+    await append(tx, sessionId, [{ type: "sandbox.stopped", sandboxId, provider, generation, reason: stop.reason }]);
+  });
+}
+
+export type Making = "mine" | "ready" | "busy" | "gone";
+
+/**
+ * Takes the making of a sandbox for a process, or renews it: what is laid into a workspace must not be laid a second time over
+ * what a command has changed meanwhile. `busy`: another process makes it, and is believed for `LIMITS.sandboxMakerMs`.
+ */
+export async function takeMaking(database: Database, record: SandboxRecord, maker: string): Promise<Making> {
+  const now = Date.now();
+  return await database.write(async (tx) => {
+    const taken = await tx
+      .updateTable("sandboxes")
+      .set({ maker, maker_until: now + LIMITS.sandboxMakerMs })
+      .where("id", "=", record.sandboxId)
+      .where("state", "=", "starting")
+      .where((eb) => eb.or([eb("maker", "is", null), eb("maker", "=", maker), eb("maker_until", "<", now)]))
       .returning("id")
       .executeTakeFirst();
-    if (moved) await append(tx, sessionId, [{ type: `sandbox.${move.to}`, sandboxId, provider, generation }]);
+    if (taken) return "mine";
+    const row = await tx.selectFrom("sandboxes").select("state").where("id", "=", record.sandboxId).executeTakeFirst();
+    if (row?.state === "ready") return "ready";
+    return row?.state === "starting" ? "busy" : "gone";
   });
+}
+
+/** Takes note of a use, at most every few seconds: an idle sandbox is one that nobody has used for long. */
+export async function noteUse(database: Database, record: SandboxRecord): Promise<void> {
+  const now = Date.now();
+  if (now - record.usedAt < LIMITS.sandboxUseNotedMs) return;
+  await database.write((tx) =>
+    tx.updateTable("sandboxes").set({ used_at: now }).where("id", "=", record.sandboxId).execute(),
+  );
+}
+
+/** Whether anything of the session is at work: a turn, a caller's command, a terminal. */
+export async function isInUse(database: Database, sessionId: SessionId): Promise<boolean> {
+  const { read } = database;
+  const [turn, command, terminal] = await Promise.all([
+    read
+      .selectFrom("turns")
+      .select("id")
+      .where("session_id", "=", sessionId)
+      .where("state", "=", "running")
+      .executeTakeFirst(),
+    read
+      .selectFrom("commands")
+      .select("id")
+      .where("session_id", "=", sessionId)
+      .where("state", "<>", "done")
+      .executeTakeFirst(),
+    read
+      .selectFrom("terminals")
+      .select("id")
+      .where("session_id", "=", sessionId)
+      .where("state", "<>", "closed")
+      .executeTakeFirst(),
+  ]);
+  return [turn, command, terminal].some((found) => found !== undefined);
+}
+
+/** Sandboxes that nobody has used for as long as their spec lets them idle. */
+export async function idleSandboxes(
+  database: Database,
+): Promise<readonly { readonly sessionId: SessionId; readonly idleMs: number; readonly record: SandboxRecord }[]> {
+  const rows = await database.read
+    .selectFrom("sandboxes")
+    .innerJoin("sessions", "sessions.id", "sandboxes.session_id")
+    .selectAll("sandboxes")
+    .where("sandboxes.state", "=", "ready")
+    .where("sessions.closed_at", "is", null)
+    .execute();
+  return rows.flatMap((row) => {
+    const record = toRecord(row);
+    const idleMs = record.spec.idleTimeoutMs ?? LIMITS.sandboxIdleMs.default;
+    const isIdle = Date.now() - record.usedAt > idleMs + LIMITS.sandboxUseNotedMs;
+    return isIdle ? [{ sessionId: row.session_id as SessionId, idleMs, record }] : [];
+  });
+}
+
+/** What the model has not been told yet of a sandbox that took the place of a lost one; told from now on. */
+export async function takeNews(
+  database: Database,
+  sessionId: SessionId,
+): Promise<{ readonly lost: readonly string[]; readonly isRestored: boolean } | undefined> {
+  const untold = await database.read
+    .selectFrom("sandboxes")
+    .select("id")
+    .where("session_id", "=", sessionId)
+    .where("told", "=", 0)
+    .where("lost", "is not", null)
+    .where("state", "=", "ready")
+    .executeTakeFirst();
+  if (!untold) return undefined;
+  const row = await database.write((tx) =>
+    tx
+      .updateTable("sandboxes")
+      .set({ told: 1 })
+      .where("id", "=", untold.id)
+      .where("told", "=", 0)
+      .returning(["lost", "restored_from"])
+      .executeTakeFirst(),
+  );
+  if (!row?.lost) return undefined;
+  return { lost: JSON.parse(row.lost) as string[], isRestored: row.restored_from !== null };
+}
+
+/** The newest generation as part of a statement; 0 when there is none. */
+export function newestGeneration(sessionId: string): RawBuilder<number> {
+  return sql<number>`(select coalesce(max(generation), 0) from sandboxes where session_id = ${sessionId})`;
+}
+
+/** Whether a sandbox of the session was lost after that generation had begun. */
+export async function hasLostSince(from: Kysely<Schema>, sessionId: string, generation: number): Promise<boolean> {
+  const row = await from
+    .selectFrom("sandboxes")
+    .select("id")
+    .where("session_id", "=", sessionId)
+    .where("generation", ">", generation)
+    .where("lost", "is not", null)
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
+/** Whether a worker of that host has been heard of lately. */
+export async function isHostSeen(database: Database, host: string): Promise<boolean> {
+  const row = await database.read.selectFrom("hosts").select("seen_at").where("host", "=", host).executeTakeFirst();
+  return row !== undefined && Date.now() - row.seen_at < LIMITS.hostGoneMs;
+}
+
+/** A worker of this host lives. */
+export async function seeHost(database: Database, host: string): Promise<void> {
+  const now = Date.now();
+  await database.write((tx) =>
+    tx
+      .insertInto("hosts")
+      .values({ host, seen_at: now })
+      .onConflict((conflict) => conflict.column("host").doUpdateSet({ seen_at: now }))
+      .execute(),
+  );
 }

@@ -25,6 +25,8 @@ export interface Schema {
   commands: CommandsTable;
   terminals: TerminalsTable;
   terminal_frames: TerminalFramesTable;
+  hosts: HostsTable;
+  settings: SettingsTable;
 }
 
 export interface SessionsTable {
@@ -129,6 +131,8 @@ export interface ToolCallsTable {
   outcome: string | null;
   /** 1 when a person has edited the arguments: those here are the edited ones. */
   edited: number;
+  /** The generation of the session's sandbox when its first attempt began; 0 when there was none. */
+  generation: number;
 }
 
 export interface EventsTable {
@@ -160,6 +164,9 @@ export interface SandboxesTable {
   used_at: number;
   /** How far the proxy's decisions are in the log. */
   network_offset: number;
+  /** The process that makes it, while it is starting, and until when that is believed. */
+  maker: string | null;
+  maker_until: number;
 }
 
 export interface ArtifactsTable {
@@ -285,6 +292,18 @@ export interface WorkersTable {
   announcement: string;
 }
 
+/** What this installation has to remember of itself. */
+export interface SettingsTable {
+  name: string;
+  value: string;
+}
+
+/** Hosts of workers, and when one of them last said that it lives: also after the worker is gone. */
+export interface HostsTable {
+  host: string;
+  seen_at: number;
+}
+
 /** A workspace as it was: a blob that lists its files, and the blobs that hold them. */
 export interface SnapshotsTable {
   id: string;
@@ -322,6 +341,8 @@ export interface CommandsTable {
   request: string;
   request_hash: string;
   epoch: number;
+  /** The generation of the session's sandbox when its first attempt began; 0 when there was none. */
+  generation: number;
   /** planned, running, done. */
   state: string;
   made_at: number;

@@ -213,6 +213,7 @@ async function makeCalls(
       stderr_published: 0,
       outcome: answer?.outcome ?? null,
       edited: 0,
+      generation: 0,
     };
     await tx.insertInto("tool_calls").values(call).execute();
     const place = { turnId, step, callId };

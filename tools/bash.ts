@@ -27,6 +27,7 @@ export const bash: Tool<typeof Parameters> = {
   parameters: Parameters,
   replay: "keyed",
   quick: false,
+  canBeLeft: true,
   changesFiles: true,
   changesWorld: true,
   argumentKinds: { command: "command", cwd: "path" },

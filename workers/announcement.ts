@@ -3,7 +3,9 @@ import type { BackendEntry, SteppedBackend } from "../backends/backend.ts";
 import type { AnnouncedTool, BackendValidation, ModelInfo, WorkerAnnouncement } from "../contract/backends.ts";
 import type { Config } from "../contract/config.ts";
 import { LIMITS } from "../contract/limits.ts";
+import type { AnnouncedSandbox } from "../contract/sandbox.ts";
 import type { Database } from "../store/database.ts";
+import { seeHost } from "../store/sandboxes.ts";
 import { announcedWorkers, announceWorker, withdrawWorker } from "../store/workers.ts";
 import type { Tool } from "../tools/tool.ts";
 
@@ -18,6 +20,9 @@ export interface AnnouncementDeps {
   readonly config: Config;
   readonly tools: readonly AnnouncedTool[];
   readonly backends: readonly AnnouncedBackend[];
+  readonly sandboxes: readonly AnnouncedSandbox[];
+  /** The host that it runs on, as its sandboxes' rows name it. */
+  readonly host: string;
   /** Whether the worker of an id is known to be dead. */
   readonly isGone: (id: string) => boolean;
   warn(fields: Readonly<Record<string, unknown>>, message: string): void;
@@ -68,13 +73,15 @@ export class Announcing implements AsyncDisposable {
   }
 
   #announce(): void {
-    const { database, id, tools } = this.#deps;
+    const { database, id, tools, sandboxes, host } = this.#deps;
     this.#written = this.#written.then(() =>
       this.#isOver
         ? undefined
-        : this.#quietly("announced", () =>
-            announceWorker(database, { id, announcement: { tools: [...tools], backends: [...this.#backends] } }),
-          ),
+        : this.#quietly("announced", async () => {
+            const said = { host, tools: [...tools], backends: [...this.#backends], sandboxes: [...sandboxes] };
+            await announceWorker(database, { id, announcement: said });
+            await seeHost(database, host);
+          }),
     );
   }
 

@@ -6,7 +6,8 @@ import pino, { type Logger } from "pino";
 import { BACKENDS } from "../backends/registry.ts";
 import { type Config, ConfigError, EXIT_CONFIG, readConfig, secretValues } from "../contract/config.ts";
 import { createRedaction } from "../contract/redaction.ts";
-import { createLocalProvider } from "../sandbox/local.ts";
+import { announcedSandboxes } from "../sandbox/registry.ts";
+import { installationId } from "../store/installation.ts";
 import { openStore, type Store } from "../store/store.ts";
 import { loadPlugins, PluginError, type SourcedTool } from "../tools/plugin-loader.ts";
 import { createToolbox } from "../tools/registry.ts";
@@ -14,8 +15,11 @@ import { Announcing, announcedTools } from "./announcement.ts";
 import { createBackends, type WorkerBackends } from "./backends.ts";
 import { handBackAttempts } from "./hand-back.ts";
 import { isAlive, isGone, ownProcessName } from "./process-name.ts";
+import { createSandboxes } from "./sandboxes.ts";
 import { openScratch } from "./scratch.ts";
 import { ensureSearchAttributes } from "./search-attributes.ts";
+import { takeSecrets } from "./secrets.ts";
+import { ensureSweeps } from "./sweeps.ts";
 import { startWorker, type WorkerDeps } from "./worker.ts";
 
 const DEFAULT_ADDRESS = "127.0.0.1:7233";
@@ -27,23 +31,28 @@ interface Made {
   readonly logger: Logger;
   readonly backends: WorkerBackends;
   readonly tools: WorkerDeps["tools"];
+  readonly sandboxes: WorkerDeps["sandboxes"];
+  readonly secrets: WorkerDeps["secrets"];
 }
 
-const NAME = ownProcessName();
+const HOST_ID = process.env["PERDURE_HOST_ID"] || undefined;
+const NAME = ownProcessName(HOST_ID);
 
 async function main(): Promise<void> {
   const stopped = stopSignal();
   const given = readConfig(process.env);
   const config = { ...given, stateDir: path.resolve(given.stateDir) };
   const logger = pino({ level: config.logLevel, base: { process: "worker" } }, pino.destination(2));
-  const added = await loadTools(config, logger);
+  const warn = (fields: object, message: string): void => logger.warn(fields, message);
+  const secrets = takeSecrets(process.env, { file: config.secretsFile, warn });
+  const added = await loadTools(secrets, { config, logger });
   mkdirSync(config.stateDir, { recursive: true });
   await using store = await openStore(config.stateDir);
   await using scratch = openScratch(config.stateDir, NAME.id);
-  const warn = (fields: object, message: string): void => logger.warn(fields, message);
   await using backends = await createBackends({ config, scratchDir: scratch.folder, warn });
   const tools = createToolbox(added.map(({ tool }) => tool));
-  const made: Made = { config, store, logger, backends, tools };
+  const sandboxes = await createSandboxes({ config, owner: await installationId(store.database), warn });
+  const made: Made = { config, store, logger, backends, tools, sandboxes, secrets };
   const [worker, handed] = await Promise.all([start(made), prepareTemporal(config, store)]);
   process.send?.({ type: "ready" });
   logger.info({ temporal: config.temporalAddress ?? DEFAULT_ADDRESS, handed }, "worker ready");
@@ -55,26 +64,35 @@ async function main(): Promise<void> {
 }
 
 /** First of all: when its tools cannot be used, nothing else of a worker is. */
-function loadTools(config: Config, logger: Logger): Promise<readonly SourcedTool[]> {
+function loadTools(
+  secrets: WorkerDeps["secrets"],
+  { config, logger }: Pick<Made, "config" | "logger">,
+): Promise<readonly SourcedTool[]> {
+  const redact = createRedaction(secretValues(process.env));
   return loadPlugins(config.toolModules, {
     folder: process.cwd(),
     log: (level, fields, message) => logger[level](fields, message),
-    redact: createRedaction(secretValues(process.env)),
+    redact: (text) => redact(secrets.redactor.text(text)),
   });
 }
 
-function announce({ config, store, logger, backends, tools }: Made, added: readonly SourcedTool[]): Announcing {
+function announce(
+  { config, store, logger, backends, tools, sandboxes }: Made,
+  added: readonly SourcedTool[],
+): Announcing {
   const sources = new Map(added.map(({ source, tool }) => [tool.name, source]));
   return new Announcing({
     database: store.database,
     id: NAME.id,
     config,
     tools: announcedTools(tools.tools, sources),
+    sandboxes: announcedSandboxes(sandboxes),
+    host: NAME.host,
     backends: BACKENDS.flatMap((entry) => {
       const backend = backends.byName.get(entry.name);
       return backend ? [{ entry, backend }] : [];
     }),
-    isGone,
+    isGone: (id) => isGone(id, HOST_ID),
     warn: (fields, message) => logger.warn(fields, message),
   });
 }
@@ -87,12 +105,13 @@ function stopSignal(): AbortSignal {
   return stop.signal;
 }
 
-function start({ config, store, logger, backends, tools }: Made): ReturnType<typeof startWorker> {
+function start({ config, store, logger, backends, tools, sandboxes, secrets }: Made): ReturnType<typeof startWorker> {
   return startWorker({
     store,
-    sandboxes: createLocalProvider({ root: path.join(config.stateDir, "sandboxes") }),
+    sandboxes,
     backends: backends.byName,
     tools,
+    secrets,
     host: NAME.host,
     process: NAME.process,
     address: config.temporalAddress ?? DEFAULT_ADDRESS,
@@ -109,6 +128,7 @@ async function prepareTemporal(config: Config, store: Store): Promise<number> {
     const client = new Client({ connection, namespace });
     const handed = await handBackAttempts({ store, client, host: NAME.host, isAlive });
     await ensureSearchAttributes(connection, namespace);
+    await ensureSweeps(client);
     return handed;
   } finally {
     await connection.close();

@@ -10,8 +10,9 @@ export interface ProcessName {
   readonly id: string;
 }
 
-export function ownProcessName(): ProcessName {
-  const host = hostname();
+/** @param hostId What this host is called; default: its own name. */
+export function ownProcessName(hostId?: string): ProcessName {
+  const host = hostId ?? hostname();
   const own = `${process.pid}:${identityOf(process.pid)}`;
   return { host, process: own, id: `${host}/${own}` };
 }
@@ -23,7 +24,7 @@ export function isAlive(known: string): boolean {
 }
 
 /** Whether an id is that of a process of this host that is gone. Of another host's nothing is known. */
-export function isGone(id: string): boolean {
-  const own = `${hostname()}/`;
+export function isGone(id: string, hostId?: string): boolean {
+  const own = `${hostId ?? hostname()}/`;
   return id.startsWith(own) && !isAlive(id.slice(own.length));
 }

@@ -1,19 +1,21 @@
 /** A worker over given dependencies: workflows from the bundle, activities over the store, a sandbox provider and backends. */
-import { NativeConnection, Runtime, Worker } from "@temporalio/worker";
+import { NativeConnection, Runtime, Worker, type WorkerOptions } from "@temporalio/worker";
 import type { Logger } from "pino";
 import { createActivities } from "../activities/index.ts";
+import type { WorkerSecrets } from "../activities/secret-choice.ts";
 import type { SteppedBackend } from "../backends/backend.ts";
-import { TASK_QUEUE } from "../contract/task-queue.ts";
-import type { SandboxProvider } from "../sandbox/provider.ts";
+import { hostQueue, TASK_QUEUE } from "../contract/task-queue.ts";
+import type { SandboxProviders } from "../sandbox/registry.ts";
 import type { Store } from "../store/store.ts";
 import type { Toolbox } from "../tools/registry.ts";
 import { workflowBundle } from "./bundle.ts";
 
 export interface WorkerDeps {
   readonly store: Store;
-  readonly sandboxes: SandboxProvider;
+  readonly sandboxes: SandboxProviders;
   readonly backends: ReadonlyMap<string, SteppedBackend>;
   readonly tools: Toolbox;
+  readonly secrets: WorkerSecrets;
   readonly host: string;
   readonly process: string;
   readonly address: string;
@@ -36,34 +38,47 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
     NativeConnection.connect({ address: deps.address }),
     workflowBundle(),
   ]);
-  const worker = await Worker.create({
+  const common: WorkerOptions = {
     connection,
     namespace: deps.namespace,
     taskQueue: TASK_QUEUE,
     identity: `perdure-worker ${process.pid}@${deps.host}`,
-    workflowBundle: { codePath: bundle },
     activities: createActivities({
       store: deps.store,
       sandboxes: deps.sandboxes,
       backends: deps.backends,
       tools: deps.tools,
+      secrets: deps.secrets,
       host: deps.host,
       identity: { host: deps.host, process: deps.process },
     }),
     // A cancel reaches an activity with the answer to a heartbeat, so this bounds how long stopping a turn takes.
     maxHeartbeatThrottleInterval: 400,
     maxConcurrentActivityTaskExecutions: 200,
+    shutdownGraceTime: 1_500,
+    shutdownForceTime: 6_000,
+  };
+  const worker = await Worker.create({
+    ...common,
+    workflowBundle: { codePath: bundle },
     maxConcurrentWorkflowTaskExecutions: 100,
     maxConcurrentLocalActivityExecutions: 100,
     // When a worker dies, what waits in its own queue goes to another after this long.
     stickyQueueScheduleToStartTimeout: 500,
     // About a megabyte each. One that is forgotten is replayed from a short history when it is needed again.
     maxCachedWorkflows: 500,
-    shutdownGraceTime: 1_500,
-    shutdownForceTime: 6_000,
   });
-  const done = worker.run().finally(() => connection.close());
-  return { connection, done, shutdown: () => worker.shutdown() };
+  // What only this host can do: no workflow, just what touches the sandboxes that live here.
+  const ofHost = await Worker.create({ ...common, taskQueue: hostQueue(deps.host) });
+  const shutdown = (): void => {
+    for (const one of [worker, ofHost]) if (one.getState() === "RUNNING") one.shutdown();
+  };
+  // When one of them fails the process is to end, so the other is not left to work on.
+  const runs = [worker, ofHost].map((one) => one.run().finally(shutdown));
+  const done = Promise.all(runs)
+    .then(() => undefined)
+    .finally(() => connection.close());
+  return { connection, done, shutdown };
 }
 
 /** The SDK's own log goes to ours. Once per process: the runtime is a singleton of the SDK. */

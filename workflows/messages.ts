@@ -43,9 +43,13 @@ export const getProgress = defineQuery<Progress>("getProgress");
 export interface SessionInput {
   readonly sessionId: SessionId;
   readonly agent: SessionAgent;
+  /** Its workspace is kept in snapshots, and its sandbox stopped while it is idle. Runs that began before 0.3 do neither. */
+  readonly keepsWorkspace?: true;
 }
 
 /** Workflow types, as Temporal knows them. */
 export const SESSION_WORKFLOW = "session";
 export const WORKSPACE_WORKFLOW = "workspaceRequest";
+export const COMMAND_WORKFLOW = "commandRequest";
 export const PURGE_WORKFLOW = "purgeSession";
+export const SWEEP_WORKFLOW = "sweepSandboxes";

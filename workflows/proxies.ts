@@ -7,7 +7,7 @@ import { LIMITS } from "../contract/limits.ts";
  * Attempts are not counted here: a lost worker must not use up a model's tries. Activities count their own failures in
  * the store, and answer with one as a value when there is no more to try.
  */
-const retry = { initialInterval: 10, backoffCoefficient: 2, maximumInterval: 1_000 };
+export const retry = { initialInterval: 10, backoffCoefficient: 2, maximumInterval: 1_000 };
 
 /** Model calls and commands: heartbeats tell a dead worker, and a cancel waits until the work has really ended. */
 export const remote = proxyActivities<Activities>({

@@ -16,6 +16,8 @@ export interface SessionState {
   readonly usage: Usage;
   /** Whether the sandbox has been asked for: it is made while the first model call runs. */
   readonly hasSandbox: boolean;
+  /** The task queue of the host that the sandbox lives on, once somebody had to be told. */
+  readonly sandboxQueue?: string;
   /** Which configuration of the session is known here; left out for the first. */
   readonly configuration?: number;
 }

@@ -33,7 +33,9 @@ import {
   submitMessage,
   submitToolResult,
 } from "./messages.ts";
-import { beside, local, remote } from "./proxies.ts";
+import { local } from "./proxies.ts";
+import { SandboxCare } from "./sandbox-care.ts";
+import { SandboxRoute } from "./sandbox-route.ts";
 import {
   beginJoining,
   beginTurn,
@@ -78,7 +80,8 @@ class SessionWorkflow {
   #agent: SessionAgent;
   #scope: CancellationScope | undefined;
   #stop: StopReason | undefined;
-  #sandbox: Promise<void> | undefined;
+  readonly #route: SandboxRoute;
+  readonly #sandbox: SandboxCare;
   #isClosed = false;
 
   constructor(input: SessionRun) {
@@ -86,6 +89,18 @@ class SessionWorkflow {
     this.#agent = input.agent;
     this.#state = input.carried ?? emptySession;
     this.#waits = new Waits(input.sessionId, () => this.#waitsChanged());
+    this.#route = new SandboxRoute(this.#state.sandboxQueue, (queue) => {
+      const { sandboxQueue: _, ...rest } = this.#state;
+      this.#state = queue === undefined ? rest : { ...rest, sandboxQueue: queue };
+    });
+    this.#sandbox = new SandboxCare({
+      sessionId: input.sessionId,
+      route: this.#route,
+      hasSandbox: () => this.#state.hasSandbox,
+      setHasSandbox: (hasSandbox) => {
+        this.#state = { ...this.#state, hasSandbox };
+      },
+    });
     this.#listen();
   }
 
@@ -143,8 +158,9 @@ class SessionWorkflow {
       this.#state = { ...this.#state, closing: true };
     }
     await CancellationScope.nonCancellable(async () => {
-      await this.#sandbox;
-      await remote.closeSession.executeWithOptions({ summary: `close ${this.#agent.name}` }, [{ sessionId }]);
+      await this.#sandbox.ready();
+      const summary = `close ${this.#agent.name}`;
+      await this.#route.run((activities) => activities.closeSession.executeWithOptions({ summary }, [{ sessionId }]));
       this.#isClosed = true;
       this.#announce("closed");
       await condition(allHandlersFinished);
@@ -154,7 +170,7 @@ class SessionWorkflow {
   async #loop(): Promise<void> {
     for (;;) {
       if (!this.#state.turn) {
-        await condition(() => this.#state.closing || this.#state.queue.length > 0);
+        await this.#untilWork();
         if (this.#state.closing) return;
         this.#state = beginTurn(this.#state, Date.now(), this.#agent.limits.turnTimeoutMs);
         this.#announce("running");
@@ -163,11 +179,20 @@ class SessionWorkflow {
       if (this.#state.closing && !this.#state.turn) return;
       if (!this.#state.turn && this.#state.queue.length === 0) this.#announce("idle");
       if (isAtBoundary || isLongHistory(LIMITS.historyEventsIdle)) {
-        await this.#sandbox;
+        await this.#sandbox.ready();
         await condition(allHandlersFinished);
-        await continueAsNew<typeof session>({ ...this.#input, agent: this.#agent, carried: this.#state });
+        const next: SessionRun = { ...this.#input, agent: this.#agent, carried: this.#state, keepsWorkspace: true };
+        await continueAsNew<typeof session>(next);
       }
     }
+  }
+
+  async #untilWork(): Promise<void> {
+    const hasWork = (): boolean => this.#state.closing || this.#state.queue.length > 0;
+    const { sandboxIdleMs } = this.#agent;
+    if (this.#input.keepsWorkspace && sandboxIdleMs !== undefined)
+      await this.#sandbox.untilWork(hasWork, sandboxIdleMs);
+    else await condition(hasWork);
   }
 
   /** Runs the turn until it has ended and said so, or until it is a good moment to continue as new (true). */
@@ -175,7 +200,7 @@ class SessionWorkflow {
     const { sessionId } = this.#input;
     const turn = this.#state.turn;
     if (!turn) throw new Error("#turn() needs a turn");
-    const uploads = new ArtifactUploads({ sessionId, turnId: turn.turnId });
+    const uploads = new ArtifactUploads({ sessionId, turnId: turn.turnId }, this.#route);
     const end = await this.#runStoppable(uploads);
     this.#waits.forget();
     if (end?.ended === "skipped") {
@@ -190,8 +215,9 @@ class SessionWorkflow {
     await CancellationScope.nonCancellable(async () => {
       // What a lost attempt had started is still running, when nobody was left to end it.
       if (this.#state.turn?.hasRunTools && end?.ended !== "completed") {
-        await beside.stopCalls
-          .executeWithOptions({ summary: "end what still runs" }, [{ sessionId, turnId: turn.turnId }])
+        const key = { sessionId, turnId: turn.turnId };
+        await this.#route
+          .runBeside((activities) => activities.stopCalls.executeWithOptions({ summary: "end what still runs" }, [key]))
           .catch((error: unknown) =>
             log.warn("what a stopped turn left running was not ended", { error: String(error) }),
           );
@@ -199,9 +225,12 @@ class SessionWorkflow {
       if (this.#state.turn?.hasRunTools) uploads.start();
       await uploads.settle();
       const ending = this.#ending(end);
+      const hasRunTools = this.#state.turn?.hasRunTools ?? false;
       const ended = await local.endTurn.executeWithOptions({ summary: ending.outcome }, [ending]);
       this.#state = endTurn(this.#state, ending.outcome, ended?.requeued);
       this.#stop = undefined;
+      // After the turn's end is told, and before another begins to change what is to be kept.
+      if (hasRunTools && this.#input.keepsWorkspace && !this.#state.closing) await this.#sandbox.keep(turn.turnId);
     });
     return false;
   }
@@ -230,8 +259,11 @@ class SessionWorkflow {
             this.#state = changeTurn(this.#state, change);
           },
           running: this.#running,
-          startSandbox: () => this.#startSandbox(),
-          sandboxReady: async () => await this.#sandbox,
+          route: this.#route,
+          startSandbox: () => {
+            if (this.#agent.hasTools) this.#sandbox.start();
+          },
+          sandboxReady: () => this.#sandbox.ready(),
           artifactsChanged: () => uploads.start(),
           beginStep: () => this.#beginStep(),
           endStep: (news) => this.#endStep(news),
@@ -295,19 +327,6 @@ class SessionWorkflow {
       { key: STATUS, value: kinds === "" ? "running" : "waiting" },
       { key: WAITING_FOR, value: kinds === "" ? null : kinds },
     ]);
-  }
-
-  /** Asked for once, beside the first model call. A sandbox that is lost later is made anew by the tool that misses it. */
-  #startSandbox(): void {
-    const { sessionId } = this.#input;
-    if (this.#state.hasSandbox || !this.#agent.hasTools) return;
-    this.#sandbox ??= CancellationScope.nonCancellable(() =>
-      beside.ensureSandbox.executeWithOptions({ summary: "make the sandbox" }, [{ sessionId }]),
-    )
-      .catch((error: unknown) => log.warn("the sandbox was not made ahead", { error: String(error) }))
-      .then(() => {
-        this.#state = { ...this.#state, hasSandbox: true };
-      });
   }
 
   #ending(end: TurnEnd | undefined): TurnEnding {

@@ -6,6 +6,7 @@ import type { CallResult, Configured, Failure, PlannedCall, PlannedWait, Session
 import type { WaitVerdict } from "../contract/waits.ts";
 import { Lanes } from "./lanes.ts";
 import { remote } from "./proxies.ts";
+import type { SandboxRoute } from "./sandbox-route.ts";
 import { addUsage, type TurnState } from "./session-state.ts";
 
 type CallToRun = Omit<PlannedCall, "quick">;
@@ -25,6 +26,8 @@ export interface TurnContext {
   readonly turn: () => TurnState;
   readonly change: (change: Partial<TurnState>) => void;
   readonly running: Set<string>;
+  /** Where what touches the sandbox is done. */
+  readonly route: SandboxRoute;
   /** Has the sandbox made, beside the first model call. */
   readonly startSandbox: () => void;
   /** Resolves when the making of the sandbox has ended. */
@@ -83,6 +86,7 @@ async function runStep(context: TurnContext, step: number): Promise<TurnEnd | un
     case "calls":
       if (result.ranTools || result.calls.length > 0) context.change({ hasRunTools: true });
       if (result.artifacts) context.artifactsChanged();
+      if (result.queue !== undefined) context.route.move(result.queue);
       await runCalls(context, result.calls);
       return undefined;
   }
@@ -115,8 +119,9 @@ async function runCall(context: TurnContext, call: CallToRun): Promise<CallResul
   await context.sandboxReady();
   const label = `${call.name} ${call.callId}`;
   running.add(label);
-  return await remote.runTool
-    .executeWithOptions({ summary: call.summary }, [{ sessionId, callId: call.callId }])
+  const key = { sessionId, callId: call.callId };
+  return await context.route
+    .run((activities) => activities.runTool.executeWithOptions({ summary: call.summary }, [key]))
     .finally(() => running.delete(label));
 }
 

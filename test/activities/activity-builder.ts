@@ -11,11 +11,11 @@ import type { SteppedBackend } from "../../backends/backend.ts";
 import type { AgentInput } from "../../contract/agents.ts";
 import type { CallId, SessionId } from "../../contract/ids.ts";
 import type { CallResult, StepAnswer, StepRequest } from "../../contract/steps.ts";
-import { createLocalProvider } from "../../sandbox/local.ts";
 import type { Database } from "../../store/database.ts";
 import { createToolbox } from "../../tools/registry.ts";
 import type { Tool, ToolContext, ToolResult } from "../../tools/tool.ts";
 import { aSession, type TemporaryStore, temporaryStore } from "../store/store-builder.ts";
+import { localSandboxes } from "../support/local-sandboxes.ts";
 
 export interface ActivityWorld extends AsyncDisposable {
   readonly store: TemporaryStore;
@@ -35,7 +35,7 @@ export async function anActivityWorld(
   const root = path.join(store.folder, "sandboxes");
   const deps: RunStepDeps = {
     store,
-    sandboxes: createLocalProvider({ root }),
+    sandboxes: localSandboxes(root),
     host: "here",
     identity: { host: "here", process: "this" },
     tools: createToolbox(of.tools ?? []),

@@ -4,15 +4,20 @@ import path from "node:path";
 import { expect, test } from "vitest";
 import { artifactFolders, hasNewArtifacts, newArtifacts } from "../../activities/artifact-scan.ts";
 import { findSandbox, openSandbox, type SandboxDeps } from "../../activities/session-sandbox.ts";
+import { Agent } from "../../contract/agents.ts";
 import { LIMITS } from "../../contract/limits.ts";
-import { createLocalProvider } from "../../sandbox/local.ts";
 import { recordArtifact } from "../../store/artifacts.ts";
 import { aMessage, aSession, aStep, temporaryStore } from "../store/store-builder.ts";
+import { localSandboxes } from "../support/local-sandboxes.ts";
+
+async function hasNew({ deps, sessionId, sandbox }: Awaited<ReturnType<typeof aWorkspace>>): Promise<boolean> {
+  return await hasNewArtifacts(deps, sessionId, { sandbox, agent: Agent.parse({ artifacts: ["outputs/"] }) });
+}
 
 /** A session with a live sandbox, whose agent has these artifact folders. */
 async function aWorkspace(artifacts: readonly string[] = ["outputs/"]) {
   const store = await temporaryStore();
-  const sandboxes = createLocalProvider({ root: path.join(store.folder, "sandboxes") });
+  const sandboxes = localSandboxes(path.join(store.folder, "sandboxes"));
   const deps: SandboxDeps = { store, sandboxes, host: "here" };
   const sessionId = await aSession(store.database, { agent: { artifacts: [...artifacts] } });
   const ids = await aMessage(store.database, sessionId);
@@ -134,20 +139,21 @@ test("what is kept is not found again until it changes", async () => {
   workspace.write("outputs/b.md", "b");
   await workspace.keep();
   expect(await workspace.found()).toEqual([]);
-  expect(await hasNewArtifacts(workspace.deps, workspace.sessionId, ["outputs/"])).toBe(false);
+  expect(await hasNew(workspace)).toBe(false);
 
   utimesSync(path.join(workspace.sandbox.workspace, "outputs/a.md"), 1, 1);
   workspace.write("outputs/c.md", "c");
 
   expect(await workspace.found()).toEqual(["outputs/a.md", "outputs/c.md"]);
-  expect(await hasNewArtifacts(workspace.deps, workspace.sessionId, ["outputs/"])).toBe(true);
+  expect(await hasNew(workspace)).toBe(true);
 });
 
 test("a session without a sandbox has nothing new, and looking makes none", async () => {
   await using workspace = await aWorkspace();
   const other = await aSession(workspace.deps.store.database);
 
-  expect(await hasNewArtifacts(workspace.deps, other, ["outputs/"])).toBe(false);
+  const agent = Agent.parse({ artifacts: ["outputs/"] });
+  expect(await hasNewArtifacts(workspace.deps, other, { sandbox: undefined, agent })).toBe(false);
   expect(await findSandbox(workspace.deps, other)).toBeUndefined();
 });
 

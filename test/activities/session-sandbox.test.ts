@@ -3,13 +3,22 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { expect, test } from "vitest";
-import { openSandbox, prepareSandbox, type SandboxDeps } from "../../activities/session-sandbox.ts";
-import type { AgentInput } from "../../contract/agents.ts";
-import type { SessionId } from "../../contract/ids.ts";
-import { createLocalProvider } from "../../sandbox/local.ts";
+import {
+  findSandbox,
+  openSandbox,
+  prepareSandbox,
+  type SandboxDeps,
+  stopSandbox,
+} from "../../activities/session-sandbox.ts";
+import { takeSnapshot } from "../../activities/snapshot-take.ts";
+import { Agent, type AgentInput } from "../../contract/agents.ts";
+import type { SessionId, TurnId } from "../../contract/ids.ts";
 import type { Sandbox } from "../../sandbox/provider.ts";
-import { currentSandbox } from "../../store/sandboxes.ts";
-import { aSession, temporaryStore, typesOf } from "../store/store-builder.ts";
+import { beginSandbox, currentSandbox, seeHost, stopSandboxRow, takeMaking } from "../../store/sandboxes.ts";
+import { aSession, logOf, temporaryStore, typesOf } from "../store/store-builder.ts";
+import { localSandboxes } from "../support/local-sandboxes.ts";
+
+const TURN: TurnId = "turn_1";
 
 interface Place extends AsyncDisposable {
   readonly deps: SandboxDeps;
@@ -19,7 +28,7 @@ interface Place extends AsyncDisposable {
 async function aPlace(files: NonNullable<AgentInput["files"]>): Promise<Place> {
   const store = await temporaryStore();
   const root = mkdtempSync(path.join(tmpdir(), "perdure-files-"));
-  const deps = { store, sandboxes: createLocalProvider({ root }), host: "here" };
+  const deps = { store, sandboxes: localSandboxes(root), host: "here" };
   return {
     deps,
     sessionId: await aSession(store.database, { agent: { files } }),
@@ -72,7 +81,7 @@ test("one who comes late, while the sandbox is still said to be starting, overwr
 test("a generation that takes a lost one's place gets the files anew", async () => {
   await using place = await aPlace([{ path: "a.txt", content: "laid" }]);
   const { id } = await openSandbox(place.deps, place.sessionId);
-  await place.deps.sandboxes.remove(id);
+  await place.deps.sandboxes.provider("local").remove(id);
 
   const next = await openSandbox(place.deps, place.sessionId);
 
@@ -105,4 +114,111 @@ test("many who open it at once find the same files in the same sandbox", async (
   expect(new Set(opened.map(({ id }) => id)).size).toBe(1);
   const found = await Promise.all(Array.from({ length: 20 }, (_, i) => textOf(opened[0] as Sandbox, `f${i}`)));
   expect(found).toEqual(Array.from({ length: 20 }, (_, i) => `${i}`));
+});
+
+test("a lost sandbox comes back as it was kept last, and the log says what it is and what is gone", async () => {
+  await using place = await aPlace([{ path: "a.txt", content: "laid" }]);
+  const { deps, sessionId } = place;
+  const first = await openSandbox(deps, sessionId);
+  await first.writeFile("a.txt", Buffer.from("changed"));
+  await first.writeFile("made/b.txt", Buffer.from("made"));
+  const kept = await takeSnapshot(deps, { sessionId, sandbox: first, generation: 1, turnId: TURN });
+  await first.writeFile("made/c.txt", Buffer.from("too late"));
+  await deps.sandboxes.provider("local").remove(first.id);
+
+  const next = await openSandbox(deps, sessionId);
+
+  expect(await textOf(next, "a.txt")).toBe("changed");
+  expect(await textOf(next, "made/b.txt")).toBe("made");
+  expect(await next.stat("made/c.txt")).toBeUndefined();
+  expect((await logOf(deps.store.database, sessionId)).slice(-4)).toMatchObject([
+    { type: "sandbox.lost", generation: 1, message: "it is no longer there" },
+    { type: "sandbox.starting", generation: 2 },
+    { type: "sandbox.ready", generation: 2 },
+    {
+      type: "sandbox.replaced",
+      generation: 2,
+      restoredFrom: { snapshotId: kept?.id, turnId: TURN },
+      lost: [expect.stringMatching(/^what was changed in the workspace after 20/), expect.any(String)],
+    },
+  ]);
+});
+
+test("one that was stopped while idle comes back as it was, and nothing is said to be lost", async () => {
+  await using place = await aPlace([]);
+  const { deps, sessionId } = place;
+  const first = await openSandbox(deps, sessionId);
+  await first.writeFile("a.txt", Buffer.from("kept"));
+  await takeSnapshot(deps, { sessionId, sandbox: first, generation: 1 });
+  const record = await currentSandbox(deps.store.database, sessionId);
+  if (record) await stopSandboxRow(deps.store.database, sessionId, { record, reason: "idle" });
+  await deps.sandboxes.provider("local").remove(first.id);
+  expect(await findSandbox(deps, sessionId)).toBeUndefined();
+
+  const next = await openSandbox(deps, sessionId);
+
+  expect(await textOf(next, "a.txt")).toBe("kept");
+  expect(await typesOf(deps.store.database, sessionId)).not.toContain("sandbox.lost");
+});
+
+test("a sandbox on a host that lives is its workers' to open, and one on a host that is silent is lost", async () => {
+  await using place = await aPlace([{ path: "a.txt", content: "laid" }]);
+  const { deps, sessionId } = place;
+  const { database } = deps.store;
+  await openSandbox(deps, sessionId);
+  const there = { ...deps, host: "there" };
+  await seeHost(database, "here");
+
+  const failure = { type: "Elsewhere", nonRetryable: true, details: ["perdure-host-here"] };
+  await expect(openSandbox(there, sessionId)).rejects.toMatchObject(failure);
+  await expect(findSandbox(there, sessionId)).rejects.toMatchObject(failure);
+  await expect(stopSandbox(there, sessionId)).rejects.toMatchObject(failure);
+  await database.write((tx) =>
+    tx
+      .updateTable("hosts")
+      .set({ seen_at: Date.now() - 61_000 })
+      .execute(),
+  );
+  expect(await findSandbox(there, sessionId)).toBeUndefined();
+  const next = await openSandbox(there, sessionId);
+
+  expect(await textOf(next, "a.txt")).toBe("laid");
+  expect(await currentSandbox(database, sessionId)).toMatchObject({ generation: 2, host: "there" });
+});
+
+test("a maker that died in the middle is followed by another, who makes the whole of it", async () => {
+  await using place = await aPlace([{ path: "a.txt", content: "laid" }]);
+  const { deps, sessionId } = place;
+  const { database } = deps.store;
+  const record = await beginSandbox(database, sessionId, {
+    provider: "local",
+    host: "here",
+    generation: 1,
+    spec: {},
+    restoredFrom: null,
+  });
+  expect(await takeMaking(database, record, "a process that died")).toBe("mine");
+  await database.write((tx) =>
+    tx
+      .updateTable("sandboxes")
+      .set({ maker_until: Date.now() + 200 })
+      .execute(),
+  );
+
+  const sandbox = await openSandbox(deps, sessionId);
+
+  expect(await textOf(sandbox, "a.txt")).toBe("laid");
+  expect((await currentSandbox(database, sessionId))?.state).toBe("ready");
+});
+
+test("a provider that this worker lacks is named", async () => {
+  await using place = await aPlace([]);
+  const { deps, sessionId } = place;
+  const agent = JSON.stringify(Agent.parse({ sandbox: { provider: "docker" } }));
+  await deps.store.database.write((tx) => tx.updateTable("sessions").set({ agent }).execute());
+
+  await expect(openSandbox(deps, sessionId)).rejects.toMatchObject({
+    kind: "failed",
+    message: expect.stringContaining("cannot make sandboxes of docker"),
+  });
 });

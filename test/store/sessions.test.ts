@@ -167,7 +167,7 @@ async function aFullSession(database: Database, id: string, blobs: readonly stri
     await makeGrant(tx, { ...grant, scope: "session", sessionId: id, project: null });
     await writeState(tx, { ...ids, step: 1 }, { backend: "copilot", append: "text", meta: {} });
   });
-  await beginSandbox(database, id, { provider: "local", host: "h", generation: 1 });
+  await beginSandbox(database, id, { provider: "local", host: "h", generation: 1, spec: {}, restoredFrom: null });
   for (const [index, sha256] of blobs.entries()) {
     const scanned = { path: `outputs/${index}`, bytes: 1, modifiedAt: 1 };
     await recordArtifact(database, ids, { scanned, sha256, bytes: 1, contentType: "text/plain" });

@@ -1,0 +1,63 @@
+/**
+ * What of a step's calls is run by the step's own activity, each begun and ended under its own key, like any call.
+ *
+ * Quick calls are, to their end: as activities of their own they would cost several times what they do; as local activities
+ * they could be neither cancelled nor handed back when their worker dies. Commands are begun here, too, and followed for a
+ * moment: most are over by then. What is not goes on, and an activity of its own follows it, as it would after a lost worker.
+ */
+import type { Agent } from "../contract/agents.ts";
+import { LIMITS } from "../contract/limits.ts";
+import type { PlannedCall, StepRequest } from "../contract/steps.ts";
+import type { RunningAttempt } from "./attempt.ts";
+import { type RunToolDeps, runCall, runCallForAMoment } from "./run-tool.ts";
+import { sandboxQueue } from "./session-sandbox.ts";
+
+interface PlannedStep {
+  readonly request: StepRequest;
+  readonly agent: Agent | undefined;
+  readonly calls: readonly PlannedCall[];
+}
+
+export interface CallsHere {
+  /** Calls that are left to activities of their own. */
+  readonly left: readonly PlannedCall[];
+  readonly ranTools: boolean;
+  /** Something in the artifact folders may be new. */
+  readonly artifacts: boolean;
+  /** Set when the sandbox is on another host, and nothing was run here. */
+  readonly queue?: string;
+}
+
+/** Quick calls first, in the order the model made them; then the commands, at once, as many as the agent may. */
+export async function runCallsHere(
+  deps: RunToolDeps,
+  { request, agent, calls }: PlannedStep,
+  running: RunningAttempt,
+): Promise<CallsHere> {
+  const { sessionId } = request;
+  if (calls.length === 0) return { left: [], ranTools: false, artifacts: false };
+  const queue = await sandboxQueue(deps, sessionId);
+  if (queue !== undefined) return { left: calls, ranTools: false, artifacts: false, queue };
+  const quick = calls.filter((call) => call.quick);
+  let artifacts = false;
+  for (const { callId } of quick) {
+    const result = await runCall(deps, { sessionId, callId }, running);
+    artifacts ||= result.artifacts;
+  }
+  const others = calls.filter((call) => !call.quick);
+  const brief = others.filter(({ name, wait }) => !wait && deps.tools.find(name)?.canBeLeft === true);
+  const tried = brief.slice(0, agent?.limits.toolsInParallel ?? 1);
+  const results = await Promise.all(
+    tried.map(async (call) => ({
+      call,
+      result: await runCallForAMoment(deps, { sessionId, callId: call.callId }, { running, forMs: LIMITS.callHereMs }),
+    })),
+  );
+  const ended = results.flatMap(({ call, result }) => (result && !result.wait ? [{ call, result }] : []));
+  const isEnded = new Set(ended.map(({ call }) => call.callId));
+  return {
+    left: others.filter(({ callId }) => !isEnded.has(callId)),
+    ranTools: quick.length > 0 || ended.length > 0,
+    artifacts: artifacts || ended.some(({ result }) => result.artifacts),
+  };
+}

@@ -1,0 +1,123 @@
+/** What keeps sandboxes in order: their workspaces in snapshots, idle ones stopped, and those that no session owns removed. */
+import { log } from "@temporalio/activity";
+import type { SandboxId, SessionId } from "../contract/ids.ts";
+import { LIMITS } from "../contract/limits.ts";
+import type { TurnKey } from "../contract/steps.ts";
+import { hostQueue } from "../contract/task-queue.ts";
+import { SandboxError, type SandboxProvider } from "../sandbox/provider.ts";
+import { liveHosts, ownsSandbox } from "../store/sandbox-owners.ts";
+import { currentSandbox, idleSandboxes, isInUse, type SandboxRecord, stopSandboxRow } from "../store/sandboxes.ts";
+import { attempted } from "./attempt.ts";
+import type { RunToolDeps } from "./run-tool.ts";
+import { findSandbox } from "./session-sandbox.ts";
+import { takeSnapshot } from "./snapshot-take.ts";
+
+export interface IdleKey {
+  readonly sessionId: SessionId;
+  readonly idleMs: number;
+}
+
+export interface Swept {
+  readonly removed: number;
+  readonly stopped: number;
+  /** The first of those that were removed. */
+  readonly ids: readonly SandboxId[];
+}
+
+export interface SandboxUpkeep {
+  /** Keeps the workspace as a turn has left it. */
+  snapshotWorkspace(turn: TurnKey): Promise<void>;
+  /** Stops a sandbox that nobody has used for so long, its workspace kept. 0: it is stopped, or there is none; else when to look again. */
+  stopIdleSandbox(key: IdleKey): Promise<{ readonly againInMs: number }>;
+  /** The task queues of the hosts that live, so that each can be swept. */
+  listHostQueues(): Promise<readonly string[]>;
+  /** Removes what no session owns, of the providers that this worker has; stops what its session has forgotten to. */
+  sweepSandboxes(): Promise<Swept>;
+}
+
+const IDS_TOLD = 20;
+
+export function createSandboxUpkeep(deps: RunToolDeps): SandboxUpkeep {
+  const { database } = deps.store;
+  return {
+    snapshotWorkspace: (turn) =>
+      attempted(deps.identity, async () => {
+        const record = await currentSandbox(database, turn.sessionId);
+        await using sandbox = await findSandbox(deps, turn.sessionId);
+        if (!sandbox || record?.state !== "ready") return;
+        await takeSnapshot(deps, { ...turn, sandbox, generation: record.generation });
+      }),
+    stopIdleSandbox: (key) => attempted(deps.identity, async () => ({ againInMs: await stopIdle(deps, key) })),
+    listHostQueues: async () => (await liveHosts(database)).map(hostQueue),
+    sweepSandboxes: () => attempted(deps.identity, () => sweep(deps)),
+  };
+}
+
+/** 0 when it is stopped or not there. */
+async function stopIdle(deps: RunToolDeps, { sessionId, idleMs }: IdleKey): Promise<number> {
+  const { database } = deps.store;
+  // Throws for one on another host; and one that is lost is told by whoever needs it next.
+  await using sandbox = await findSandbox(deps, sessionId);
+  const record = await currentSandbox(database, sessionId);
+  if (!sandbox || record?.state !== "ready") return 0;
+  const leftMs = record.usedAt + idleMs - Date.now();
+  // Its last use is written down only now and then, so it may be a little younger than its row says.
+  if (leftMs > 0) return Math.max(leftMs, LIMITS.sandboxUseNotedMs / 10);
+  if (await isInUse(database, sessionId)) return idleMs;
+  await takeSnapshot(deps, { sessionId, sandbox, generation: record.generation });
+  await stopSandboxRow(database, sessionId, { record, reason: "idle" });
+  await deps.sandboxes.provider(record.provider).remove(record.sandboxId);
+  return 0;
+}
+
+async function sweep(deps: RunToolDeps): Promise<Swept> {
+  const removed: SandboxId[] = [];
+  for (const { provider } of deps.sandboxes.entries)
+    if (provider) removed.push(...(await sweepProvider(deps, provider)));
+  if (removed.length > 0) log.info("sandboxes that no session owns were removed", { removed: removed.length });
+  const stopped = await stopForgotten(deps);
+  return { removed: removed.length, stopped, ids: removed.slice(0, IDS_TOLD) };
+}
+
+async function sweepProvider(deps: RunToolDeps, provider: SandboxProvider): Promise<readonly SandboxId[]> {
+  const removed: SandboxId[] = [];
+  const oldest = Date.now() - LIMITS.sweepAfterMs;
+  for (const { id, madeAt } of await listed(provider)) {
+    // One that was made just now may not have its row yet, or its session is being closed.
+    if (madeAt === undefined || madeAt > oldest || (await ownsSandbox(deps.store.database, id))) continue;
+    try {
+      await provider.remove(id);
+      removed.push(id);
+    } catch (error) {
+      if (!(error instanceof SandboxError)) throw error;
+      log.warn("a sandbox that no session owns was not removed", { sandbox: id, error: error.message });
+    }
+  }
+  return removed;
+}
+
+/** A provider that cannot be reached now is swept the next time. */
+async function listed(provider: SandboxProvider): ReturnType<SandboxProvider["list"]> {
+  try {
+    return await provider.list();
+  } catch (error) {
+    if (!(error instanceof SandboxError)) throw error;
+    log.warn("the sandboxes of a provider could not be listed", { provider: provider.name, error: error.message });
+    return [];
+  }
+}
+
+/** Sandboxes that a look into a workspace woke: their sessions, which sleep, do not know of it. */
+async function stopForgotten(deps: RunToolDeps): Promise<number> {
+  let stopped = 0;
+  for (const { sessionId, idleMs, record } of await idleSandboxes(deps.store.database)) {
+    if (!isHere(deps, record)) continue;
+    if ((await stopIdle(deps, { sessionId, idleMs })) === 0) stopped++;
+  }
+  return stopped;
+}
+
+function isHere(deps: RunToolDeps, record: SandboxRecord): boolean {
+  const isOurs = record.host === "" || record.host === deps.host;
+  return isOurs && deps.sandboxes.entries.some(({ name, provider }) => name === record.provider && provider);
+}

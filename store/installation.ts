@@ -1,0 +1,19 @@
+/** What this installation is called where several share one engine or account: whoever sweeps must leave the others' alone. */
+import { randomUUID } from "node:crypto";
+import type { Database } from "./database.ts";
+
+const NAME = "installation";
+
+/** Made once, and the same for every process of the store. */
+export async function installationId(database: Database): Promise<string> {
+  return await database.write(async (tx) => {
+    const made = { name: NAME, value: randomUUID() };
+    await tx
+      .insertInto("settings")
+      .values(made)
+      .onConflict((conflict) => conflict.column("name").doNothing())
+      .execute();
+    const row = await tx.selectFrom("settings").select("value").where("name", "=", NAME).executeTakeFirstOrThrow();
+    return row.value;
+  });
+}
