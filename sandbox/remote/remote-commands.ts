@@ -18,6 +18,8 @@ export type RemoteCommands = Pick<Sandbox, "start" | "follow" | "kill">;
 /** A kill waits for the grace twice, and for the kernel. */
 const KILL_MS = 4 * LIMITS.killGraceMs + LIMITS.remoteSilenceMs;
 const PACE_MS = { fastest: 2, slowest: 200 } as const;
+/** Yields at most so much at once. */
+const PIECE_BYTES = 64 * 1024;
 const POLL_BYTES_MAX = 2 * POLL_BYTES + 4_096;
 
 export function createRemoteCommands(shells: Shells, folders: RemoteFolders): RemoteCommands {
@@ -104,7 +106,10 @@ async function* followCall(
     if (reply.status !== 0) throw toSandboxError(reply, call);
     wasThere = true;
     const poll = parsePoll(reply.output, signalName);
-    yield* output(poll, offsets);
+    for (const event of output(poll, offsets)) {
+      if (signal.aborted) return;
+      yield event;
+    }
     if (signal.aborted) return;
     if (poll.stdout.bytes.length > 0 || poll.stderr.bytes.length > 0) {
       pace = PACE_MS.fastest;
@@ -134,8 +139,11 @@ function* output(poll: Poll, offsets: Record<"stdout" | "stderr", number>): Gene
   for (const stream of ["stdout", "stderr"] as const) {
     const { bytes, from } = poll[stream];
     if (bytes.length === 0) continue;
-    offsets[stream] = from + bytes.length;
-    yield { type: "output", stream, bytes, offset: from };
+    for (let done = 0; done < bytes.length; done += PIECE_BYTES) {
+      const piece = bytes.subarray(done, done + PIECE_BYTES);
+      offsets[stream] = from + done + piece.length;
+      yield { type: "output", stream, bytes: piece, offset: from + done };
+    }
   }
 }
 

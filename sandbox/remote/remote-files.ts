@@ -75,7 +75,7 @@ export function createRemoteFiles(shells: Shells, folders: RemoteFolders): Remot
       const target = absoluteInside(workspace, given);
       if (target === workspace) throw new SandboxError("denied", "the workspace itself may not be removed");
       const reply = await shells.ask(`remove_file ${words(target)}`, { silenceMs: REMOVE_MS });
-      if (reply.status === STATUS.missing) return false;
+      if (reply.status === STATUS.missing || reply.status === STATUS.notFolderOnTheWay) return false;
       if (reply.status !== 0) throw toSandboxError(reply, given);
       return true;
     },
@@ -127,11 +127,21 @@ export async function giveBlocks(
 export async function* inBlocks(
   content: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array, void, void> {
-  for await (const piece of content) {
+  for await (const piece of sourceOf(content)) {
     const bytes = typeof piece === "string" ? Buffer.from(piece) : piece;
     for (let done = 0; done < bytes.length; done += LIMITS.remoteBlockBytes) {
       yield bytes.subarray(done, done + LIMITS.remoteBlockBytes);
     }
+  }
+}
+
+/** What breaks while the content is had is told apart from what breaks in the sandbox. */
+async function* sourceOf<T>(content: Iterable<T> | AsyncIterable<T>): AsyncGenerator<T, void, void> {
+  try {
+    yield* content;
+  } catch (cause) {
+    if (cause instanceof SandboxError) throw cause;
+    throw new SandboxError("failed", "what was to be written could not be read to its end", { cause });
   }
 }
 

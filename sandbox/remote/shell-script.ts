@@ -27,7 +27,7 @@ export const STATUS = {
 } as const;
 
 /** Bytes of each stream that one poll of a command brings. */
-export const POLL_BYTES: number = 512 * 1024;
+export const POLL_BYTES: number = 2 * 1024 * 1024;
 
 const RESOLVE = `
 # The real path that the absolute path $1 names goes to $real, whether something is there or not: what is missing is put
@@ -149,7 +149,7 @@ write_file() {
     [ -f "$real" ] || die ${STATUS.refused}
     mode=$(stat -c %a "$real") || mode=
   fi
-  mkdir -p "\${real%/*}" "$state/tmp" || die ${STATUS.refused}
+  { [ -d "\${real%/*}" ] && [ -d "$state/tmp" ]; } || mkdir -p "\${real%/*}" "$state/tmp" || die ${STATUS.refused}
   new=$state/tmp/.$2
   { : >"$new"; } || die ${STATUS.noSpace}
   take_blocks >"$new" || { set -- $?; rm -f "$new"; die $1; }
@@ -207,12 +207,12 @@ make_way() {
   has tar || return
   last=
   while [ $# -gt 1 ]; do
-    parent=\${2%/*}
-    if [ "$parent" != "$last" ]; then
-      resolve "$parent" || return
-      [ "$real" = "$parent" ] || return ${STATUS.leadsOut}
+    above=\${2%/*}
+    if [ "$above" != "$last" ]; then
+      resolve "$above" || return
+      [ "$real" = "$above" ] || return ${STATUS.leadsOut}
       mkdir -p "$real" || return ${STATUS.refused}
-      last=$parent
+      last=$above
     fi
     if [ -L "$2" ]; then rm -f "$2"
     elif [ "$1" = d ]; then [ ! -e "$2" ] || [ -d "$2" ] || rm -f "$2"
@@ -308,8 +308,7 @@ look() {
   ended=
   [ ! -f "$call/exit" ] || ended=1
   sizes=
-  [ ! -f "$call/stderr" ] || [ -L "$call/stdout" ] || [ -L "$call/stderr" ] ||
-    sizes=$(stat -c %s "$call/stdout" "$call/stderr")
+  [ ! -f "$call/stderr" ] || [ -L "$call/stdout" ] || [ -L "$call/stderr" ] || sizes=$(stat -c %s "$call/stdout" "$call/stderr")
   set -- $sizes "$@"
   [ $# -eq 4 ] || set -- "$(spool_size "$call/stdout")" "$(spool_size "$call/stderr")" "$out" "$err"
   out_size=$1 err_size=$2
@@ -337,7 +336,7 @@ poll_call() {
   if [ "$watched" = 0 ]; then group=0; case $pid in '' | *[!0-9]*) ;; *) ! has_group || group=1 ;; esac; fi
   echo "$out_size $err_size $out_from $err_from $watched $group $claim"
   if [ -n "$ended" ] || [ "$watched" = 0 ]; then
-    date +%s
+    [ -n "$ended" ] && echo || date +%s
     stat -c '%s %Y|%y' "$call/go" "$call/exit"
     line=
     [ ! -f "$call/exit" ] || read -r line <"$call/exit"

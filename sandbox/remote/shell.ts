@@ -154,7 +154,8 @@ export class WarmShell {
       return next.value;
     } catch (thrown) {
       this.close();
-      throw thrown;
+      // However a connection says that it broke off.
+      throw thrown instanceof SandboxError ? thrown : new ShellEndedError();
     } finally {
       clearTimeout(timer);
     }

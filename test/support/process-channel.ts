@@ -80,7 +80,7 @@ export function createProcessProvider(root: string, variables: Readonly<Record<s
     },
     async list() {
       return readdirSync(root).flatMap((name) =>
-        name.startsWith("sbx_") ? [{ id: name as SandboxId, madeAt: 0 }] : [],
+        name.startsWith("sbx_") ? [{ id: name as SandboxId, madeAt: undefined }] : [],
       );
     },
   };
