@@ -1,13 +1,24 @@
-/** How the tests run: light files beside each other, files that start servers and processes one after another. */
+/** How the tests run: two files at once, light ones in shared processes, those that start servers each in one of its own. */
+import path from "node:path";
 import { defineConfig } from "vitest/config";
+import { LongestFirst } from "./test/support/longest-first.ts";
 
-/** Folders whose tests start Temporal, workers or whole stacks. Two of those at once would measure each other. */
-const HEAVY = ["test/e2e/**/*.test.ts", "test/workflows/**/*.test.ts", "test/cli/**/*.test.ts"];
+/** Tests that start Temporal, workers or whole stacks. */
+const HEAVY = [
+  "test/e2e/**/*.test.ts",
+  "test/workflows/**/*.test.ts",
+  "test/cli/{commands-demo,stack,stack-supervisor}.test.ts",
+];
+
+// Every process that a test starts would compile the same packages again.
+process.env["NODE_COMPILE_CACHE"] ??= path.join(import.meta.dirname, ".cache", "compiled");
 
 export default defineConfig({
   test: {
     pool: "forks",
+    maxWorkers: 2,
     teardownTimeout: 10_000,
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         extends: true,
@@ -15,22 +26,14 @@ export default defineConfig({
           name: "light",
           include: ["test/**/*.test.ts"],
           exclude: HEAVY,
-          maxWorkers: 2,
+          isolate: false,
           testTimeout: 10_000,
           hookTimeout: 10_000,
-          sequence: { groupOrder: 0 },
         },
       },
       {
         extends: true,
-        test: {
-          name: "heavy",
-          include: HEAVY,
-          fileParallelism: false,
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
-          sequence: { groupOrder: 1 },
-        },
+        test: { name: "heavy", include: HEAVY, testTimeout: 120_000, hookTimeout: 120_000 },
       },
     ],
   },

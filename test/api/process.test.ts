@@ -27,7 +27,12 @@ class ApiProcess implements AsyncDisposable {
       PERDURE_LOG_LEVEL: "silent",
     };
     this.child = fork(path.resolve("api/main.ts"), {
-      env: { PATH: process.env["PATH"] ?? "", ...environment, ...env },
+      env: {
+        PATH: process.env["PATH"] ?? "",
+        NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"],
+        ...environment,
+        ...env,
+      },
       execArgv: [],
       stdio: ["ignore", "ignore", "pipe", "ipc"],
     });

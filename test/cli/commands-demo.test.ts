@@ -38,8 +38,8 @@ test("stopped in its middle, it says so and leaves no process", async () => {
 
 /** Runs the demo, and presses Ctrl-C when it has printed a text. */
 async function demo(stopAt?: string): Promise<{ readonly exitCode: number | null; readonly output: string }> {
-  const { PATH, HOME } = process.env;
-  const env = { PATH, HOME, PERDURE_STATE_DIR: folder };
+  const { PATH, HOME, NODE_COMPILE_CACHE } = process.env;
+  const env = { PATH, HOME, NODE_COMPILE_CACHE, PERDURE_STATE_DIR: folder };
   const child = spawn(process.execPath, ["cli/demo.ts"], { env, stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
   let isStopped = false;

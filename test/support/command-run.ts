@@ -16,8 +16,9 @@ export class CommandRun implements AsyncDisposable {
 
   constructor(args: readonly string[], options: { readonly env?: NodeJS.ProcessEnv; readonly input?: string } = {}) {
     // Not the machine's own settings: colours, ports and keys would change what is printed.
-    const { PATH, HOME } = process.env;
-    this.#child = spawn(process.execPath, ["cli/main.ts", ...args], { env: { PATH, HOME, ...options.env } });
+    const { PATH, HOME, NODE_COMPILE_CACHE } = process.env;
+    const env = { PATH, HOME, NODE_COMPILE_CACHE, ...options.env };
+    this.#child = spawn(process.execPath, ["cli/main.ts", ...args], { env });
     this.#child.stdin?.on("error", () => undefined); // It may end before it has read all.
     this.#child.stdin?.end(options.input ?? "");
     this.#child.stdout?.setEncoding("utf8").on("data", (text: string) => {

@@ -13,6 +13,7 @@ import type { AgentInput } from "../../contract/agents.ts";
 import { readConfig } from "../../contract/config.ts";
 import type { SessionEvent } from "../../contract/events.ts";
 import type { MessageAccepted, PostMessage, SessionCreated } from "../../contract/http.ts";
+import type { SandboxInput, SandboxProviderName } from "../../contract/sandbox.ts";
 import { EventReader } from "./event-reader.ts";
 import {
   type ModelEndpoint,
@@ -30,6 +31,8 @@ export interface WorldOptions {
   readonly model?: ModelEndpointOptions;
   /** A model endpoint that is there already, with /v1. */
   readonly modelUrl?: string;
+  /** Without it `local`, on whatever machine this is: tests look at the processes and paths of this host. */
+  readonly sandbox?: SandboxProviderName;
 }
 
 /** What `POST /v1/sessions` takes, as far as the world uses it. */
@@ -39,6 +42,7 @@ export interface NewSession {
   readonly backend?: string;
   readonly clientTools?: readonly object[];
   readonly metadata?: Readonly<Record<string, string>>;
+  readonly sandbox?: SandboxInput;
   readonly title?: string;
 }
 
@@ -72,6 +76,7 @@ function environment(stateDir: string, modelUrl: string, options: WorldOptions):
     PERDURE_MODEL: "scripted-model",
     PERDURE_LOG_LEVEL: "warn",
     PERDURE_PORT: "0",
+    PERDURE_SANDBOX: options.sandbox ?? "local",
     PERDURE_STATE_DIR: stateDir,
     ...(options.temporalAddress !== undefined && { TEMPORAL_ADDRESS: options.temporalAddress }),
     ...options.env,
