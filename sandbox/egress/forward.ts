@@ -119,7 +119,11 @@ async function exchange(gate: Gate, { request, response, target, socket }: Excha
         setHost: false,
       });
       outgoing.on("error", reject);
+      // It switched to another protocol, which it was not asked for.
+      const onClose = (): void => reject(new Error("it gave no answer"));
+      outgoing.once("close", onClose);
       outgoing.on("response", (incoming) => {
+        outgoing.off("close", onClose);
         try {
           response.writeHead(incoming.statusCode ?? 502, incoming.statusMessage, endToEnd(incoming));
         } catch {
