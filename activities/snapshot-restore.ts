@@ -17,7 +17,7 @@ import type { SnapshotDeps } from "./snapshot-take.ts";
  */
 export async function restoreSnapshot(
   { store }: SnapshotDeps,
-  { snapshotId, sandbox }: { readonly snapshotId: SnapshotId; readonly sandbox: Sandbox },
+  { snapshotId, sandbox }: { readonly snapshotId: SnapshotId; readonly sandbox: Pick<Sandbox, "unpack"> },
 ): Promise<void> {
   const snapshot = await findSnapshot(store.database, snapshotId);
   if (!snapshot) throw new StoreError("corrupt", `there is no snapshot ${snapshotId}`);

@@ -22,7 +22,7 @@ export interface FoundFile {
  * in silence. Throws what `take` throws, SandboxError `lost`, and `failed` when too many cannot be read.
  */
 export async function readFiles(
-  sandbox: Sandbox,
+  sandbox: Pick<Sandbox, "pack" | "openFile">,
   paths: readonly string[],
   take: TakeFile,
 ): Promise<readonly string[]> {
@@ -58,7 +58,11 @@ interface TarRead {
 /** What `take` threw, which is nobody's to handle here. */
 class TakeFault extends Error {}
 
-async function readTar(sandbox: Sandbox, paths: readonly string[], take: TakeFile): Promise<TarRead> {
+async function readTar(
+  sandbox: Pick<Sandbox, "pack" | "openFile">,
+  paths: readonly string[],
+  take: TakeFile,
+): Promise<TarRead> {
   const left = new Set(paths);
   if (left.size === 0) return { left: [], isWhole: true };
   try {
@@ -102,7 +106,11 @@ async function taken(take: TakeFile, file: FoundFile): Promise<void> {
   }
 }
 
-async function readAlone(sandbox: Sandbox, path: string, take: TakeFile): Promise<"taken" | "gone" | "unreadable"> {
+async function readAlone(
+  sandbox: Pick<Sandbox, "pack" | "openFile">,
+  path: string,
+  take: TakeFile,
+): Promise<"taken" | "gone" | "unreadable"> {
   try {
     const content: AsyncIterable<Uint8Array> = await sandbox.openFile(path);
     await taken(take, { path, bytes: undefined, content });

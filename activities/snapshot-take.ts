@@ -31,7 +31,7 @@ export interface SnapshotDeps {
 
 export interface SnapshotWork {
   readonly sessionId: SessionId;
-  readonly sandbox: Sandbox;
+  readonly sandbox: Pick<Sandbox, "scan" | "pack" | "openFile">;
   readonly generation: number;
   readonly turnId?: TurnId | undefined;
 }
@@ -125,7 +125,7 @@ function placesOf(entries: readonly SnapshotEntry[]): ContentPlaces {
 }
 
 async function readChanged(
-  sandbox: Sandbox,
+  sandbox: Pick<Sandbox, "pack" | "openFile">,
   { toRead }: SnapshotPlan,
   to: { readonly contents: SnapshotContents; readonly scannedAt: number },
 ): Promise<{ readonly files: ReadonlyMap<string, SnapshotFile>; readonly unreadable: readonly string[] }> {
