@@ -1,9 +1,4 @@
-/**
- * The provider `modal`: each sandbox is one at Modal, found again by its name, and lives on when the worker dies.
- *
- * Modal frees a name when its sandbox has ended. A sandbox that has ended is lost all the same, so `open` looks for an ended
- * one too and never makes a second one of the same id: what was in the first would be missing without a word.
- */
+/** The provider `modal`: each sandbox is one at Modal, found again by its name, and lives on when the worker dies. */
 import type { Sandbox as ModalSandbox } from "modal";
 import type { SandboxId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
@@ -72,13 +67,15 @@ export function createModalProvider(options: ModalProviderOptions): SandboxProvi
     return handle;
   }
 
-  /** The newest of that id that Modal knows of, whether it runs or has ended. */
-  async function look(id: SandboxId): Promise<{ handle: ModalSandbox; isRunning: boolean } | undefined> {
+  /** The one of that id that runs. */
+  async function look(id: SandboxId): Promise<ModalSandbox | undefined> {
     const name = nameOf(id);
     const known = remembered.get(id);
     const handle = known === undefined ? await service.named(name) : await service.handle(known);
-    if (handle === undefined) return undefined;
-    return { handle: remember(id, handle), isRunning: !(await service.hasEnded(handle)) };
+    if (handle !== undefined && !(await service.hasEnded(handle))) return remember(id, handle);
+    remembered.delete(id);
+    // Another process may have made the next one of a name that we have known before.
+    return known === undefined ? undefined : look(id);
   }
 
   async function make(id: SandboxId, spec: SandboxSpec, from: OpenFrom | undefined): Promise<ModalSandbox> {
@@ -94,7 +91,7 @@ export function createModalProvider(options: ModalProviderOptions): SandboxProvi
       if (made !== "taken") return remember(id, made);
       // Another process made it, or we did and never heard of it.
       const found = await look(id);
-      if (found?.isRunning) return found.handle;
+      if (found) return found;
       if (attempt >= ADOPT.attempts)
         throw new SandboxError("failed", "Modal has a sandbox of that name and does not find it");
       await new Promise((resolve) => setTimeout(resolve, ADOPT.pauseMs));
@@ -106,8 +103,7 @@ export function createModalProvider(options: ModalProviderOptions): SandboxProvi
     capabilities: CAPABILITIES,
     async open(id, spec = {}, from) {
       const found = await look(id);
-      if (found && !found.isRunning) throw new SandboxError("lost", "the sandbox is gone: Modal has ended it");
-      const remote = remoteOptions(id, found?.handle ?? (await make(id, spec, from)), service);
+      const remote = remoteOptions(id, found ?? (await make(id, spec, from)), service);
       try {
         await prepareRemoteSandbox(remote);
       } catch (error) {
@@ -118,12 +114,11 @@ export function createModalProvider(options: ModalProviderOptions): SandboxProvi
     },
     async find(id) {
       const found = await look(id);
-      return found?.isRunning ? createRemoteSandbox(remoteOptions(id, found.handle, service)) : undefined;
+      return found && createRemoteSandbox(remoteOptions(id, found, service));
     },
     async remove(id) {
       const found = await look(id);
-      if (found?.isRunning) await service.terminate(found.handle);
-      found?.handle.detach();
+      if (found) await service.terminate(found);
     },
     async list() {
       const tags = await service.tagsOf(ownerTags(options.owner));

@@ -3,11 +3,14 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import type { CallId, SandboxId } from "../../contract/ids.ts";
+import type { ModalProviderOptions } from "../../sandbox/modal.ts";
 import type { SandboxProvider, SpoolOffsets } from "../../sandbox/provider.ts";
 import { eventually } from "./commands.ts";
 
 /** How another process makes the same provider. */
-export type ProviderElsewhere = { readonly provider: "local" | "bubblewrap"; readonly root: string };
+export type ProviderElsewhere =
+  | { readonly provider: "local" | "bubblewrap" | "processes"; readonly root: string }
+  | { readonly provider: "modal"; readonly options: ModalProviderOptions };
 
 export interface Errand {
   readonly elsewhere: ProviderElsewhere;
@@ -57,8 +60,14 @@ async function makeProvider(elsewhere: ProviderElsewhere): Promise<SandboxProvid
   switch (elsewhere.provider) {
     case "local":
       return (await import("../../sandbox/local.ts")).createLocalProvider({ root: elsewhere.root });
+    case "modal":
+      return (await import("../../sandbox/modal.ts")).createModalProvider(elsewhere.options);
     case "bubblewrap":
       return (await import("../../sandbox/bubblewrap.ts")).createBubblewrapProvider({ root: elsewhere.root });
+    case "processes":
+      return (await import("../support/process-channel.ts")).createProcessProvider(elsewhere.root);
+    case "docker":
+      return (await import("../../sandbox/docker.ts")).createDockerProvider(elsewhere);
   }
 }
 
