@@ -1,4 +1,4 @@
-/** Coalesces a tool's output into `tool.output` events, bounded in size, each committed with how far it reaches. */
+/** Coalesces output into `tool.output` events, or `command.output` of a caller's command, bounded in size, each committed with how far it reaches. */
 import type { Fact } from "../contract/events.ts";
 import type { CallId, TurnId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
@@ -18,19 +18,20 @@ interface Output {
   readonly upTo: SpoolOffsets;
 }
 
+/** Whose output it is: a call's of a turn, or a caller's command. */
+export type OutputPlace =
+  | { readonly turnId: TurnId; readonly step: number; readonly callId: CallId }
+  | { readonly callId: CallId };
+
 export class OutputPublisher implements Disposable {
-  readonly #place: { readonly turnId: TurnId; readonly step: number; readonly callId: CallId };
+  readonly #place: OutputPlace;
   readonly #writer: PacedWriter<Output>;
   #pieces: Piece[] = [];
   #bytes = 0;
   #upTo: SpoolOffsets | undefined;
 
   /** `onLost` is told, once, when output could not be written: the attempt must then stop, and nothing after it is written. */
-  constructor(
-    place: { readonly turnId: TurnId; readonly step: number; readonly callId: CallId },
-    publish: (output: Output) => Promise<void>,
-    onLost: (error: unknown) => void,
-  ) {
+  constructor(place: OutputPlace, publish: (output: Output) => Promise<void>, onLost: (error: unknown) => void) {
     this.#place = place;
     const pace = { firstMs: FIRST_FLUSH_MS, everyMs: LIMITS.outputEveryMs };
     this.#writer = new PacedWriter({ ...pace, take: () => this.#takeOutput(), write: publish, onLost });
@@ -68,9 +69,15 @@ export class OutputPublisher implements Disposable {
   #take(): readonly Fact[] {
     const facts = this.#pieces
       .filter((piece) => piece.text !== "")
-      .map(({ stream, text }): Fact => ({ type: "tool.output", ...this.#place, stream, text }));
+      .map(({ stream, text }) => outputFact(this.#place, stream, text));
     this.#pieces = [];
     this.#bytes = 0;
     return facts;
   }
+}
+
+function outputFact(place: OutputPlace, stream: Piece["stream"], text: string): Fact {
+  return "turnId" in place
+    ? { type: "tool.output", ...place, stream, text }
+    : { type: "command.output", ...place, stream, text };
 }

@@ -1,67 +1,163 @@
-/** Lists, reads or writes a file of a live workspace for the API, which itself touches no sandbox. */
-import type { Readable } from "node:stream";
+/** Lists, reads, packs, writes and removes files of a live workspace for the API, which itself touches no sandbox. */
+import { createHash } from "node:crypto";
+import { Context } from "@temporalio/activity";
 import type { FileList } from "../contract/http.ts";
 import { LIMITS } from "../contract/limits.ts";
-import type { WorkspaceAnswer, WorkspaceRequest } from "../contract/workspace.ts";
+import type { WorkspaceAnswer, WorkspaceProblem, WorkspaceRequest } from "../contract/workspace.ts";
 import { type Sandbox, SandboxError } from "../sandbox/provider.ts";
+import { currentSandbox } from "../store/sandboxes.ts";
+import { TooLongError } from "../store/transit.ts";
+import { attempted, type RunningAttempt } from "./attempt.ts";
+import { download } from "./download.ts";
+import { DownloadError, type DownloadRules } from "./download-fetch.ts";
 import type { RunToolDeps } from "./run-tool.ts";
-import { findSandbox, openSandbox } from "./session-sandbox.ts";
+import { openSandbox } from "./session-sandbox.ts";
+import { packArchive } from "./workspace-archive.ts";
 
 export type ServeWorkspace = (work: WorkspaceRequest) => Promise<WorkspaceAnswer>;
+/** Without rules, a download reaches public addresses only. */
+export type ServeWorkspaceDeps = RunToolDeps & { readonly downloads?: DownloadRules };
 
-export function createServeWorkspace(deps: RunToolDeps): ServeWorkspace {
-  return async (work) => {
-    try {
-      if (work.operation === "write") return await write(deps, work);
-      const sandbox = await findSandbox(deps, work.sessionId);
-      if (!sandbox)
-        return nothing("NOT_FOUND", "the session has no live sandbox yet: it is made when an agent first needs it");
-      return await read(deps, sandbox, work);
-    } catch (error) {
-      if (!(error instanceof SandboxError)) throw error;
-      switch (error.kind) {
-        case "not_found":
-        case "lost":
-          return nothing("NOT_FOUND", error.message);
-        case "denied":
-        case "too_large":
-          return nothing("INVALID_INPUT", error.message);
-        case "is_folder":
-        case "failed":
-          return nothing("CONFLICT", error.message);
+type Work<Operation extends WorkspaceRequest["operation"]> = Extract<WorkspaceRequest, { operation: Operation }>;
+
+export function createServeWorkspace(deps: ServeWorkspaceDeps): ServeWorkspace {
+  return (work) =>
+    attempted(deps.identity, async (running) => {
+      try {
+        return await serve(deps, work, running);
+      } catch (error) {
+        const refusal = refusalOf(error);
+        if (!refusal) throw error;
+        return refusal;
       }
-    }
-  };
+    });
 }
 
-async function read(deps: RunToolDeps, sandbox: Sandbox, work: WorkspaceRequest): Promise<WorkspaceAnswer> {
+async function serve(
+  deps: ServeWorkspaceDeps,
+  work: WorkspaceRequest,
+  running: RunningAttempt,
+): Promise<WorkspaceAnswer> {
+  const isLook = work.operation === "read" || work.operation === "archive" || work.operation === "remove";
+  // To look makes no sandbox; one that sleeps is woken, because its files are there.
+  if (isLook && !(await currentSandbox(deps.store.database, work.sessionId))) {
+    return nothing("NOT_FOUND", "the session has no sandbox yet: it is made when an agent or a write first needs it");
+  }
+  await using sandbox = await openSandbox(deps, work.sessionId);
+  switch (work.operation) {
+    case "read":
+      return await read(deps, sandbox, work);
+    case "archive":
+      return await packArchive(deps.store.transit, sandbox, { ...work, signal: running.signal });
+    case "write":
+      return await write(deps, sandbox, work);
+    case "remove":
+      return await remove(sandbox, work);
+    case "download":
+      return await download(deps, sandbox, { ...work, signal: running.signal });
+  }
+}
+
+/** What can be said in words is an answer; the rest is tried again by Temporal. */
+function refusalOf(error: unknown): WorkspaceAnswer | undefined {
+  if (error instanceof DownloadError) return nothing(error.code, error.message);
+  if (error instanceof TooLongError) return nothing("PAYLOAD_TOO_LARGE", error.message);
+  if (!(error instanceof SandboxError)) return undefined;
+  switch (error.kind) {
+    case "not_found":
+    case "lost":
+      return nothing("NOT_FOUND", error.message);
+    case "denied":
+      return nothing("INVALID_INPUT", error.message);
+    case "too_large":
+      return nothing("PAYLOAD_TOO_LARGE", error.message);
+    case "is_folder":
+    case "failed":
+      return nothing("CONFLICT", error.message);
+  }
+}
+
+async function read(deps: ServeWorkspaceDeps, sandbox: Sandbox, work: Work<"read">): Promise<WorkspaceAnswer> {
+  const { transit } = deps.store;
   const path = work.path === "" ? "." : work.path;
   const info = await sandbox.stat(path);
   if (!info) return nothing("NOT_FOUND", `there is no ${path} in the workspace`);
   if (info.kind === "folder") {
-    const entries = await sandbox.listFiles(path, { depth: 1, max: LIMITS.listEntriesMax });
-    const list: FileList = { path: work.path, files: entries.map((entry) => ({ ...entry })) };
-    const blob = await deps.store.blobs.put(Buffer.from(JSON.stringify(list)));
-    return { found: "folder", ...blob };
+    const max = LIMITS.filesListedMax;
+    const entries = await sandbox.listFiles(path, { depth: work.depth, max: max + 1 });
+    const files = entries.slice(0, max).map((entry) => ({ ...entry }));
+    const list: FileList = { path: work.path, truncated: entries.length > max, files };
+    return inTransit("folder", await transit.put(Buffer.from(JSON.stringify(list))));
   }
   if (info.kind === "other") return nothing("CONFLICT", `${path} is neither a file nor a folder`);
-  return { found: "file", ...(await deps.store.blobs.put(await sandbox.openFile(path))) };
+  if (info.bytes > LIMITS.fileBodyBytesMax) {
+    const most = LIMITS.fileBodyBytesMax;
+    return nothing("PAYLOAD_TOO_LARGE", `${path} has ${info.bytes} bytes; at most ${most} are sent at once: split it`);
+  }
+  return inTransit("file", await transit.put(await sandbox.openFile(path)));
 }
 
-async function write(deps: RunToolDeps, work: WorkspaceRequest): Promise<WorkspaceAnswer> {
-  if (work.sha256 === undefined) return nothing("INVALID_INPUT", "a write needs content");
-  const sandbox = await openSandbox(deps, work.sessionId);
-  const content = await bytesOf(await deps.store.blobs.open(work.sha256));
-  await sandbox.writeFile(work.path, content);
-  return { found: "written", bytes: content.length };
+function inTransit(
+  found: "folder" | "file",
+  { id, bytes, sha256 }: { readonly id: string; readonly bytes: number; readonly sha256: string },
+): WorkspaceAnswer {
+  return { found, transit: id, bytes, sha256 };
 }
 
-async function bytesOf(stream: Readable): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of stream) chunks.push(chunk as Uint8Array);
-  return Buffer.concat(chunks);
+async function write(deps: ServeWorkspaceDeps, sandbox: Sandbox, work: Work<"write">): Promise<WorkspaceAnswer> {
+  const { transit } = deps.store;
+  if (work.create && (await sandbox.stat(work.path)) && !(await isRepeated(deps, sandbox, work))) {
+    return nothing("PRECONDITION_FAILED", `${work.path} is there already, and If-None-Match: * asks for a new file`);
+  }
+  await sandbox.writeFile(work.path, await transit.open(work.transit));
+  return { found: "written" };
 }
 
-function nothing(code: "NOT_FOUND" | "INVALID_INPUT" | "CONFLICT", message: string): WorkspaceAnswer {
+/** An attempt before this one may have written it, and been lost with its answer. */
+async function isRepeated(deps: ServeWorkspaceDeps, sandbox: Sandbox, work: Work<"write">): Promise<boolean> {
+  if (Context.current().info.attempt === 1) return false;
+  const digest = async (content: AsyncIterable<Uint8Array>): Promise<string> => {
+    const hash = createHash("sha256");
+    for await (const chunk of content) hash.update(chunk);
+    return hash.digest("hex");
+  };
+  return (
+    (await digest(await sandbox.openFile(work.path))) === (await digest(await deps.store.transit.open(work.transit)))
+  );
+}
+
+async function remove(sandbox: Sandbox, { path, recursive }: Work<"remove">): Promise<WorkspaceAnswer> {
+  if (!recursive && (await isFullFolder(sandbox, path))) {
+    return nothing(
+      "CONFLICT",
+      `${path} is a folder that is not empty; ?recursive=true removes it with all that is in it`,
+    );
+  }
+  const wasThere = await sandbox.removeFile(path);
+  // An attempt before this one may have removed it, and been lost with its answer.
+  if (wasThere || Context.current().info.attempt > 1) return { found: "removed" };
+  return nothing("NOT_FOUND", `there is no ${path} in the workspace`);
+}
+
+async function isFullFolder(sandbox: Sandbox, path: string): Promise<boolean> {
+  try {
+    if ((await sandbox.stat(path))?.kind !== "folder") return false;
+    if ((await sandbox.listFiles(path, { depth: 1, max: 1 })).length === 0) return false;
+  } catch (error) {
+    // A symlink that leads out of the workspace, or to nothing: removed as what it is.
+    if (error instanceof SandboxError && error.kind !== "lost") return false;
+    throw error;
+  }
+  return !(await isSymlink(sandbox, path));
+}
+
+async function isSymlink(sandbox: Sandbox, path: string): Promise<boolean> {
+  const isAbove = (seen: string): boolean => seen.endsWith("/") && path.startsWith(seen);
+  const skip = (seen: string): boolean => seen !== path && !isAbove(seen);
+  const entries = await sandbox.scan({ skip, max: LIMITS.filesListedMax });
+  return entries.some((entry) => entry.path === path && entry.kind === "symlink");
+}
+
+export function nothing(code: WorkspaceProblem, message: string): WorkspaceAnswer {
   return { found: "nothing", code, message };
 }

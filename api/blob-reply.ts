@@ -1,9 +1,9 @@
 /** Bytes of the store as an answer: whole or a range of them, never as something that a browser would run. */
 import path from "node:path";
+import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { Request, Response } from "express";
 import { ProblemError } from "../contract/errors.ts";
-import type { BlobStore } from "../store/blobs.ts";
 
 export interface SentBlob {
   readonly sha256: string;
@@ -18,9 +18,12 @@ interface Range {
   readonly end: number;
 }
 
+/** Where the bytes are read from. */
+export type OpenBytes = (range: Range | undefined) => Promise<Readable>;
+
 /** Answers with the bytes: 200, 206 for a range, 304 when the client has them. Throws RANGE_NOT_SATISFIABLE. */
 export async function sendBlob(
-  blobs: BlobStore,
+  open: OpenBytes,
   blob: SentBlob,
   to: { request: Request; response: Response },
 ): Promise<void> {
@@ -46,7 +49,7 @@ export async function sendBlob(
     response.end();
     return;
   }
-  const content = await blobs.open(blob.sha256, range);
+  const content = await open(range);
   try {
     await pipeline(content, response);
   } catch (error) {

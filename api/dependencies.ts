@@ -2,12 +2,12 @@
 import type { Logger } from "pino";
 import type { Store } from "../store/store.ts";
 import { EventTail } from "../store/tail.ts";
+import { CommandDelivery } from "./command-delivery.ts";
 import { EventStreams } from "./event-stream.ts";
 import { MessageDelivery } from "./message-delivery.ts";
 import { Metrics } from "./metrics.ts";
 import { ProgressWatches } from "./progress-watch.ts";
 import type { Sessions } from "./sessions.ts";
-import { TemporaryBlobs } from "./temporary-blobs.ts";
 import { WaitDelivery } from "./wait-delivery.ts";
 
 /** What comes from outside. */
@@ -24,7 +24,7 @@ export interface Dependencies extends Outside, AsyncDisposable {
   readonly progress: ProgressWatches;
   readonly delivery: MessageDelivery;
   readonly decisions: WaitDelivery;
-  readonly temporary: TemporaryBlobs;
+  readonly commands: CommandDelivery;
 }
 
 /** Makes the rest. Disposing it stops what it began; the store and the gateway stay their owner's. */
@@ -40,7 +40,7 @@ export function createDependencies(outside: Outside): Dependencies {
     { database: store.database, sessions },
     { committed: () => tail.poke(), error: report("a decision was not delivered") },
   );
-  const temporary = new TemporaryBlobs(store, report("a temporary blob was not removed"));
+  const commands = new CommandDelivery({ database: store.database, sessions }, report("a command was not delivered"));
   return {
     ...outside,
     tail,
@@ -49,12 +49,11 @@ export function createDependencies(outside: Outside): Dependencies {
     progress,
     delivery,
     decisions,
-    temporary,
+    commands,
     [Symbol.asyncDispose]: async () => {
       streams[Symbol.dispose]();
       progress[Symbol.dispose]();
-      temporary[Symbol.dispose]();
-      await Promise.all([delivery[Symbol.asyncDispose](), decisions[Symbol.asyncDispose]()]);
+      await Promise.all([delivery, decisions, commands].map((one) => one[Symbol.asyncDispose]()));
       await tail[Symbol.asyncDispose]();
     },
   };

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import type { Request } from "express";
 import { z } from "zod";
-import { type AgentId, type MessageId, newId, type SessionId } from "../contract/ids.ts";
+import { type AgentId, type CallId, type MessageId, newId, type SessionId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import { parseFrom } from "./input.ts";
 
@@ -28,6 +28,11 @@ export function sessionIdFor(key: string | undefined): SessionId {
 
 export function messageIdFor(sessionId: SessionId, key: string | undefined): MessageId {
   return key === undefined ? newId("msg") : `msg_${digest(`${sessionId}${key}`)}`;
+}
+
+/** Of a command of a caller. */
+export function callIdFor(sessionId: SessionId, key: string | undefined): CallId {
+  return key === undefined ? newId("call") : `call_${digest(`${sessionId}${key}`)}`;
 }
 
 export function agentIdForKey(key: string): AgentId {

@@ -16,7 +16,9 @@ export function createLazySessions(load: () => Promise<Sessions>): Sessions {
     close: async (sessionId) => await (await loaded()).close(sessionId),
     progress: async (sessionId) => await (await loaded()).progress(sessionId),
     purge: async (sessionId) => await (await loaded()).purge(sessionId),
-    workspace: async (request) => await (await loaded()).workspace(request),
+    workspace: async (request, key) => await (await loaded()).workspace(request, key),
+    runCommand: async (command) => await (await loaded()).runCommand(command),
+    stopCommand: async (callId) => await (await loaded()).stopCommand(callId),
     check: async () => await (await loaded()).check(),
     [Symbol.asyncDispose]: async () => {
       if (loading) await (await loading)[Symbol.asyncDispose]();

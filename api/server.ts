@@ -32,6 +32,7 @@ export async function startServer(
   }
   deps.delivery.startReconciler();
   deps.decisions.startReconciler();
+  deps.commands.startReconciler();
   let draining: Promise<void> | undefined;
   return {
     port: (server.address() as AddressInfo).port,
@@ -56,7 +57,9 @@ async function drain(server: Server, deps: Dependencies): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   deps.streams.drain();
   // Requests that wait for a delivery are answered now: what they brought is in rows, and the next process delivers it.
-  const stopped = Promise.all([deps.delivery[Symbol.asyncDispose](), deps.decisions[Symbol.asyncDispose]()]);
+  const stopped = Promise.all(
+    [deps.delivery, deps.decisions, deps.commands].map((delivery) => delivery[Symbol.asyncDispose]()),
+  );
   server.closeIdleConnections();
   // Connections become idle one by one as their requests end, and Node closes only those that are idle when it looks.
   const sweep = setInterval(() => server.closeIdleConnections(), 50);

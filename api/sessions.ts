@@ -1,8 +1,8 @@
 /** What the API asks of Temporal, as one small interface, so that nothing else here knows how it is done. */
 import type { Agent } from "../contract/agents.ts";
-import type { MessageId, SessionId } from "../contract/ids.ts";
+import type { CallId, MessageId, SessionId } from "../contract/ids.ts";
 import type { InterruptTurn, MessageTaken, Progress, SubmitMessage, WaitEnded } from "../contract/session.ts";
-import type { WorkspaceAnswer, WorkspaceRequest } from "../contract/workspace.ts";
+import type { CommandKey, WorkspaceAnswer, WorkspaceRequest } from "../contract/workspace.ts";
 
 /** A session's workflow as it is started; the same for every start of the same session. */
 export interface SessionStart {
@@ -28,7 +28,12 @@ export interface Sessions extends AsyncDisposable {
   progress(sessionId: SessionId): Promise<Progress>;
   /** Deletes everything of a closed session, its workflow's history included. */
   purge(sessionId: SessionId): Promise<void>;
-  workspace(request: WorkspaceRequest): Promise<WorkspaceAnswer>;
+  /** A short look or write; as long as a worker is at it, it is waited for. The same `key` again is the same request. */
+  workspace(request: WorkspaceRequest, key?: string): Promise<WorkspaceAnswer>;
+  /** Has a committed command run. One that runs already is left alone. */
+  runCommand(command: CommandKey): Promise<void>;
+  /** Has it ended. Throws `missing` when nothing runs it. */
+  stopCommand(callId: CallId): Promise<void>;
   /** Resolves when Temporal answers. */
   check(): Promise<void>;
 }

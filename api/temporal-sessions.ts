@@ -98,7 +98,6 @@ export function openTemporalSessions(at: { readonly address: string; readonly na
   };
 }
 
-
 /** The client looks at its deadline only between its own retries, so that a call to a server that is gone comes back late. */
 const GRACE_MS = 100;
 

@@ -3,6 +3,7 @@ import type { Agent, AgentRef, ClientTool } from "../contract/agents.ts";
 import { ProblemError } from "../contract/errors.ts";
 import type { SessionId } from "../contract/ids.ts";
 import { Metadata, type Session, SessionStatus } from "../contract/session.ts";
+import { openCommands } from "./commands.ts";
 import type { Database } from "./database.ts";
 import { append } from "./event-log.ts";
 import { isOlder } from "./newest-first.ts";
@@ -144,6 +145,7 @@ export async function closeSession(database: Database, id: SessionId): Promise<v
         messageId: row.id,
         message: "the session was closed before its turn",
       })),
+      ...(await openCommands(tx, id)),
       { type: "session.closed" as const },
     ]);
   });

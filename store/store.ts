@@ -1,13 +1,15 @@
-/** The store of one process: its database, its blobs, its transcripts. */
+/** The store of one process: its database, its blobs, its transcripts, and what passes through. */
 import path from "node:path";
 import { BackendStates } from "./backend-state.ts";
 import { type BlobStore, openBlobStore } from "./blobs.ts";
 import { type Database, openDatabase } from "./database.ts";
 import { TranscriptCache } from "./transcript.ts";
+import { openTransit, type Transit } from "./transit.ts";
 
 export interface Store extends AsyncDisposable {
   readonly database: Database;
   readonly blobs: BlobStore;
+  readonly transit: Transit;
   readonly transcripts: TranscriptCache;
   readonly states: BackendStates;
 }
@@ -18,6 +20,7 @@ export async function openStore(stateDir: string): Promise<Store> {
   return {
     database,
     blobs: await openBlobStore(path.join(stateDir, "blobs")),
+    transit: await openTransit(path.join(stateDir, "transit")),
     transcripts: new TranscriptCache(database),
     states: new BackendStates(database),
     [Symbol.asyncDispose]: () => database.close(),

@@ -38,6 +38,8 @@ const MAY_IMPORT: Readonly<Record<string, Rule>> = {
       "ignore",
       "mime-types",
       "modern-tar",
+      "yauzl",
+      "yazl",
     ],
     types: ["@temporalio/common"],
   },

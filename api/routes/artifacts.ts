@@ -49,7 +49,7 @@ export function artifactOperations(deps: Dependencies): readonly Operation[] {
             `session ${params.sessionId} has no artifact ${params.artifactId}; list them first`,
           );
         }
-        await sendBlob(blobs, artifact, { request, response });
+        await sendBlob((range) => blobs.open(artifact.sha256, range), artifact, { request, response });
         return undefined;
       },
     }),

@@ -1,19 +1,17 @@
-/** Files of a live workspace, read and written through a short workflow on the host that has it. */
-import type { Request } from "express";
+/** Files of a live workspace, read, written and removed through a short workflow on the host that has it. */
+import path from "node:path";
 import { lookup } from "mime-types";
 import { z } from "zod";
-import { ProblemError } from "../../contract/errors.ts";
 import { FileList, FileWritten } from "../../contract/http.ts";
 import type { SessionId } from "../../contract/ids.ts";
 import { LIMITS } from "../../contract/limits.ts";
-import type { WorkspaceAnswer, WorkspaceRequest } from "../../contract/workspace.ts";
-import { StoreError } from "../../store/error.ts";
-import { getSession } from "../../store/sessions.ts";
 import { sendBlob } from "../blob-reply.ts";
 import type { Dependencies } from "../dependencies.ts";
 import { invalidField } from "../input.ts";
-import { type Call, type Operation, operation } from "../operation.ts";
-import { SessionParams } from "../parameters.ts";
+import { type Call, type Operation, operation, type Reply } from "../operation.ts";
+import { integerParameter, SessionParams } from "../parameters.ts";
+import { takeBody } from "../upload-body.ts";
+import { type AnswerOf, askWorkspace, openSession } from "../workspace-call.ts";
 import { workspacePath } from "../workspace-path.ts";
 
 const PATH = "/v1/sessions/{sessionId}/files/{+path}";
@@ -23,22 +21,34 @@ const FileParams = SessionParams.extend({
     .optional()
     .meta({ description: "A path in the workspace; nothing is the workspace itself.", override: { type: "string" } }),
 });
-type FileCall = Pick<Call<{ sessionId: SessionId }, unknown, unknown>, "request" | "response" | "params">;
+const FIRST = 1;
 
 export function fileOperations(deps: Dependencies): readonly Operation[] {
-  return [readOperation(deps), writeOperation(deps)];
+  return [readOperation(deps), writeOperation(deps), removeOperation(deps)];
 }
+
+const ReadQuery = z.strictObject({
+  depth: integerParameter({ min: FIRST, max: LIMITS.listDepth.max }, "a depth")
+    .optional()
+    .meta({ description: "Of a folder: how far below it. Default 1." }),
+  archive: z
+    .enum(["zip", "tar"], "expected zip or tar")
+    .optional()
+    .meta({ description: "A folder, or a file, packed with all that is in it." }),
+});
 
 function readOperation(deps: Dependencies): Operation {
   return operation({
     method: "get",
     path: PATH,
     id: "readFile",
-    summary: "Get a file's bytes, or list a folder",
+    summary: "Get a file's bytes, list a folder, or get either as an archive",
+    description: `\`Range\` gets a part of a file. A file has at most ${LIMITS.fileBodyBytesMax} bytes, an archive ${LIMITS.archiveBytesMax}.`,
     params: FileParams,
+    query: ReadQuery,
     answers: {
       200: {
-        description: "A folder's files, or a file's bytes.",
+        description: "A folder's files, or the bytes.",
         contentType: "application/json",
         schema: FileList,
         or: [{ description: "The bytes.", contentType: "*/*" }],
@@ -46,39 +56,57 @@ function readOperation(deps: Dependencies): Operation {
       206: { description: "The part that `Range` asked for.", contentType: "*/*" },
       304: { description: "The client has them." },
     },
-    problems: ["SESSION_NOT_FOUND", "SESSION_CLOSED", "NOT_FOUND", "CONFLICT", "RANGE_NOT_SATISFIABLE", "UNAVAILABLE"],
+    problems: [
+      ...(["SESSION_NOT_FOUND", "SESSION_CLOSED", "NOT_FOUND", "CONFLICT", "PAYLOAD_TOO_LARGE"] as const),
+      ...(["RANGE_NOT_SATISFIABLE", "UNAVAILABLE"] as const),
+    ],
     handle: async (call) => {
-      const path = workspacePath(call.request.originalUrl);
-      await requireOpen(deps, call.params.sessionId);
+      const { sessionId } = call.params;
+      const { depth = FIRST, archive } = call.query;
+      const at = { sessionId, path: workspacePath(call.request.originalUrl) };
+      await openSession(deps, sessionId);
+      const answer = await askWorkspace(
+        deps,
+        archive === undefined ? { ...at, operation: "read", depth } : { ...at, operation: "archive", format: archive },
+        ["folder", "file", "archive"],
+      );
       try {
-        return await read(deps, path, call);
-      } catch (error) {
-        // Another reader of the same bytes may have had them removed just now; they are brought again.
-        if (!(error instanceof StoreError && error.kind === "corrupt") || call.response.headersSent) throw error;
-        return await read(deps, path, call);
+        return await answerWith(deps, answer, { ...at, archive, call });
+      } finally {
+        await deps.store.transit.remove(answer.transit);
       }
     },
   });
 }
 
-async function read(deps: Dependencies, path: string, call: FileCall) {
-  const { sessionId } = call.params;
-  const answer = await ask(deps, { sessionId, operation: "read", path });
-  if (answer.found === "written") throw new Error("a read was answered as a write");
-  deps.temporary.used(answer.sha256);
-  try {
-    if (answer.found === "file") {
-      const contentType = lookup(path) || "application/octet-stream";
-      await sendBlob(deps.store.blobs, { ...answer, contentType, path }, call);
-      return undefined;
-    }
-    const content = await deps.store.blobs.open(answer.sha256);
+async function answerWith(
+  deps: Dependencies,
+  answer: AnswerOf<"folder" | "file" | "archive">,
+  of: {
+    readonly sessionId: SessionId;
+    readonly path: string;
+    readonly archive: string | undefined;
+    readonly call: Pick<Call<unknown, unknown, unknown>, "request" | "response">;
+  },
+): Promise<Reply | undefined> {
+  const { transit } = deps.store;
+  if (answer.found === "folder") {
+    const content = await transit.open(answer.transit);
     const listing: unknown = JSON.parse(Buffer.concat(await content.toArray()).toString("utf8"));
     return { status: 200, body: FileList.parse(listing) };
-  } finally {
-    deps.temporary.used(answer.sha256);
   }
+  const name = of.archive === undefined ? of.path : `${path.posix.basename(of.path) || of.sessionId}.${of.archive}`;
+  const contentType = lookup(name) || "application/octet-stream";
+  await sendBlob((range) => transit.open(answer.transit, range), { ...answer, contentType, path: name }, of.call);
+  return undefined;
 }
+
+const WriteHeaders = z.object({
+  "if-none-match": z
+    .literal("*", "expected *, for a file that must not be there yet; nothing else is known here")
+    .optional()
+    .meta({ description: "`*`: only when nothing is there yet." }),
+});
 
 function writeOperation(deps: Dependencies): Operation {
   return operation({
@@ -86,47 +114,76 @@ function writeOperation(deps: Dependencies): Operation {
     path: PATH,
     id: "writeFile",
     summary: "Write a file",
-    description: `The body is the file, at most ${LIMITS.bodyBytesMax} bytes of any type. Folders are made as needed.`,
+    description:
+      `The body is the file, at most ${LIMITS.fileBodyBytesMax} bytes of any type. Folders are made as needed. ` +
+      "The file is replaced at once when all of it has come; what breaks off leaves what was there.",
+    headers: WriteHeaders,
     params: FileParams,
     takesBytes: true,
     answers: { 200: { description: "It is written.", contentType: "application/json", schema: FileWritten } },
-    problems: ["SESSION_NOT_FOUND", "SESSION_CLOSED", "NOT_FOUND", "CONFLICT", "PAYLOAD_TOO_LARGE", "UNAVAILABLE"],
-    handle: async ({ params, request }) => {
-      const path = workspacePath(request.originalUrl);
-      if (path === "") throw invalidField("/path/path", "expected the path of a file");
+    problems: [
+      ...(["SESSION_NOT_FOUND", "SESSION_CLOSED", "NOT_FOUND", "CONFLICT", "PRECONDITION_FAILED"] as const),
+      ...(["PAYLOAD_TOO_LARGE", "UNAVAILABLE"] as const),
+    ],
+    handle: async ({ params, request, response }) => {
+      const file = filePath(request.originalUrl);
       const { sessionId } = params;
-      await requireOpen(deps, sessionId);
-      const { sha256, bytes } = await deps.store.blobs.put(bytesOf(request));
+      const create = createsOnly(request.get("if-none-match"));
+      const { transit } = deps.store;
+      const put = await takeBody({ request, response }, LIMITS.fileBodyBytesMax, async (body, bytesMax) => {
+        await openSession(deps, sessionId);
+        return await transit.put(body, { bytesMax });
+      });
       try {
-        await ask(deps, { sessionId, operation: "write", path, sha256 });
+        const work = { sessionId, path: file, operation: "write", transit: put.id, create } as const;
+        await askWorkspace(deps, work, ["written"]);
       } finally {
-        deps.temporary.used(sha256);
+        await transit.remove(put.id);
       }
-      return { status: 200, body: { path, bytes, sha256 } };
+      return { status: 200, body: { path: file, bytes: put.bytes, sha256: put.sha256 } };
     },
   });
 }
 
-function bytesOf(request: Request): Buffer {
-  // The parser leaves it undefined when there is no body at all: an empty file.
-  return Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
+function createsOnly(condition: string | undefined): boolean {
+  if (condition === undefined) return false;
+  const known = WriteHeaders.safeParse({ "if-none-match": condition.trim() });
+  if (!known.success) throw invalidField("/headers/if-none-match", known.error.issues[0]?.message ?? "expected *");
+  return true;
 }
 
-async function requireOpen(deps: Dependencies, sessionId: SessionId): Promise<void> {
-  const session = await getSession(deps.store.database, sessionId);
-  if (session.closedAt !== null) {
-    throw new ProblemError(
-      "SESSION_CLOSED",
-      `session ${sessionId} is closed and its workspace is gone; its artifacts are still there`,
-    );
-  }
+const RemoveQuery = z.strictObject({
+  recursive: z
+    .enum(["true", "false"], "expected true or false")
+    .optional()
+    .meta({ description: "`true`: a folder goes with all that is in it." }),
+});
+
+function removeOperation(deps: Dependencies): Operation {
+  return operation({
+    method: "delete",
+    path: PATH,
+    id: "removeFile",
+    summary: "Remove a file or a folder",
+    description: "Of a symlink, the link itself. A folder that is not empty needs `?recursive=true`.",
+    params: FileParams,
+    query: RemoveQuery,
+    answers: { 204: { description: "It is gone." } },
+    problems: ["SESSION_NOT_FOUND", "SESSION_CLOSED", "NOT_FOUND", "CONFLICT", "UNAVAILABLE"],
+    handle: async ({ params, query, request }) => {
+      const file = filePath(request.originalUrl);
+      const { sessionId } = params;
+      await openSession(deps, sessionId);
+      const recursive = query.recursive === "true";
+      await askWorkspace(deps, { sessionId, path: file, operation: "remove", recursive }, ["removed"]);
+      return { status: 204 };
+    },
+  });
 }
 
-async function ask(
-  deps: Dependencies,
-  request: WorkspaceRequest,
-): Promise<Exclude<WorkspaceAnswer, { found: "nothing" }>> {
-  const answer = await deps.sessions.workspace(request);
-  if (answer.found === "nothing") throw new ProblemError(answer.code, answer.message);
-  return answer;
+/** Throws INVALID_INPUT for the workspace itself, too. */
+function filePath(url: string): string {
+  const file = workspacePath(url);
+  if (file === "") throw invalidField("/path/path", "expected the path of a file, not the workspace itself");
+  return file;
 }

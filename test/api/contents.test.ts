@@ -191,11 +191,13 @@ describe("files of the workspace", () => {
     await using world = await ApiWorld.start();
     const id = await world.createSession();
 
-    const refused = await world.call(`PUT /v1/sessions/${id}/files/big`, {
-      text: Buffer.alloc(LIMITS.bodyBytesMax + 1),
-    });
+    const refused = await raw(
+      world,
+      `PUT /v1/sessions/${id}/files/big HTTP/1.1\r\nContent-Length: ${LIMITS.fileBodyBytesMax + 1}`,
+    );
 
-    expect(refused).toMatchObject({ status: 413, body: { code: "PAYLOAD_TOO_LARGE" } });
+    expect(refused).toMatch(/^HTTP\/1\.1 413 /);
+    expect(refused).toContain('"code":"PAYLOAD_TOO_LARGE"');
     expect(world.sessions.count("workspace")).toBe(0);
   });
 

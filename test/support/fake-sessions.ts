@@ -1,9 +1,9 @@
 /** A gateway without Temporal: it keeps the promises of `Sessions` over a store, and fails on demand. */
 import { type SessionStart, type Sessions, SessionsError, type SessionsErrorKind } from "../../api/sessions.ts";
-import type { MessageId, SessionId } from "../../contract/ids.ts";
+import type { CallId, MessageId, SessionId } from "../../contract/ids.ts";
 import type { InterruptTurn, MessageTaken, Progress, SubmitMessage, WaitEnded } from "../../contract/session.ts";
 import { NO_USAGE } from "../../contract/usage.ts";
-import type { WorkspaceAnswer, WorkspaceRequest } from "../../contract/workspace.ts";
+import type { CommandKey, DownloadOrder, WorkspaceAnswer, WorkspaceRequest } from "../../contract/workspace.ts";
 import { removeUnusedBlobs } from "../../store/artifacts.ts";
 import { closeSession, purgeSession } from "../../store/sessions.ts";
 import type { Store } from "../../store/store.ts";
@@ -21,6 +21,13 @@ export class FakeSessions implements Sessions {
   readonly endedWaits: { readonly sessionId: SessionId; readonly wait: WaitEnded }[] = [];
   /** Files of every session's workspace, `<session>/<path>`. */
   readonly files = new Map<string, Buffer>();
+  /** Requests for workspaces, and the orders of downloads among them, as a worker would read them. */
+  readonly asked: { readonly request: WorkspaceRequest; readonly key: string | undefined }[] = [];
+  readonly orders: DownloadOrder[] = [];
+  /** Answers instead of `files`, first come first served. */
+  readonly answers: WorkspaceAnswer[] = [];
+  readonly commands: CommandKey[] = [];
+  readonly stopped: CallId[] = [];
   /** Workflows that ran and are gone, as after `temporal workflow terminate`. */
   readonly ended = new Set<SessionId>();
   /** What `progress` answers. */
@@ -123,29 +130,60 @@ export class FakeSessions implements Sessions {
     this.started.delete(sessionId);
   }
 
-  async workspace(request: WorkspaceRequest): Promise<WorkspaceAnswer> {
+  async runCommand(command: CommandKey): Promise<void> {
+    this.#note("runCommand", command.callId);
+    this.commands.push(command);
+  }
+
+  async stopCommand(callId: CallId): Promise<void> {
+    this.#note("stopCommand", callId);
+    this.stopped.push(callId);
+  }
+
+  async workspace(request: WorkspaceRequest, key?: string): Promise<WorkspaceAnswer> {
     this.#note("workspace", request.path);
-    const { blobs } = this.#store;
+    this.asked.push({ request, key });
+    const { transit } = this.#store;
     const root = `${request.sessionId}/`;
+    if (request.operation === "download") {
+      const order = Buffer.concat(await (await transit.open(request.transit)).toArray());
+      this.orders.push(JSON.parse(order.toString()) as DownloadOrder);
+    }
+    const answer = this.answers.shift();
+    if (answer) return answer;
     if (request.operation === "write") {
-      const content = await (await blobs.open(request.sha256 ?? "")).toArray();
+      const content = await (await transit.open(request.transit)).toArray();
       this.files.set(root + request.path, Buffer.concat(content));
-      return { found: "written", bytes: this.files.get(root + request.path)?.length ?? 0 };
+      return { found: "written" };
     }
     const file = this.files.get(root + request.path);
-    if (file) return { found: "file", ...(await blobs.put(file)) };
+    if (request.operation === "remove" && file) {
+      this.files.delete(root + request.path);
+      return { found: "removed" };
+    }
+    if (request.operation === "download") return { found: "downloaded", bytes: 1, sha256: "0".repeat(64) };
+    if (file) return await this.#inTransit(request.operation === "archive" ? "archive" : "file", file);
     const folder = request.path === "" ? root : `${root}${request.path}/`;
     const inside = [...this.files].filter(([name]) => name.startsWith(folder));
     if (inside.length === 0 && request.path !== "") {
       return { found: "nothing", code: "NOT_FOUND", message: `there is no ${request.path} in the workspace` };
     }
+    if (request.operation === "archive") return await this.#inTransit("archive", Buffer.from("an archive"));
     const files = inside.map(([name, content]) => ({
       path: name.slice(root.length),
       kind: "file",
       bytes: content.length,
       modifiedAt: 0,
     }));
-    return { found: "folder", ...(await blobs.put(Buffer.from(JSON.stringify({ path: request.path, files })))) };
+    return await this.#inTransit(
+      "folder",
+      Buffer.from(JSON.stringify({ path: request.path, truncated: false, files })),
+    );
+  }
+
+  async #inTransit(found: "file" | "folder" | "archive", content: Buffer): Promise<WorkspaceAnswer> {
+    const { id, ...put } = await this.#store.transit.put(content);
+    return { found, transit: id, ...put };
   }
 
   async check(): Promise<void> {

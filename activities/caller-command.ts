@@ -1,0 +1,130 @@
+/**
+ * A caller's command, by the same rules as an agent's: begun once, re-attached as often as it takes, ended once. No policy
+ * is asked: whoever may call the API is trusted.
+ */
+import type { CommandKey } from "../contract/workspace.ts";
+import { type Sandbox, SandboxError } from "../sandbox/provider.ts";
+import {
+  type BegunCommand,
+  beginCommand,
+  endCommand,
+  noteCommandGeneration,
+  publishCommandOutput,
+} from "../store/commands.ts";
+import { hasLostSince, sessionOfSandbox } from "../store/sandboxes.ts";
+import { type CommandContext, type CommandRun, runCommand } from "../tools/command-run.ts";
+import { attempted, type RunningAttempt } from "./attempt.ts";
+import { OutputPublisher } from "./output-publisher.ts";
+import type { RunToolDeps } from "./run-tool.ts";
+import { publishTraces } from "./sandbox-traces.ts";
+import { openSandbox, requireSandboxHere } from "./session-sandbox.ts";
+
+export type RunCallerCommand = (key: CommandKey) => Promise<void>;
+
+/** Attempts of one command, lost workers included, after which it is the command itself that kills them. */
+const ATTEMPTS_MAX = 100;
+
+export function createRunCallerCommand(deps: RunToolDeps): RunCallerCommand {
+  return (key) =>
+    attempted(deps.identity, async (running) => {
+      await requireSandboxHere(deps, key.sessionId);
+      const begun = await beginCommand(deps.store.database, key, running.attempt);
+      if (begun.state === "begun") await runBegun(deps, begun, { running, stop: key.stop === true });
+    });
+}
+
+async function runBegun(
+  deps: RunToolDeps,
+  begun: BegunCommand,
+  { running, stop }: { readonly running: RunningAttempt; readonly stop: boolean },
+): Promise<void> {
+  const { database } = deps.store;
+  const lost = new AbortController();
+  using publisher = new OutputPublisher(
+    { callId: begun.callId },
+    (output) => publishCommandOutput(database, begun, output),
+    (error) => lost.abort(error),
+  );
+  const isToStop = stop || begun.isStopping;
+  const ran = await runIn(deps, begun, {
+    isToStop,
+    signal: AbortSignal.any([running.signal, lost.signal, ...(isToStop ? [AbortSignal.abort()] : [])]),
+    isStopped: () => (isToStop || running.isStopped()) && !lost.signal.aborted,
+    output: (stream, text, upTo) => publisher.add(stream, text, upTo),
+  });
+  if (lost.signal.aborted) throw lost.signal.reason;
+  // What was merely cut off goes on at another worker.
+  const isCutOff = running.signal.aborted && !running.isStopped() && ran.outcome === "interrupted" && !isToStop;
+  if (isCutOff) throw new Error("this worker goes down");
+  const facts = await publisher.end();
+  await endCommand(database, begun, { ...ran, facts, attempt: running.attempt });
+}
+
+type Io = Pick<CommandContext, "signal" | "isStopped" | "output"> & { readonly isToStop: boolean };
+
+/** Runs it, and says what is known when its sandbox is lost meanwhile. */
+async function runIn(deps: RunToolDeps, begun: BegunCommand, io: Io): Promise<CommandRun> {
+  const { epoch } = begun;
+  if (io.isToStop && epoch === 1) return ended("interrupted", "It was stopped before it was run.");
+  if (epoch > ATTEMPTS_MAX) return ended("unknown", `It was lost ${ATTEMPTS_MAX} times. What it did is unknown.`);
+  let sandbox: Sandbox | undefined;
+  try {
+    sandbox = await openSandbox(deps, begun.sessionId);
+    if (await mayHaveRunBefore(deps, begun, sandbox)) return LOST;
+    const run = await runOnce(begun, sandbox, io);
+    const { sessionId, callId } = begun;
+    await publishTraces(deps, { sessionId, callId, sandbox });
+    return run;
+  } catch (error) {
+    if (!(error instanceof SandboxError)) throw error;
+    // Not even opened: nothing was started, and another attempt finds the next one.
+    if (error.kind === "lost" && !sandbox) throw error;
+    if (error.kind === "lost") return LOST;
+    if (io.isToStop && error.kind === "not_found") return ended("interrupted", "It was stopped before it was run.");
+    return ended("error", error.message);
+  } finally {
+    await sandbox?.[Symbol.asyncDispose]();
+  }
+}
+
+async function runOnce(begun: BegunCommand, sandbox: Sandbox, io: Io): Promise<CommandRun> {
+  const { request, agent, callId, published } = begun;
+  const { command, cwd, timeoutMs, input } = request;
+  return await runCommand(
+    {
+      command,
+      timeoutMs,
+      ...(cwd !== undefined && { cwd }),
+      ...(input !== undefined && { input: Buffer.from(input) }),
+    },
+    {
+      sandbox,
+      callId,
+      published,
+      environment: { ...agent.sandbox?.environment, ...agent.environment, ...request.env },
+      signal: io.signal,
+      isStopped: io.isStopped,
+      output: io.output,
+    },
+  );
+}
+
+/** An attempt before this one began it in a sandbox that is lost: under the same id it would run a second time in this one. */
+async function mayHaveRunBefore(deps: RunToolDeps, begun: BegunCommand, sandbox: Sandbox): Promise<boolean> {
+  const { database } = deps.store;
+  const { sessionId, epoch } = begun;
+  const { generation } = sessionOfSandbox(sandbox.id);
+  if (generation === begun.generation || !(await hasLostSince(database.read, sessionId, begun.generation)))
+    return false;
+  if (epoch === 1) await noteCommandGeneration(database, begun, generation);
+  return epoch > 1;
+}
+
+function ended(outcome: CommandRun["outcome"], text: string): CommandRun {
+  return { outcome, text, exitCode: null };
+}
+
+const LOST = ended(
+  "unknown",
+  "The sandbox was lost while this ran. What it had done by then is unknown, and it was not run again.",
+);

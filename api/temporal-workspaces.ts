@@ -1,0 +1,92 @@
+/** The short workflows of live workspaces, as the gateway starts and awaits them. */
+import { createHash, randomUUID } from "node:crypto";
+import type { Client, WorkflowHandle } from "@temporalio/client";
+import type { CallId } from "../contract/ids.ts";
+import { LIMITS } from "../contract/limits.ts";
+import { TASK_QUEUE } from "../contract/task-queue.ts";
+import type { CommandKey, WorkspaceAnswer, WorkspaceRequest } from "../contract/workspace.ts";
+import { COMMAND_WORKFLOW, WORKSPACE_WORKFLOW } from "../workflows/messages.ts";
+import { isKind, SessionsError } from "./sessions.ts";
+
+export type Bounded = <T>(timeoutMs: number, call: () => Promise<T>) => Promise<T>;
+
+interface Through {
+  readonly client: Client;
+  readonly bounded: Bounded;
+}
+
+/** `PendingActivityState` of Temporal's API: a worker has it. */
+const STARTED = 2;
+const SUMMARY_CHARACTERS = 200;
+
+/**
+ * Runs a look or a write. Without any worker it is given up after LIMITS.workspaceTimeoutMs; one that a worker is at, such as a
+ * long upload, is waited for as long as LIMITS.workspaceTransferMs. What is given up is ended, so that nothing is done later.
+ */
+export async function lookInto(
+  { client, bounded }: Through,
+  request: WorkspaceRequest,
+  key: string | undefined,
+): Promise<WorkspaceAnswer> {
+  const name = key === undefined ? randomUUID() : createHash("sha256").update(key).digest("hex").slice(0, 32);
+  const workflowId = `workspace-${request.sessionId}-${name}`;
+  const start = (again: boolean): Promise<WorkflowHandle> =>
+    bounded(LIMITS.queryTimeoutMs, () =>
+      client.workflow.start(WORKSPACE_WORKFLOW, {
+        workflowId,
+        taskQueue: TASK_QUEUE,
+        args: [request],
+        workflowExecutionTimeout: LIMITS.workspaceTransferMs,
+        workflowTaskTimeout: LIMITS.workflowTaskTimeoutMs,
+        workflowIdConflictPolicy: "USE_EXISTING",
+        workflowIdReusePolicy: again ? "ALLOW_DUPLICATE" : "ALLOW_DUPLICATE_FAILED_ONLY",
+        staticSummary: `${request.operation} ${request.path}`.slice(0, SUMMARY_CHARACTERS),
+      }),
+    );
+  try {
+    return await result(bounded, await start(false));
+  } catch (error) {
+    if (!isKind(error, "missing")) throw error;
+  }
+  // It has run under this key before. What was done is answered as it was then; what was refused is tried again.
+  const before = await result(bounded, client.workflow.getHandle(workflowId));
+  return before.found === "nothing" ? await result(bounded, await start(true)) : before;
+}
+
+async function result(bounded: Bounded, handle: WorkflowHandle): Promise<WorkspaceAnswer> {
+  const deadline = Date.now() + LIMITS.workspaceTransferMs;
+  for (;;) {
+    try {
+      return (await bounded(LIMITS.workspaceTimeoutMs, () => handle.result())) as WorkspaceAnswer;
+    } catch (error) {
+      if (!isKind(error, "unanswered", "unreachable")) throw error;
+      if (Date.now() < deadline && (await isWorkedAt(bounded, handle))) continue;
+      await bounded(LIMITS.queryTimeoutMs, () => handle.terminate("nobody waits for it any more")).catch(
+        () => undefined,
+      );
+      throw new SessionsError("unanswered", "no worker did it in time", { cause: error });
+    }
+  }
+}
+
+async function isWorkedAt(bounded: Bounded, handle: WorkflowHandle): Promise<boolean> {
+  const { raw } = await bounded(LIMITS.queryTimeoutMs, () => handle.describe());
+  return (raw.pendingActivities ?? []).some(({ state }) => Number(state) === STARTED);
+}
+
+export function commandWorkflowId(callId: CallId): string {
+  return `command-${callId}`;
+}
+
+/** Starts the command's workflow. Another run after one that has ended finds by the row whether there is anything left to do. */
+export async function runCommand(client: Client, command: CommandKey): Promise<void> {
+  await client.workflow.start(COMMAND_WORKFLOW, {
+    workflowId: commandWorkflowId(command.callId),
+    taskQueue: TASK_QUEUE,
+    args: [command],
+    workflowTaskTimeout: LIMITS.workflowTaskTimeoutMs,
+    workflowIdConflictPolicy: "USE_EXISTING",
+    workflowIdReusePolicy: "ALLOW_DUPLICATE",
+    staticSummary: `a command of a caller in ${command.sessionId}`,
+  });
+}
