@@ -94,9 +94,8 @@ async function feedPacked(pack: Uint8Array, files: readonly SnapshotFile[], to: 
 async function feedLarge(blobs: BlobStore, file: SnapshotFile, to: TarPackController): Promise<void> {
   const hash = createHash("sha256");
   let left = file.bytes;
-  const content = await blobs.open(file.sha256);
   const writer = to.add(headerOf(file)).getWriter();
-  for await (const chunk of content) {
+  for await (const chunk of await blobs.open(file.sha256)) {
     hash.update(chunk as Uint8Array);
     left -= (chunk as Uint8Array).length;
     if (left < 0) throw damaged(file);

@@ -45,7 +45,7 @@ export async function readFiles(
       throw new SandboxError("failed", message);
     }
   }
-  return unreadable;
+  return unreadable.sort();
 }
 
 interface TarRead {
