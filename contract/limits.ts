@@ -282,6 +282,25 @@ export const LIMITS = {
   commandToldAgainMs: 10_000,
   terminalsPerSession: 4,
   terminalWatchersMax: 32,
+  terminalColumnsMax: 1_000,
+  terminalRowsMax: 1_000,
+  /** What it prints is kept in pieces of at most so much, or of so long. */
+  terminalFrameBytes: 16 * 1024,
+  terminalFrameMs: 10,
+  /** Of what it printed, for whoever comes later. */
+  terminalKeptBytes: 256 * 1024,
+  /** One message of a watcher, and messages that wait for the shell. */
+  terminalMessageBytesMax: 64 * 1024,
+  terminalMessagesWaiting: 256,
+  /** Messages that cannot be used, after which a watcher is disconnected. */
+  terminalRefusalsMax: 20,
+  /** What an upgrade waits for the shell to be there. */
+  terminalOpenMs: 20_000,
+  /** A terminal that nobody has watched for so long is closed. */
+  terminalUnwatchedMs: 600_000,
+  /** How often its worker, and those who watch it, say that they are there; a worker that was silent for so long is gone. */
+  terminalNotedEveryMs: 2_000,
+  terminalLostMs: 20_000,
   /** Objects and lists that a request's JSON may nest. */
   jsonDepthMax: 64,
   /** Fields and list items of a request's JSON, all together. */
