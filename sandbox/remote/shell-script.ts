@@ -259,7 +259,13 @@ start_call() {
   fi
   # Twice: the second is the leader of a group and so goes on as its own child, for which nobody here waits.
   claim=$(cd / && setsid setsid sh -c "$START" perdure "$call" "$real" "$timeout" "$command" "$@" 3<&-)
-  claimed || return ${STATUS.unclaimed}
+  # Whoever loses a race is told before the winner's claim has its last word: that is a matter of microseconds, or of a busy machine.
+  looks=0
+  until claimed; do
+    [ "$looks" -lt 100 ] && [ -f "$call/go" ] || return ${STATUS.unclaimed}
+    looks=$((looks + 1))
+    sleep 0.02 || sleep 1
+  done
 }
 give_input() {
   call=$state/calls/$1

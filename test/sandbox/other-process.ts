@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import type { CallId, SandboxId } from "../../contract/ids.ts";
+import type { DockerProviderOptions } from "../../sandbox/docker.ts";
 import type { ModalProviderOptions } from "../../sandbox/modal.ts";
 import type { SandboxProvider, SpoolOffsets } from "../../sandbox/provider.ts";
 import { eventually } from "./commands.ts";
@@ -67,13 +68,13 @@ async function makeProvider(elsewhere: ProviderElsewhere): Promise<SandboxProvid
     case "processes":
       return (await import("../support/process-channel.ts")).createProcessProvider(elsewhere.root);
     case "docker":
-      return (await import("../../sandbox/docker.ts")).createDockerProvider(elsewhere);
+      return (await import("../../sandbox/docker.ts")).createDockerProvider(elsewhere.options);
   }
 }
 
 async function runErrand({ elsewhere, sandboxId, start, follow }: Errand): Promise<void> {
   const provider = await makeProvider(elsewhere);
-  const sandbox = await provider.open(sandboxId);
+  await using sandbox = await provider.open(sandboxId);
   process.stdout.write("awake\n");
   if (start !== undefined) {
     const { after } = start;
