@@ -44,7 +44,6 @@ export class WarmShell {
   private constructor(process: RemoteProcess) {
     this.#process = process;
     this.#incoming = process.stdout[Symbol.asyncIterator]();
-    process.exit.catch(() => undefined);
   }
 
   static async open({ channel, workspace, state, environment }: ShellPlace): Promise<WarmShell> {

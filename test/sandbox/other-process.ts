@@ -11,6 +11,7 @@ import { eventually } from "./commands.ts";
 /** How another process makes the same provider. */
 export type ProviderElsewhere =
   | { readonly provider: "local" | "bubblewrap" | "processes"; readonly root: string }
+  | { readonly provider: "docker"; readonly options: DockerProviderOptions }
   | { readonly provider: "modal"; readonly options: ModalProviderOptions };
 
 export interface Errand {

@@ -1,0 +1,85 @@
+/** The container of a sandbox as it is asked of the engine: its name, its labels and what it is held to. */
+import type { ContainerCreateOptions } from "dockerode";
+import { SandboxId } from "../contract/ids.ts";
+import { LIMITS } from "../contract/limits.ts";
+import type { SandboxSpec } from "../contract/sandbox.ts";
+import { SandboxError } from "./provider.ts";
+
+export const WORKSPACE = "/workspace";
+const MIB = 1024 * 1024;
+const FILES_OPEN_MAX = 65_536;
+
+export const LABELS = {
+  owner: "perdure.owner",
+  sandbox: "perdure.sandbox",
+  madeAt: "perdure.made-at",
+  /** The hosts that it may reach, as JSON. */
+  network: "perdure.network",
+} as const;
+
+/** Does nothing, and reaps whatever becomes its child when the engine has no init of its own. */
+const IDLE = "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done";
+
+/** Throws SandboxError `denied` for what is no sandbox id. */
+export function containerName(owner: string, id: SandboxId): string {
+  if (!SandboxId.safeParse(id).success) {
+    throw new SandboxError("denied", "expected a sandbox id: sbx_ and letters, digits, _ or -");
+  }
+  return `perdure-${owner}-${id}`;
+}
+
+export interface ContainerWish {
+  readonly owner: string;
+  readonly id: SandboxId;
+  readonly image: string;
+  readonly spec: SandboxSpec;
+  /** Whether the engine is to put an init of its own before it. */
+  readonly hasInit: boolean;
+  /** Cores of the engine's host; more cannot be asked for. */
+  readonly cores: number;
+  readonly environment: readonly string[];
+}
+
+export function containerOptions(wish: ContainerWish): ContainerCreateOptions {
+  const { owner, id, image, spec, hasInit, cores, environment } = wish;
+  const memory = (spec.memoryMiB ?? LIMITS.sandboxMemoryMiB) * MIB;
+  const disk = (spec.diskMiB ?? LIMITS.sandboxDiskMiB) * MIB;
+  return {
+    name: containerName(owner, id),
+    Image: image,
+    Entrypoint: ["sh", "-c", IDLE],
+    Cmd: [],
+    User: "0:0",
+    // The engine makes it when it is not there.
+    WorkingDir: WORKSPACE,
+    Hostname: "perdure",
+    Env: [...environment],
+    Labels: {
+      [LABELS.owner]: owner,
+      [LABELS.sandbox]: id,
+      [LABELS.madeAt]: String(Date.now()),
+      ...(spec.network && { [LABELS.network]: JSON.stringify(spec.network.allow) }),
+    },
+    StopSignal: "SIGKILL",
+    HostConfig: {
+      NetworkMode: "none",
+      CapDrop: ["ALL"],
+      SecurityOpt: ["no-new-privileges"],
+      Privileged: false,
+      Init: hasInit,
+      IpcMode: "private",
+      Memory: memory,
+      MemorySwap: memory,
+      ...(spec.cpu !== undefined && { NanoCpus: Math.round(Math.min(spec.cpu, cores) * 1e9) }),
+      PidsLimit: spec.processesMax ?? LIMITS.sandboxProcesses,
+      Ulimits: [
+        { Name: "nofile", Soft: FILES_OPEN_MAX, Hard: FILES_OPEN_MAX },
+        { Name: "core", Soft: 0, Hard: 0 },
+        { Name: "fsize", Soft: disk, Hard: disk },
+      ],
+      Tmpfs: { "/tmp": `rw,exec,nosuid,nodev,mode=1777,size=${LIMITS.sandboxTemporaryMiB}m` },
+      LogConfig: { Type: "none", Config: {} },
+      RestartPolicy: { Name: "no" },
+    },
+  };
+}

@@ -1,0 +1,80 @@
+/** An interactive shell in a container, by an `exec` with a terminal. */
+import { randomBytes } from "node:crypto";
+import type { Duplex } from "node:stream";
+import { createDockerChannel, startExec } from "./docker-channel.ts";
+import { WORKSPACE } from "./docker-container.ts";
+import { type DockerEngine, DockerError } from "./docker-engine.ts";
+import type { Terminal, TerminalOptions } from "./provider.ts";
+import { SandboxError } from "./provider.ts";
+
+const RESIZE_MS = 5_000;
+const CLOSE_MS = 5_000;
+
+/** The shell of the terminal tells its session by a file, so that all of it can be ended: an exec itself cannot. */
+const OPEN_SCRIPT = `
+mkdir -p /perdure/tmp && echo $$ >"/perdure/tmp/.terminal-$1"
+cd ${WORKSPACE} || exit
+if command -v bash >/dev/null; then exec bash -i; else exec sh -i; fi
+`;
+const CLOSE_SCRIPT = `
+read -r leader <"/perdure/tmp/.terminal-$1" || exit 0
+rm -f "/perdure/tmp/.terminal-$1"
+for file in /proc/[0-9]*/stat; do
+  { read -r stat <"$file"; } 2>/dev/null || continue
+  pid=\${stat%% *}
+  set -- \${stat##*) }
+  [ "$4" != "$leader" ] || kill -KILL "$pid"
+done
+`;
+
+/** Throws SandboxError: `lost` when the container is gone, `failed` when no shell can be run in it. */
+export async function openDockerTerminal(
+  engine: DockerEngine,
+  container: string,
+  options: TerminalOptions,
+): Promise<Terminal> {
+  const mark = randomBytes(8).toString("hex");
+  const variables = { TERM: "xterm-256color", HOME: WORKSPACE, ...options.environment };
+  const { id, socket } = await startExec(engine, container, {
+    argv: ["sh", "-c", OPEN_SCRIPT, "perdure", mark],
+    environment: Object.entries(variables).map(([name, value]) => `${name}=${value}`),
+    stdin: true,
+    terminal: true,
+  });
+  const resize = (columns: number, rows: number): void => {
+    engine
+      .call("resize the terminal", (docker) => docker.getExec(id).resize({ w: columns, h: rows }), RESIZE_MS)
+      .catch(() => undefined); // The shell may have ended.
+  };
+  resize(options.columns, options.rows);
+  return {
+    output: untilBroken(socket),
+    write: (input) => {
+      if (!socket.destroyed) socket.write(input);
+    },
+    resize,
+    async close() {
+      socket.destroy();
+      await endSession(engine, container, mark);
+    },
+  };
+}
+
+async function endSession(engine: DockerEngine, container: string, mark: string): Promise<void> {
+  try {
+    const argv = ["sh", "-c", CLOSE_SCRIPT, "perdure", mark];
+    const ending = await createDockerChannel(engine, container).exec(argv, { signal: AbortSignal.timeout(CLOSE_MS) });
+    await ending.exit;
+  } catch (thrown) {
+    // With the container its shells are gone too.
+    if (!(thrown instanceof SandboxError || thrown instanceof DockerError)) throw thrown;
+  }
+}
+
+async function* untilBroken(socket: Duplex): AsyncGenerator<Uint8Array, void, void> {
+  try {
+    for await (const piece of socket as AsyncIterable<Uint8Array>) yield piece;
+  } catch {
+    // The shell's end, or that of the connection.
+  }
+}
