@@ -48,7 +48,7 @@ export async function forwardRequest(gate: Gate, request: IncomingMessage, respo
     if (destination.state !== "allowed") {
       return refuse({ status: destination.state === "denied" ? 403 : 502, reason: destination.reason });
     }
-    if (response.destroyed) return;
+    if (request.socket.destroyed) return;
     const socket = await connectTo(destination.addresses, target.port, connectMs);
     await exchange(gate, { request, response, target, socket });
   } catch (thrown) {
@@ -101,7 +101,10 @@ async function exchange(gate: Gate, { request, response, target, socket }: Excha
   const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
   socket.setTimeout(gate.bounds.idleMs, () => socket.destroy(new Error("it did not answer in time")));
   socket.on("error", () => socket.destroy());
-  response.once("close", () => socket.destroy());
+  // The connection and not the response: of those that wait behind another the end is not told.
+  const client = request.socket;
+  const leave = (): void => void socket.destroy();
+  client.once("close", leave);
   const isChunked = request.headers["transfer-encoding"] !== undefined;
   const hasBody = isChunked || Number(request.headers["content-length"] ?? 0) > 0;
   const headers = ["Host", target.authority, ...endToEnd(request)];
@@ -139,6 +142,7 @@ async function exchange(gate: Gate, { request, response, target, socket }: Excha
       else outgoing.end();
     });
   } finally {
+    client.off("close", leave);
     socket.destroy();
     await closed;
   }

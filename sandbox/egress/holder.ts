@@ -54,6 +54,9 @@ done
 rm -f "claims/.$$"
 `;
 
+/** Starts after which nobody held the place. One may come of a kill in between. */
+const TRIES_MAX = 8;
+
 export interface HolderStart {
   readonly place: string;
   /** What it is, in words, for errors. */
@@ -76,6 +79,7 @@ export function makePlace(place: string): void {
 /** Resolves when a process holds the place and is ready. Throws SandboxError `failed` when none is in time, `lost` without a place. */
 export async function startHolder({ place, name, argv, run }: HolderStart): Promise<void> {
   const deadline = Date.now() + LIMITS.egressStartMs;
+  let tries = 0;
   for (let pace = 2; Date.now() < deadline; pace = Math.min(pace * 2, 50)) {
     const holder = readHolder(place);
     if (holder !== undefined && readReady(place)?.number === holder.number) return;
@@ -84,6 +88,9 @@ export async function startHolder({ place, name, argv, run }: HolderStart): Prom
       await withinDeadline(started, deadline, name);
       if (readHolder(place) !== undefined) continue;
       if (newestClaim(place) === "gone") throw new SandboxError("lost", "the sandbox is gone: its folder is missing");
+      tries += 1;
+      if (tries === TRIES_MAX)
+        throw new SandboxError("failed", `${name} did not start: it ended at once, ${tries} times`);
     }
     await delay(pace);
   }

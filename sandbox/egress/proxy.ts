@@ -9,7 +9,7 @@ import { pipeline } from "node:stream";
 import { LIMITS } from "../../contract/limits.ts";
 import { chooseDestination, connectTo, type DestinationDeps } from "./destination.ts";
 import { forwardRequest, splitAuthority } from "./forward.ts";
-import { rawRefusal, tooMany } from "./refusal.ts";
+import { type Refusal, rawRefusal, tooMany } from "./refusal.ts";
 
 export interface ProxyBounds {
   readonly connectionsMax: number;
@@ -51,19 +51,26 @@ export function createProxy({ bounds: given, ...deps }: ProxyDeps): Server {
   });
   server.maxConnections = bounds.connectionsMax;
   server.setTimeout(bounds.idleMs);
+  // Each of the requests that are under way on a connection listens for its end.
+  server.on("connection", (client) => client.setMaxListeners(bounds.connectionsMax + 20));
   server.on("request", (request, response) => void forwardRequest(gate, request, response));
   server.on("connect", (request, client, head) => void tunnel(gate, request, { client, head }));
   server.on("clientError", (error: NodeJS.ErrnoException, client) => {
     if (error.code === "ECONNRESET" || !client.writable) client.destroy();
-    else client.end(rawRefusal(clientFault(error.code)));
+    else endWith(client, clientFault(error.code));
   });
   return server;
 }
 
-function clientFault(code: string | undefined): { readonly status: number; readonly reason: string } {
+function clientFault(code: string | undefined): Refusal {
   if (code === "HPE_HEADER_OVERFLOW") return { status: 431, reason: "the request's head is too large" };
   if (code === "ERR_HTTP_REQUEST_TIMEOUT") return { status: 408, reason: "the request's head did not come in time" };
   return { status: 400, reason: "this is a proxy for HTTP, and that was no HTTP request" };
+}
+
+/** Not half open: a client that does not end its own half must not keep its place. */
+function endWith(client: Duplex, refusal: Refusal): void {
+  client.end(rawRefusal(refusal), () => client.destroy());
 }
 
 interface Wanting {
@@ -74,7 +81,7 @@ interface Wanting {
 
 async function tunnel(gate: Gate, request: IncomingMessage, { client, head }: Wanting): Promise<void> {
   client.on("error", () => client.destroy());
-  const refuse = (status: number, reason: string): void => void client.end(rawRefusal({ status, reason }));
+  const refuse = (status: number, reason: string): void => endWith(client, { status, reason });
   const target = splitAuthority(request.url ?? "");
   if (target?.port === undefined) return refuse(400, "CONNECT needs host:port");
   if (gate.open >= gate.bounds.connectionsMax) return refuse(503, tooMany(gate.bounds.connectionsMax));
