@@ -40,7 +40,7 @@ export async function repack(blobs: BlobStore, repacking: Repacking): Promise<Sn
 function wastefulPacks({ entries, sizes }: Repacking): ReadonlyMap<string, ReadonlyMap<string, SnapshotFile>> {
   const packs = new Map<string, Map<string, SnapshotFile>>();
   for (const entry of entries) {
-    if (entry.kind !== "file" || entry.content === undefined || entry.content.blob === entry.sha256) continue;
+    if (entry.kind !== "file" || entry.content === undefined || entry.bytes >= LIMITS.snapshotLargeBytes) continue;
     const files = packs.get(entry.content.blob) ?? new Map<string, SnapshotFile>();
     packs.set(entry.content.blob, files.set(entry.sha256, entry));
   }

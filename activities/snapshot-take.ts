@@ -88,6 +88,7 @@ async function tryOnce(
   const plan = await planSnapshot(scanned, base?.generation === generation ? known : new Map());
 
   const contents = new SnapshotContents(store.blobs, placesOf(before.entries));
+  const strays: string[] = [];
   try {
     const { files, unreadable } = await readChanged(sandbox, plan, { contents, scannedAt });
     let entries = plan.entries.flatMap((entry) => (entry.kind === "unread" ? (files.get(entry.path) ?? []) : [entry]));
@@ -97,13 +98,14 @@ async function tryOnce(
     if (difference === "content") entries = await repack(store.blobs, { entries, sizes: before.blobs, contents });
 
     const made = await manifestOf(store, { work, base, startedAt, entries, before: before.blobs, contents });
+    strays.push(made.manifest.sha256);
     if (difference === "looks") return (await refreshSnapshot(store, made)) ? { taken: undefined } : "overtaken";
     const record = await recordSnapshot(store, made);
     if (!record) return "overtaken";
     const named = { count: unreadable.length, names: unreadable.slice(0, LIMITS.snapshotUnreadableNamed) };
     return { taken: { ...record, unreadable: named, durationMs: Date.now() - startedAt } };
   } finally {
-    await removeStrayBlobs(store.database, store.blobs, [...contents.fresh.keys()]);
+    await removeStrayBlobs(store.database, store.blobs, [...(await contents.settled()), ...strays]);
   }
 }
 

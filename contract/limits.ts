@@ -127,6 +127,8 @@ export const LIMITS = {
   snapshotPacksMax: 64,
   /** Tries of a snapshot that others overtake. */
   snapshotAttempts: 8,
+  /** A stored blob that no row names after so long is of a writer that was killed. The longest snapshot is faster. */
+  strayBlobMs: 6 * 3_600_000,
   /** Files that may not be read, before the workspace is taken for one that cannot be kept; and how many of them are named. */
   snapshotUnreadableMax: 1_000,
   snapshotUnreadableNamed: 20,

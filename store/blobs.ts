@@ -21,6 +21,8 @@ export interface BlobStore {
   has(sha256: string): Promise<boolean>;
   /** Removing a missing one is not an error. */
   remove(sha256: string): Promise<void>;
+  /** Those whose file was last written so long ago. */
+  olderThan(ageMs: number): AsyncIterable<string>;
 }
 
 const STALE_MS = 3_600_000;
@@ -60,7 +62,18 @@ export async function openBlobStore(folder: string): Promise<BlobStore> {
     },
     has: async (sha256) => (await stat(place(sha256)).catch(() => undefined))?.isFile() ?? false,
     remove: (sha256) => rm(place(sha256), { force: true }),
+    olderThan: (ageMs) => olderThan(folder, Date.now() - ageMs),
   };
+}
+
+async function* olderThan(folder: string, before: number): AsyncGenerator<string> {
+  for (const prefix of await readdir(folder)) {
+    if (!/^[0-9a-f]{2}$/.test(prefix)) continue;
+    for (const name of await readdir(path.join(folder, prefix))) {
+      const found = await stat(path.join(folder, prefix, name)).catch(() => undefined);
+      if (found?.isFile() && found.mtimeMs <= before) yield name;
+    }
+  }
 }
 
 /**

@@ -74,6 +74,12 @@ export class SnapshotContents {
     await this.#storing;
   }
 
+  /** Everything that was stored here, also when it went wrong on the way. */
+  async settled(): Promise<readonly string[]> {
+    await this.#storing.catch(() => undefined); // Told to whoever called `finish`, or an earlier failure is what counts.
+    return [...this.fresh.keys()];
+  }
+
   /** The pack goes to the disk while the next one is gathered: no more than two are in memory. */
   async #store(): Promise<void> {
     await this.#storing;
