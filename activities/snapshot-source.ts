@@ -1,8 +1,9 @@
 /** Reads many files of a sandbox as one tar; those that cannot be read are found out and named, and hide no other. */
-import { Readable } from "node:stream";
+import type { Readable } from "node:stream";
 import { createTarDecoder, type ParsedTarEntry } from "modern-tar";
 import { LIMITS } from "../contract/limits.ts";
 import { type Sandbox, SandboxError } from "../sandbox/provider.ts";
+import { bytesOf } from "../sandbox/web-bytes.ts";
 import { StoreError } from "../store/error.ts";
 
 /** What takes one file's bytes. It must read them to their end before it resolves. */
@@ -67,7 +68,7 @@ async function readTar(
   if (left.size === 0) return { left: [], isWhole: true };
   try {
     const tar = await sandbox.pack(paths);
-    const entries: AsyncIterable<ParsedTarEntry> = Readable.toWeb(tar).pipeThrough(createTarDecoder({ strict: true }));
+    const entries: AsyncIterable<ParsedTarEntry> = bytesOf(tar).pipeThrough(createTarDecoder({ strict: true }));
     for await (const { header, body } of entries) {
       const path = header.name.replace(/^\.\//, "");
       const isWanted = left.has(path);

@@ -1,6 +1,7 @@
 /** Tar as streams of Node: its entries one after another, and a tar made of entries. */
 import { Readable } from "node:stream";
 import { createTarDecoder, createTarPacker, type TarHeader } from "modern-tar";
+import { bytesOf } from "../sandbox/web-bytes.ts";
 
 export interface TarEntry {
   readonly header: TarHeader;
@@ -10,7 +11,7 @@ export interface TarEntry {
 
 /** The entries of a tar, in order. Throws what the stream throws, and Error for what is no tar. */
 export async function* tarEntries(tar: Readable): AsyncGenerator<TarEntry, void, void> {
-  const entries = Readable.toWeb(tar).pipeThrough(createTarDecoder({ strict: true }));
+  const entries = bytesOf(tar).pipeThrough(createTarDecoder({ strict: true }));
   for await (const { header, body } of entries) {
     let isRead = false;
     const once = async function* (): AsyncGenerator<Uint8Array, void, void> {

@@ -23,6 +23,7 @@ import { createTarDecoder, createTarPacker, type TarHeader, type TarPackControll
 import { HeldFolders, partsInside, placeStats, unlinkPlace } from "./host-folders.ts";
 import { removeFolder } from "./host-removal.ts";
 import { SandboxError } from "./provider.ts";
+import { bytesOf } from "./web-bytes.ts";
 
 const READ_BYTES = 256 * 1024;
 /** How long the work keeps everybody else waiting at once. */
@@ -95,7 +96,7 @@ export async function unpackInto(workspace: string, temporary: string, tar: Read
   using folders = new HeldFolders(workspace);
   const laid: Laying = { folders, temporary, modes: new Map() };
   let turnEnds = Date.now() + TURN_MS;
-  const entries = Readable.toWeb(tar).pipeThrough(createTarDecoder({ strict: true }));
+  const entries = bytesOf(tar).pipeThrough(createTarDecoder({ strict: true }));
   for await (const { header, body } of readable(entries)) {
     await layEntry(laid, header, readable(body));
     if (Date.now() < turnEnds) continue;

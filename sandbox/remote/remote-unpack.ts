@@ -1,7 +1,8 @@
 /** Lays a tar into the workspace of a remote sandbox: each entry is checked here, and its way inside. */
-import { Readable } from "node:stream";
+import type { Readable } from "node:stream";
 import { createTarDecoder, type ParsedTarEntry } from "modern-tar";
 import { SandboxError } from "../provider.ts";
+import { bytesOf } from "../web-bytes.ts";
 import { giveBlocks, inBlocks } from "./remote-files.ts";
 import { plainRelative, type RemoteFolders, words } from "./remote-paths.ts";
 import { toSandboxError } from "./request-errors.ts";
@@ -32,7 +33,7 @@ export async function unpackRemote(shells: Shells, { workspace }: RemoteFolders,
     await makeWay(shells, workspace, entries);
     await layTar(shells, [...parts, TAR_END]);
   };
-  for await (const { header, body } of read(Readable.toWeb(tar).pipeThrough(createTarDecoder({ strict: true })))) {
+  for await (const { header, body } of read(bytesOf(tar).pipeThrough(createTarDecoder({ strict: true })))) {
     const entry = laidEntry(header);
     // What goes through a symlink of this very archive is found out when that one is laid.
     if (goesThrough(entry.name, segment.links)) await flush();
