@@ -94,6 +94,8 @@ export async function startHolder({ place, name, argv, run }: HolderStart): Prom
     }
     await delay(pace);
   }
+  // It hangs: the next start must not wait for the same one.
+  await stopHolder(place);
   throw new SandboxError("failed", `${name} did not start within ${LIMITS.egressStartMs / 1000} seconds`);
 }
 

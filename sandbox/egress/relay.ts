@@ -107,7 +107,7 @@ export async function startContainerRelay(relay: ContainerRelay): Promise<void> 
   await startHolder({
     place,
     name: "the relay into the container's network",
-    argv: [...enter, ...program, place],
+    argv: [...enter, ...program],
     run,
   });
 }
