@@ -52,17 +52,21 @@ function remoteProcess(begun: ContainerProcess<Uint8Array>, link: ModalLink, opt
   const input = begun.stdin.getWriter();
   input.closed.catch(() => {}); // Each write says it itself.
   let exit: Promise<number> | undefined;
+  /** Why the program did not get its input: who reads its output hears of it too. */
+  let failed: SandboxError | undefined;
   if (!options.hasInput) void begun.closeStdin();
 
   async function* chunks(reader: ReadableStreamDefaultReader<Uint8Array>): AsyncGenerator<Uint8Array> {
     try {
       for (;;) {
         const { done, value } = await link.hold(reader.read());
-        if (done) return;
-        yield value;
+        if (!done) yield value;
+        else if (failed !== undefined) throw failed;
+        // A program ends, or all of them with the sandbox: the stream looks the same.
+        else return dropped.signal.aborted ? undefined : await link.confirm();
       }
     } catch (error) {
-      if (dropped.signal.aborted) return;
+      if (dropped.signal.aborted && error !== failed) return;
       throw await link.failure(error, "read what a program printed");
     } finally {
       reader.cancel().catch(() => {});
@@ -79,7 +83,8 @@ function remoteProcess(begun: ContainerProcess<Uint8Array>, link: ModalLink, opt
           await link.hold(input.write(bytes.subarray(at, at + WRITE_BYTES)));
         }
       } catch (error) {
-        throw await link.failure(error, "write to a program");
+        failed = await link.failure(error, "write to a program");
+        throw failed;
       }
     },
     async end() {

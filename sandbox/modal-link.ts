@@ -7,7 +7,7 @@ import { LIMITS } from "../contract/limits.ts";
 import { isMissing, isNamed, isRefusal, modalError } from "./modal-errors.ts";
 import { SandboxError } from "./provider.ts";
 
-/** How long an answer to "is it still there" is good. */
+/** How long an answer to "is it still there" is good when there is a reason to ask. */
 const LOOK_AGAIN_MS = 500;
 
 export interface ModalLink {
@@ -15,6 +15,8 @@ export interface ModalLink {
   use<T>(what: string, work: (handle: ModalSandbox) => Promise<T>, limitMs?: number): Promise<T>;
   /** Waits for something that may take as long as it likes, unless the sandbox is gone: then it rejects with `lost`. */
   hold<T>(work: Promise<T>): Promise<T>;
+  /** Rejects with `lost` when Modal says that the sandbox has ended. */
+  confirm(): Promise<void>;
   /** What an error of this sandbox means. */
   failure(error: unknown, what: string): Promise<SandboxError>;
   /** Gives the connection back, as soon as what runs over it is done. The link is of no use afterwards. */
@@ -34,9 +36,9 @@ export function createModalLink({ first, again }: ModalLinkOptions): ModalLink {
   let look: { readonly at: number; readonly done: Promise<void> } | undefined;
 
   /** Whether Modal says that it has ended. What it does not say is not so. */
-  async function hasEnded(): Promise<boolean> {
+  async function hasEnded(goodForMs = LOOK_AGAIN_MS): Promise<boolean> {
     if (isOver) return true;
-    if (look === undefined || Date.now() - look.at > LOOK_AGAIN_MS) look = { at: Date.now(), done: askWhetherOver() };
+    if (look === undefined || Date.now() - look.at > goodForMs) look = { at: Date.now(), done: askWhetherOver() };
     await look.done;
     return isOver;
   }
@@ -59,17 +61,17 @@ export function createModalLink({ first, again }: ModalLinkOptions): ModalLink {
         clearTimeout(timer);
         settle();
       };
-      const next = (ms: number) => {
-        timer = setTimeout(() => void lookUp(), ms).unref();
+      const next = (ms: number, goodForMs: number) => {
+        timer = setTimeout(() => void lookUp(goodForMs), ms).unref();
       };
-      const lookUp = async () => {
+      const lookUp = async (goodForMs: number) => {
         if (limitMs !== undefined && Date.now() - began >= limitMs) return done(() => reject(tooLate()));
-        const ended = await hasEnded();
+        const ended = await hasEnded(goodForMs);
         if (isDone) return;
         if (ended) done(() => reject(gone()));
-        else next(LIMITS.modalLookMs.every);
+        else next(LIMITS.modalLookMs.every, LIMITS.modalLookMs.every); // However many wait, one look does for all.
       };
-      next(Math.min(LIMITS.modalLookMs.first, limitMs ?? LIMITS.modalLookMs.first));
+      next(Math.min(LIMITS.modalLookMs.first, limitMs ?? LIMITS.modalLookMs.first), LOOK_AGAIN_MS);
       work.then(
         (value) => done(() => resolve(value)),
         (error: unknown) => done(() => reject(error)),
@@ -104,6 +106,9 @@ export function createModalLink({ first, again }: ModalLinkOptions): ModalLink {
       }
     },
     hold: (work) => race(work, undefined),
+    async confirm() {
+      if (await hasEnded()) throw gone();
+    },
     failure,
     close() {
       isClosed = true;
