@@ -17,6 +17,7 @@ import { attempted, type RunningAttempt } from "./attempt.ts";
 import { OutputPublisher } from "./output-publisher.ts";
 import type { RunToolDeps } from "./run-tool.ts";
 import { publishTraces } from "./sandbox-traces.ts";
+import { callSecrets } from "./secret-choice.ts";
 import { openSandbox, requireSandboxHere } from "./session-sandbox.ts";
 
 export type RunCallerCommand = (key: CommandKey) => Promise<void>;
@@ -71,7 +72,7 @@ async function runIn(deps: RunToolDeps, begun: BegunCommand, io: Io): Promise<Co
   try {
     sandbox = await openSandbox(deps, begun.sessionId);
     if (await mayHaveRunBefore(deps, begun, sandbox)) return LOST;
-    const run = await runOnce(begun, sandbox, io);
+    const run = await runOnce(deps, begun, { ...io, sandbox });
     const { sessionId, callId } = begun;
     await publishTraces(deps, { sessionId, callId, sandbox });
     return run;
@@ -87,7 +88,11 @@ async function runIn(deps: RunToolDeps, begun: BegunCommand, io: Io): Promise<Co
   }
 }
 
-async function runOnce(begun: BegunCommand, sandbox: Sandbox, io: Io): Promise<CommandRun> {
+async function runOnce(
+  deps: RunToolDeps,
+  begun: BegunCommand,
+  io: Io & { readonly sandbox: Sandbox },
+): Promise<CommandRun> {
   const { request, agent, callId, published } = begun;
   const { command, cwd, timeoutMs, input } = request;
   return await runCommand(
@@ -98,9 +103,10 @@ async function runOnce(begun: BegunCommand, sandbox: Sandbox, io: Io): Promise<C
       ...(input !== undefined && { input: Buffer.from(input) }),
     },
     {
-      sandbox,
+      sandbox: io.sandbox,
       callId,
       published,
+      secrets: callSecrets(deps.secrets, agent.secrets),
       environment: { ...agent.sandbox?.environment, ...agent.environment, ...request.env },
       signal: io.signal,
       isStopped: io.isStopped,

@@ -83,24 +83,36 @@ function unzipped(content: Readable, guard: ArchiveGuard): Readable {
 }
 
 async function* strangeTar(content: Readable, guard: ArchiveGuard): AsyncGenerator<StrangeEntry, void, void> {
-  try {
-    for await (const { header, body } of tarEntries(content)) {
-      yield {
-        name: header.name,
-        kind: kindOf(header),
-        size: header.size,
-        mode: header.mode,
-        modifiedAt: header.mtime,
-        ...(header.linkname !== undefined && { target: header.linkname }),
-        body,
-      };
-    }
-  } catch (cause) {
-    if (cause instanceof DownloadError) throw cause;
-    const words = cause instanceof Error ? cause.message : "unknown";
-    throw refused(`it is no zip, tar or tar.gz that can be read to its end (${words})`, { cause });
+  for await (const { header, body } of readable(tarEntries(content))) {
+    yield {
+      name: header.name,
+      kind: kindOf(header),
+      size: header.size,
+      mode: header.mode,
+      modifiedAt: header.mtime,
+      ...(header.linkname !== undefined && { target: header.linkname }),
+      body: readable(body),
+    };
   }
   if (guard.entries === 0) throw refused("it is no zip, tar or tar.gz, or there is nothing in it");
+}
+
+/** What breaks while a tar is read is about the tar. */
+async function* readable<T>(stream: AsyncIterable<T>): AsyncGenerator<T, void, void> {
+  const reading = stream[Symbol.asyncIterator]();
+  try {
+    while (true) {
+      const next = await reading.next().catch((cause: unknown) => {
+        if (cause instanceof DownloadError) throw cause;
+        const words = cause instanceof Error ? cause.message : "unknown";
+        throw refused(`it is no zip, tar or tar.gz that can be read to its end (${words})`, { cause });
+      });
+      if (next.done === true) return;
+      yield next.value;
+    }
+  } finally {
+    await reading.return?.().catch(() => undefined);
+  }
 }
 
 function kindOf({ name, type = "file" }: TarHeader): EntryKind {

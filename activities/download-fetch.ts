@@ -9,9 +9,10 @@ import { isIP, type LookupFunction } from "node:net";
 import { LIMITS } from "../contract/limits.ts";
 import type { WorkspaceProblem } from "../contract/workspace.ts";
 import { classifyAddress } from "../sandbox/egress/addresses.ts";
+import { allowList } from "../sandbox/egress/allow-list.ts";
 
 export interface DownloadRules {
-  /** `host` or `host:port` that may be reached whatever its address is; without a port, 80 and 443. */
+  /** Hosts, as a sandbox's network names them, that may be reached whatever their addresses are. */
   readonly allow: readonly string[];
   /** The addresses of a name. Default: the system's. */
   readonly resolve?: (host: string) => Promise<readonly string[]>;
@@ -146,11 +147,9 @@ async function resolved(rules: DownloadRules, host: string): Promise<readonly st
   return addresses;
 }
 
-/** Exact names, in lower case as URL writes them. */
 function isAllowedHost(allow: readonly string[], url: URL): boolean {
   const port = url.port === "" ? (url.protocol === "https:" ? 443 : 80) : Number(url.port);
-  const forms = [`${url.hostname}:${port}`, ...(port === 80 || port === 443 ? [url.hostname] : [])];
-  return allow.some((one) => forms.includes(one.toLowerCase()));
+  return allowList(allow).decide(url.hostname, port).decision === "allow";
 }
 
 function unreachable(url: URL, cause: Error): DownloadError {

@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { Context } from "@temporalio/activity";
 import type { FileList } from "../contract/http.ts";
+import type { SessionId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { WorkspaceAnswer, WorkspaceProblem, WorkspaceRequest } from "../contract/workspace.ts";
 import { type Sandbox, SandboxError } from "../sandbox/provider.ts";
@@ -10,6 +11,7 @@ import { TooLongError } from "../store/transit.ts";
 import { attempted, type RunningAttempt } from "./attempt.ts";
 import { download } from "./download.ts";
 import { DownloadError, type DownloadRules } from "./download-fetch.ts";
+import { publishFileChanges } from "./file-changes.ts";
 import type { RunToolDeps } from "./run-tool.ts";
 import { openSandbox } from "./session-sandbox.ts";
 import { packArchive } from "./workspace-archive.ts";
@@ -44,17 +46,36 @@ async function serve(
     return nothing("NOT_FOUND", "the session has no sandbox yet: it is made when an agent or a write first needs it");
   }
   await using sandbox = await openSandbox(deps, work.sessionId);
+  const answer = await done(deps, sandbox, { work, signal: running.signal });
+  if (work.operation !== "read" && work.operation !== "archive") await tellChanges(deps, work.sessionId, sandbox);
+  return answer;
+}
+
+/** Whoever follows the log sees what came from outside, too, and the next call is not taken for its maker. */
+async function tellChanges(deps: ServeWorkspaceDeps, sessionId: SessionId, sandbox: Sandbox): Promise<void> {
+  try {
+    await publishFileChanges(deps, { sessionId, sandbox });
+  } catch (error) {
+    if (!(error instanceof SandboxError)) throw error; // It is gone by now, and was there for what was asked.
+  }
+}
+
+async function done(
+  deps: ServeWorkspaceDeps,
+  sandbox: Sandbox,
+  { work, signal }: { readonly work: WorkspaceRequest; readonly signal: AbortSignal },
+): Promise<WorkspaceAnswer> {
   switch (work.operation) {
     case "read":
       return await read(deps, sandbox, work);
     case "archive":
-      return await packArchive(deps.store.transit, sandbox, { ...work, signal: running.signal });
+      return await packArchive(deps.store.transit, sandbox, { ...work, signal });
     case "write":
       return await write(deps, sandbox, work);
     case "remove":
       return await remove(sandbox, work);
     case "download":
-      return await download(deps, sandbox, { ...work, signal: running.signal });
+      return await download(deps, sandbox, { ...work, signal });
   }
 }
 

@@ -9,7 +9,12 @@ import { DownloadError } from "./download-fetch.ts";
 
 /** Types of a file in the upper half of an entry's attributes, where a Unix program wrote it. */
 const TYPE_BITS = 0o170000;
-const TYPES: Readonly<Record<number, EntryKind>> = { 0: "file", 16807: "file", 9604: "folder", 21609: "symlink" };
+const TYPES: ReadonlyMap<number, EntryKind> = new Map([
+  [0, "file"],
+  [0o100000, "file"],
+  [0o040000, "folder"],
+  [0o120000, "symlink"],
+]);
 
 export async function* zipEntries(file: string, guard: ArchiveGuard): AsyncGenerator<StrangeEntry, void, void> {
   const zip = await readable(() => openPromise(file, { strictFileNames: true, autoClose: false }));
@@ -32,7 +37,7 @@ async function strange(zip: ZipFile, entry: Entry, guard: ArchiveGuard): Promise
   const { fileName: name, uncompressedSize: size } = entry;
   if (entry.isEncrypted()) throw refused(`${JSON.stringify(name.slice(0, 200))} is encrypted`);
   const mode = entry.externalFileAttributes >>> 16;
-  const kind = name.endsWith("/") ? "folder" : TYPES[mode & TYPE_BITS];
+  const kind = name.endsWith("/") ? "folder" : TYPES.get(mode & TYPE_BITS);
   if (kind === undefined) throw refused(`${JSON.stringify(name.slice(0, 200))} is no file, folder or symlink`);
   guard.checkSize(size);
   const body = content(zip, entry, guard);

@@ -1,6 +1,6 @@
 /** The environment that every process of Perdure reads, as one schema. Nothing else reads the environment. */
 import { z } from "zod";
-import { SandboxProviderName } from "./sandbox.ts";
+import { AllowedHost, SandboxProviderName } from "./sandbox.ts";
 
 const delimiter = ":";
 
@@ -53,6 +53,13 @@ const Environment = z.object({
     .string()
     .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/, { error: "1 to 100 letters, digits, dots, _ or -" })
     .optional(),
+  PERDURE_DOWNLOADS_ALLOW: z
+    .string()
+    .default("")
+    .refine((text) => listed(text).every((host) => AllowedHost.safeParse(host).success), {
+      error: "hosts with or without a port, such as files.example.com or 10.0.0.5:8080, with commas between them",
+    })
+    .transform(listed),
   PERDURE_SANDBOX_IMAGE: z.string().default("debian:12-slim"),
   MODAL_TOKEN_ID: z.string().optional(),
   MODAL_TOKEN_SECRET: z.string().optional(),
@@ -106,6 +113,8 @@ export interface Config {
   /** A file of secrets that agents may name, as it was given, so perhaps relative. */
   readonly secretsFile: string | undefined;
   readonly sandbox: SandboxConfig;
+  /** Hosts that downloads into a workspace may be fetched from although their addresses are not public. */
+  readonly downloadsAllow: readonly string[];
 }
 
 export interface SandboxConfig {
@@ -177,6 +186,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
         app: data.PERDURE_MODAL_APP,
       },
     },
+    downloadsAllow: data.PERDURE_DOWNLOADS_ALLOW,
   };
 }
 
@@ -199,4 +209,11 @@ function complaint(given: Readonly<Record<string, unknown>>, issues: readonly z.
 
 function isHttpUrl(text: string): boolean {
   return URL.canParse(text) && ["http:", "https:"].includes(new URL(text).protocol);
+}
+
+function listed(text: string): readonly string[] {
+  return text
+    .split(",")
+    .map((one) => one.trim())
+    .filter((one) => one !== "");
 }

@@ -112,6 +112,7 @@ function start({ config, store, logger, backends, tools, sandboxes, secrets }: M
     backends: backends.byName,
     tools,
     secrets,
+    downloads: { allow: config.downloadsAllow },
     host: NAME.host,
     process: NAME.process,
     address: config.temporalAddress ?? DEFAULT_ADDRESS,

@@ -1,6 +1,7 @@
 /** A worker over given dependencies: workflows from the bundle, activities over the store, a sandbox provider and backends. */
 import { NativeConnection, Runtime, Worker, type WorkerOptions } from "@temporalio/worker";
 import type { Logger } from "pino";
+import type { DownloadRules } from "../activities/download-fetch.ts";
 import { createActivities } from "../activities/index.ts";
 import type { WorkerSecrets } from "../activities/secret-choice.ts";
 import type { SteppedBackend } from "../backends/backend.ts";
@@ -16,6 +17,7 @@ export interface WorkerDeps {
   readonly backends: ReadonlyMap<string, SteppedBackend>;
   readonly tools: Toolbox;
   readonly secrets: WorkerSecrets;
+  readonly downloads: DownloadRules;
   readonly host: string;
   readonly process: string;
   readonly address: string;
@@ -49,6 +51,7 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
       backends: deps.backends,
       tools: deps.tools,
       secrets: deps.secrets,
+      downloads: deps.downloads,
       host: deps.host,
       identity: { host: deps.host, process: deps.process },
     }),
