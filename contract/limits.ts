@@ -106,7 +106,7 @@ export const LIMITS = {
   /** Of a sandbox's record of decisions at most two such files are kept; the oldest goes first. */
   egressRecordBytesMax: 2 * 1024 * 1024,
   /** What one look into the record reads. */
-  egressReadBytesMax: 256 * 1024,
+  egressReadBytesMax: 64 * 1024,
   /** Equal decisions within this time are recorded once. */
   egressRepeatMs: 1_000,
   /** Decisions that one look brings into the session's log; the next brings more. */

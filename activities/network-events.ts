@@ -1,0 +1,38 @@
+/** What a sandbox's commands wanted to reach, as events of its session: each once, whoever looks, after whatever restart. */
+import type { SessionId } from "../contract/ids.ts";
+import { LIMITS } from "../contract/limits.ts";
+import { type Sandbox, SandboxError } from "../sandbox/provider.ts";
+import { appendDecisions, networkOffset } from "../store/network-decisions.ts";
+import type { Store } from "../store/store.ts";
+
+/**
+ * Brings what was decided since the last look into the session's log, and gives how many that were. After a command or a
+ * call; what is decided in between waits for the next. One look brings about LIMITS.networkDecisionsMax, the next goes on
+ * there. A sandbox that is lost meanwhile has nothing to tell; other failures of it are thrown as SandboxError.
+ */
+export async function publishNetworkDecisions(
+  { store: { database } }: { readonly store: Store },
+  sessionId: SessionId,
+  sandbox: Sandbox,
+): Promise<number> {
+  let published = 0;
+  while (published < LIMITS.networkDecisionsMax) {
+    const from = await networkOffset(database, sessionId, sandbox.id);
+    if (from === undefined) break;
+    const { decisions, next } = await decisionsSince(sandbox, from);
+    if (next === from) break;
+    // Somebody else is at it: what is left is theirs to bring.
+    if (!(await appendDecisions(database, sessionId, { sandboxId: sandbox.id, from, next, decisions }))) break;
+    published += decisions.length;
+  }
+  return published;
+}
+
+async function decisionsSince(sandbox: Sandbox, from: number): ReturnType<Sandbox["networkDecisions"]> {
+  try {
+    return await sandbox.networkDecisions(from);
+  } catch (thrown) {
+    if (thrown instanceof SandboxError && thrown.kind === "lost") return { decisions: [], next: from };
+    throw thrown;
+  }
+}
