@@ -1,17 +1,20 @@
 /**
  * `npm run chaos`: sessions at work while Temporal, the worker and the API are killed at random instants; then the truth.
- * With `--approvals` the proof of approvals instead.
+ * With `--approvals` the proof of approvals instead, with `--sandbox` sessions of that provider, whose sandboxes are killed, too.
  */
 import { parseArgs } from "node:util";
+import { SandboxProviderName } from "../contract/sandbox.ts";
 import { proveApprovals } from "./approvals/run.ts";
 import { findingsOf, renderApprovals } from "./approvals/table.ts";
 import { type ChaosReport, runChaos } from "./chaos/run.ts";
+import { runSandboxChaos, type SandboxChaosReport } from "./sandboxes/run.ts";
 
 const VIOLATIONS_SHOWN = 50;
 const KILLS_EACH = 12;
 const USAGE =
   "usage: npm run chaos -- [--minutes 2] [--seed 7] [--sessions 6] [--backend openai]\n" +
   "       npm run chaos -- --approvals [--seed 7] [--sessions 20] [--backend openai]\n" +
+  "       npm run chaos -- --sandbox bubblewrap|docker|modal|local [--minutes 2] [--seed 7] [--sessions 6]\n" +
   "minutes, seed and sessions are numbers, the backend is openai or copilot\n";
 
 async function main(): Promise<number> {
@@ -22,13 +25,21 @@ async function main(): Promise<number> {
       seed: { type: "string", default: "7" },
       sessions: { type: "string" },
       backend: { type: "string", default: "openai" },
+      sandbox: { type: "string" },
     },
   });
   const { approvals, backend } = values;
   const [minutes, seed] = [Number(values.minutes), Number(values.seed)];
   const sessions = Number(values.sessions ?? (approvals ? 20 : 6));
   const isKnown = backend === "openai" || backend === "copilot";
-  if (!isKnown || !isPositive(minutes) || !Number.isInteger(seed) || !isPositive(sessions)) {
+  const sandbox = values.sandbox === undefined ? undefined : SandboxProviderName.safeParse(values.sandbox);
+  if (
+    !isKnown ||
+    sandbox?.success === false ||
+    !isPositive(minutes) ||
+    !Number.isInteger(seed) ||
+    !isPositive(sessions)
+  ) {
     process.stderr.write(USAGE);
     return 2;
   }
@@ -43,27 +54,50 @@ async function main(): Promise<number> {
     process.stdout.write(`everything is kept in ${report.folder}\n`);
     return 1;
   }
+  if (sandbox) {
+    const report = await runSandboxChaos({ provider: sandbox.data, seed, sessions, stormMs: minutes * 60_000, tell });
+    printSandboxes(report, seed);
+    return report.violations.length > 0 ? 1 : 0;
+  }
   const report = await runChaos({ seed, sessions, backend, stormMs: minutes * 60_000, tell });
   print(report, seed);
   return report.violations.length > 0 ? 1 : 0;
 }
 
 function print(report: ChaosReport, seed: number): void {
-  const { violations } = report;
-  const kills = Object.entries(report.kills).filter(([, times]) => times > 0);
-  const count = kills.reduce((sum, [, times]) => sum + times, 0);
-  const told = kills.map(([name, times]) => `${name} ${times}`).join(", ");
+  printViolations(report);
+  process.stdout.write(
+    `chaos: besides, the whole stack was restarted ${report.restarts} times, and ${report.otherDeaths} processes ended by themselves\n` +
+      `chaos: seed ${seed}, ${killsOf(report)}, ${report.sessions} sessions, ${report.turns} messages, ` +
+      `${report.commands} commands, ${report.decisions} decisions, ${report.violations.length} violations\n`,
+  );
+}
+
+function printSandboxes(report: SandboxChaosReport, seed: number): void {
+  printViolations(report);
+  const ended = Object.entries(report.outcomes).map(([outcome, times]) => `${outcome} ${times}`);
+  process.stdout.write(
+    `chaos: calls ended as ${ended.join(", ")}; ${report.snapshots} snapshots, ${report.losses} losses told, ` +
+      `${report.looks} looks at what was there; of ${report.unseen} killed sandboxes nobody could see what they had begun\n` +
+      `chaos: besides, the whole stack was restarted ${report.restarts} times\n` +
+      `chaos: seed ${seed}, ${killsOf(report)}, ${report.sessions} sessions, ${report.turns} messages, ` +
+      `${report.commands} commands, ${report.violations.length} violations\n`,
+  );
+}
+
+function killsOf({ kills }: Pick<ChaosReport, "kills">): string {
+  const some = Object.entries(kills).filter(([, times]) => times > 0);
+  const count = some.reduce((sum, [, times]) => sum + times, 0);
+  return `${count} kills (${some.map(([name, times]) => `${name} ${times}`).join(", ")})`;
+}
+
+function printViolations({ violations, folder }: Pick<ChaosReport, "violations" | "folder">): void {
   for (const { session, rule, detail } of violations.slice(0, VIOLATIONS_SHOWN)) {
     process.stdout.write(`violation in ${session}: ${rule}: ${detail}\n`);
   }
   if (violations.length > VIOLATIONS_SHOWN)
     process.stdout.write(`… and ${violations.length - VIOLATIONS_SHOWN} more\n`);
-  if (violations.length > 0) process.stdout.write(`everything is kept in ${report.folder}\n`);
-  process.stdout.write(
-    `chaos: besides, the whole stack was restarted ${report.restarts} times, and ${report.otherDeaths} processes ended by themselves\n` +
-      `chaos: seed ${seed}, ${count} kills (${told}), ${report.sessions} sessions, ${report.turns} messages, ` +
-      `${report.commands} commands, ${report.decisions} decisions, ${violations.length} violations\n`,
-  );
+  if (violations.length > 0) process.stdout.write(`everything is kept in ${folder}\n`);
 }
 
 function isPositive(value: number): boolean {

@@ -87,7 +87,6 @@ class LogReader {
       // When a snapshot is made, and what a look at the workspace sees between two calls, is for chance to say, too.
       case "sandbox.snapshotted":
       case "sandbox.replaced":
-      case "sandbox.stopped":
       case "network.decided":
       case "file.changed":
       case "terminal.opened":

@@ -1,6 +1,7 @@
 /** Kills processes of a stack by schedule, from the pids that `processes.json` tells, and notes what it did. */
 import { setTimeout as delay } from "node:timers/promises";
 import { identityOf } from "../../cli/process-identity.ts";
+import type { ProcessName } from "../../cli/state-directory.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import { type World, waitFor } from "../../test/support/world.ts";
 import type { Violation } from "./checks.ts";
@@ -18,19 +19,22 @@ const COMES_BACK_MS = 20_000;
 const RUNTIME_STARTS_MS = 3_000;
 
 export class Storm {
-  readonly kills: Record<Victim, number> = { worker: 0, api: 0, temporal: 0, runtime: 0 };
+  readonly kills: Record<Victim, number> = { worker: 0, api: 0, temporal: 0, runtime: 0, sandbox: 0 };
   readonly violations: Violation[] = [];
   /** Restarts of the whole stack. */
   restarts = 0;
   readonly #world: World;
   readonly #weather: Weather;
+  readonly #killSandbox: () => Promise<boolean>;
   readonly #killed = new Set<number>();
   readonly #watchers = new Set<(news: Victim | "calm") => void>();
   #eventsBefore = 0;
 
-  constructor(world: World, weather: Weather) {
+  /** `killSandbox` kills one of those that there are; false: there was none. */
+  constructor(world: World, weather: Weather, killSandbox: () => Promise<boolean> = async () => false) {
     this.#world = world;
     this.#weather = weather;
+    this.#killSandbox = killSandbox;
   }
 
   get killCount(): number {
@@ -67,18 +71,26 @@ export class Storm {
 
   async #strike(kill: Kill): Promise<void> {
     for (const name of kill.names) {
+      if (name === "sandbox") {
+        if (await this.#killSandbox()) this.#struck(name);
+        continue;
+      }
       const pid = name === "runtime" ? await this.#runtime() : await this.#process(name);
       // It may have died by itself a moment ago; then there is nothing to kill, and the supervisor is at it.
       if (pid === undefined || identityOf(pid) === undefined) continue;
       process.kill(pid, "SIGKILL");
       this.#killed.add(pid);
-      this.kills[name] += 1;
-      this.#weather.lastStormAt = Date.now();
-      for (const watcher of this.#watchers) watcher(name);
+      this.#struck(name);
     }
   }
 
-  async #process(name: Exclude<Victim, "runtime">): Promise<number | undefined> {
+  #struck(name: Victim): void {
+    this.kills[name] += 1;
+    this.#weather.lastStormAt = Date.now();
+    for (const watcher of this.#watchers) watcher(name);
+  }
+
+  async #process(name: ProcessName): Promise<number | undefined> {
     const isThere = (): boolean => this.#world.processes().some((entry) => entry.name === name);
     try {
       await waitFor(`${name} is in processes.json`, isThere, COMES_BACK_MS);
