@@ -3,11 +3,14 @@ import { once } from "node:events";
 import type { Duplex } from "node:stream";
 import { type DockerEngine, DockerError } from "./docker-engine.ts";
 import { SandboxError } from "./provider.ts";
+import { writeAll } from "./remote/back-pressure.ts";
 import type { ExecChannel, RemoteProcess } from "./remote/channel.ts";
 
 /** What the engine may take to start a program. */
 const EXEC_MS = 30_000;
 const HEADER_BYTES = 8;
+const DYING_TRIES = 5;
+const DYING_EVERY_MS = 100;
 const EXIT_TRIES = 40;
 const EXIT_EVERY_MS = 25;
 
@@ -71,14 +74,33 @@ async function whyRefused(engine: DockerEngine, container: string, thrown: unkno
       ? thrown
       : new SandboxError("failed", "no program could be run", { cause: thrown });
   }
-  const state = await engine
-    .call("tell of the container", (docker) => docker.getContainer(container).inspect(), EXEC_MS)
-    .then(({ State }) => State)
-    .catch((cause: unknown) => (cause instanceof DockerError && cause.status === 404 ? undefined : null));
-  if (state === undefined || (state !== null && (!state.Running || state.Paused))) {
-    return new SandboxError("lost", `the sandbox's container ${state ? "does not run" : "is gone"}`, { cause: thrown });
+  // A container that dies is still said to run for a moment.
+  for (let tries = DYING_TRIES; tries > 0; tries--) {
+    const state = await stateOf(engine, container);
+    if (state === undefined || (state !== "unknown" && (!state.Running || state.Paused))) {
+      return new SandboxError("lost", `the sandbox's container ${state ? "does not run" : "is gone"}`, {
+        cause: thrown,
+      });
+    }
+    await new Promise((resolve) => setTimeout(resolve, DYING_EVERY_MS));
   }
   return new SandboxError("failed", `no program could be run in the sandbox: ${thrown.said}`, { cause: thrown });
+}
+
+async function stateOf(
+  engine: DockerEngine,
+  container: string,
+): Promise<{ readonly Running: boolean; readonly Paused: boolean } | undefined | "unknown"> {
+  try {
+    const inspected = await engine.call(
+      "tell of the container",
+      (docker) => docker.getContainer(container).inspect(),
+      EXEC_MS,
+    );
+    return inspected.State;
+  } catch (thrown) {
+    return thrown instanceof DockerError && thrown.status === 404 ? undefined : "unknown";
+  }
 }
 
 function remoteProcess(engine: DockerEngine, { id, socket }: StartedExec): RemoteProcess {
@@ -86,10 +108,7 @@ function remoteProcess(engine: DockerEngine, { id, socket }: StartedExec): Remot
   return {
     stdout: unframed(socket),
     stderr: (async function* () {})(), // Not attached: it is dropped where it comes from.
-    async write(bytes) {
-      if (socket.destroyed || socket.writableEnded) throw new SandboxError("failed", "the connection is gone");
-      if (!socket.write(bytes)) await Promise.race([once(socket, "drain"), once(socket, "close")]);
-    },
+    write: (bytes) => writeAll(socket, bytes),
     async end() {
       socket.end();
     },

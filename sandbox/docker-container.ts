@@ -7,7 +7,6 @@ import { SandboxError } from "./provider.ts";
 
 export const WORKSPACE = "/workspace";
 const MIB = 1024 * 1024;
-const FILES_OPEN_MAX = 65_536;
 
 export const LABELS = {
   owner: "perdure.owner",
@@ -73,7 +72,6 @@ export function containerOptions(wish: ContainerWish): ContainerCreateOptions {
       ...(spec.cpu !== undefined && { NanoCpus: Math.round(Math.min(spec.cpu, cores) * 1e9) }),
       PidsLimit: spec.processesMax ?? LIMITS.sandboxProcesses,
       Ulimits: [
-        { Name: "nofile", Soft: FILES_OPEN_MAX, Hard: FILES_OPEN_MAX },
         { Name: "core", Soft: 0, Hard: 0 },
         { Name: "fsize", Soft: disk, Hard: disk },
       ],

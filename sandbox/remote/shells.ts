@@ -5,6 +5,7 @@ import { type RequestOptions, ShellEndedError, type ShellPlace, WarmShell } from
 
 /** Shells that are opened at once: while one is, another may come free. */
 const OPENING_MAX = 2;
+const OPEN_AGAIN_MS = 250;
 
 export interface Reply {
   readonly status: number;
@@ -42,10 +43,7 @@ export class Shells {
    * SandboxError: `lost` when there is none to be had, `failed` for an answer that is too long, too late or no answer.
    */
   async ask(line: string, options: AskOptions = {}): Promise<Reply> {
-    const asking = this.#askOnce(line, options).catch((thrown: unknown) => {
-      if (thrown instanceof ShellEndedError) return this.#askOnce(line, options);
-      throw thrown;
-    });
+    const asking = this.#askTwice(line, options);
     const reply = await unless(options.signal, asking);
     if (reply !== undefined) return reply;
     throw new SandboxError("failed", "the request was given up");
@@ -125,6 +123,17 @@ export class Shells {
     for (const waiter of this.#waiting.splice(0)) waiter.fail(closed);
   }
 
+  async #askTwice(line: string, options: AskOptions): Promise<Reply> {
+    try {
+      return await this.#askOnce(line, options).catch((thrown: unknown) => {
+        if (thrown instanceof ShellEndedError) return this.#askOnce(line, options);
+        throw thrown;
+      });
+    } catch (thrown) {
+      throw thrown instanceof ShellEndedError ? await this.whyEnded() : thrown;
+    }
+  }
+
   async #askOnce(line: string, { bytesMax = ANSWER_BYTES, ...options }: AskOptions): Promise<Reply> {
     const shell = await this.take();
     try {
@@ -151,7 +160,7 @@ export class Shells {
     const more = Math.min(room, OPENING_MAX - this.#opening, this.#waiting.length - this.#opening);
     for (let left = more; left > 0 && !this.#isClosed; left--) {
       this.#opening += 1;
-      WarmShell.open(this.#place)
+      openShell(this.#place)
         .finally(() => {
           this.#opening -= 1;
         })
@@ -172,6 +181,17 @@ export class Shells {
     const isForAll = cause instanceof SandboxError && cause.kind === "lost";
     for (const waiter of this.#waiting.splice(0, isForAll ? this.#waiting.length : 1)) waiter.fail(cause);
     this.#openMore();
+  }
+}
+
+/** Twice, for a sandbox that is dying may still start a program; the next time it says that it is gone. */
+async function openShell(place: ShellPlace): Promise<WarmShell> {
+  try {
+    return await WarmShell.open(place);
+  } catch (thrown) {
+    if (!(thrown instanceof ShellEndedError)) throw thrown;
+    await new Promise((resolve) => setTimeout(resolve, OPEN_AGAIN_MS));
+    return WarmShell.open(place);
   }
 }
 

@@ -6,6 +6,7 @@ import path from "node:path";
 import type { Readable, Writable } from "node:stream";
 import { SandboxId } from "../../contract/ids.ts";
 import { SandboxError, type SandboxProvider } from "../../sandbox/provider.ts";
+import { writeAll } from "../../sandbox/remote/back-pressure.ts";
 import type { ExecChannel, RemoteProcess } from "../../sandbox/remote/channel.ts";
 import { createRemoteSandbox, prepareRemoteSandbox } from "../../sandbox/remote/remote-sandbox.ts";
 
@@ -34,10 +35,7 @@ function remoteProcess(child: ChildProcessByStdio<Writable, Readable, null>): Re
     stdout: child.stdout,
     stderr: (async function* () {})(),
     exit: once(child, "close").then(([code]) => code ?? 137),
-    async write(bytes) {
-      if (child.stdin.destroyed) throw new Error("the connection is gone");
-      if (!child.stdin.write(bytes)) await Promise.race([once(child.stdin, "drain"), once(child.stdin, "close")]);
-    },
+    write: (bytes) => writeAll(child.stdin, bytes),
     async end() {
       child.stdin.end();
     },
