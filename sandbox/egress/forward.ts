@@ -152,5 +152,7 @@ async function exchange(gate: Gate, { request, response, target, socket }: Excha
 function endToEnd(message: IncomingMessage): string[] {
   const named = (message.headers.connection ?? "").toLowerCase().split(",");
   const dropped = new Set([...HOP_BY_HOP, "host", ...named.map((name) => name.trim())]);
+  // Whoever names it there would have the body sent without an end.
+  dropped.delete("content-length");
   return message.rawHeaders.filter((_, index, all) => !dropped.has((all[index - (index % 2)] ?? "").toLowerCase()));
 }

@@ -59,6 +59,24 @@ describe.concurrent("a request", () => {
     expect(origin.heard[0]).toMatch(heard);
   });
 
+  test("that calls its length a matter of the hop is framed all the same", async () => {
+    await using origin = await openOrigin(answerOk);
+    const to = `127.0.0.1:${origin.port}`;
+    await using gate = await openGate({ allow: [to] });
+    const headers = [`Host: ${to}`, "Connection: close, Content-Length, Host", "Content-Length: 4"];
+    await gate.say(request(`GET http://${to}/ HTTP/1.1`, headers, "abcd"), "hello");
+    expect(origin.heard[0]).toMatch(new RegExp(`^GET / HTTP/1\\.1\r\nHost: ${to}\r\nContent-Length: 4\r\n`));
+  });
+
+  test("that wants another protocol goes on as a plain one", async () => {
+    await using origin = await openOrigin(answerOk);
+    const to = `127.0.0.1:${origin.port}`;
+    await using gate = await openGate({ allow: [to] });
+    const headers = [`Host: ${to}`, "Connection: Upgrade", "Upgrade: websocket"];
+    expect(await gate.say(request(`GET http://${to}/ HTTP/1.1`, headers), "hello")).toMatch(/^HTTP\/1\.1 200 /);
+    expect(origin.heard[0]).not.toMatch(/upgrade/i);
+  });
+
   test("with a body in chunks is framed though its method has none as a rule", async () => {
     await using origin = await openOrigin(answerOk);
     const to = `127.0.0.1:${origin.port}`;

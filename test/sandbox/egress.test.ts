@@ -1,7 +1,16 @@
 /** The proxy's process: one per sandbox, tied to nobody, back after every death, gone with its folder. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { connect } from "node:net";
 import os from "node:os";
 import path from "node:path";
@@ -105,6 +114,27 @@ describe
       expect(proxiesOf(place.folder)).toEqual([second]);
       expect(await ask(place.folder, "two.test:443")).toMatch(/may reach only a\.test/);
       expect(readDecisions(place.folder, 0).decisions.map(({ host }) => host)).toEqual(["one.test", "two.test"]);
+    });
+
+    test.each<[string, (self: string) => string]>([
+      ["is garbage", () => "\0\0 \n"],
+      ["is cut off", (self) => self.slice(0, -3)],
+      ["has a pid that was given to another process since", (self) => self.replace(/^(\d+) \d+/, "$1 1")],
+      ["is of another boot", (self) => self.replace(/\S+ \.\n$/, "00000000-0000-0000-0000-000000000000 .\n")],
+      ["has a pid that signals many", (self) => self.replace(/^\d+/, "-1")],
+    ])("passes over a claim that %s", async (_what, spoil) => {
+      await using place = await aSandboxFolder();
+      const claims = path.join(proxyPlace(place.folder), "claims");
+      mkdirSync(claims, { recursive: true });
+      for (const name of ["gate", "decisions"]) mkdirSync(path.join(place.folder, "egress", name));
+      writeFileSync(path.join(place.folder, "egress", "allow.json"), "[]");
+      const stat = readFileSync("/proc/self/stat", "utf8");
+      const startedAt = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
+      const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+      writeFileSync(path.join(claims, "100000041"), spoil(`${process.pid} ${startedAt} ${boot} .\n`));
+      await startEgress({ folder: place.folder, allow: [] });
+      expect(readHolder(proxyPlace(place.folder))?.number).toBe("100000042");
+      expect(readdirSync(claims)).toEqual(["100000042"]);
     });
 
     test("ends by stopEgress, also a stopped one, and stopping none is no error", async () => {
