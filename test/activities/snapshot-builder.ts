@@ -76,17 +76,23 @@ export async function aKeptWorkspace(spec: SandboxSpec = {}, given?: TemporarySt
 
 /** Every name below a folder with all that a restore must give back, in words. */
 export function treeOf(folder: string): Record<string, string> {
-  const tree: Record<string, string> = {};
-  for (const name of readdirSync(folder, { recursive: true, encoding: "utf8" }).sort()) {
-    const file = path.join(folder, name);
-    const stats = lstatSync(file);
-    const seconds = Math.floor(stats.mtimeMs / 1_000);
-    const mode = (stats.mode & 0o7777).toString(8);
-    if (stats.isSymbolicLink()) tree[name] = `-> ${readlinkSync(file)} at ${seconds}`;
-    else if (stats.isDirectory()) tree[name] = `folder ${mode}`;
-    else tree[name] = `${mode} at ${seconds}: ${readFileSync(file).toString("base64")}`;
-  }
-  return tree;
+  return Object.fromEntries(pathsBelow(folder).map((file) => [path.relative(folder, file), looksOf(file)]));
+}
+
+/** Everything below a folder. Not by Node's `recursive`, which follows symlinks. */
+export function pathsBelow(folder: string): readonly string[] {
+  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+    const file = path.join(folder, entry.name);
+    return entry.isDirectory() ? [file, ...pathsBelow(file)] : [file];
+  });
+}
+
+function looksOf(file: string): string {
+  const stats = lstatSync(file);
+  const seconds = Math.floor(stats.mtimeMs / 1_000);
+  const mode = (stats.mode & 0o7777).toString(8);
+  if (stats.isSymbolicLink()) return `-> ${readlinkSync(file)} at ${seconds}`;
+  return stats.isDirectory() ? `folder ${mode}` : `${mode} at ${seconds}: ${readFileSync(file).toString("base64")}`;
 }
 
 /** The blobs that are on the disk. */
