@@ -3,6 +3,7 @@ import { createRunCallerCommand, type RunCallerCommand } from "./caller-command.
 import { createRunStep, type RunStep, type RunStepDeps } from "./run-step.ts";
 import { createRunTool, type RunTool } from "./run-tool.ts";
 import { createSandboxUpkeep, type SandboxUpkeep } from "./sandbox-upkeep.ts";
+import { createServeTerminal, type ServeTerminal } from "./serve-terminal.ts";
 import { createServeWorkspace, type ServeWorkspace, type ServeWorkspaceDeps } from "./serve-workspace.ts";
 import { createSessionEnds, type SessionEnds } from "./session-ends.ts";
 import { createUploadArtifacts, type UploadArtifacts } from "./upload-artifacts.ts";
@@ -12,6 +13,7 @@ export interface Activities extends SessionEnds, SandboxUpkeep {
   runTool: RunTool;
   uploadArtifacts: UploadArtifacts;
   serveWorkspace: ServeWorkspace;
+  serveTerminal: ServeTerminal;
   runCallerCommand: RunCallerCommand;
 }
 
@@ -21,6 +23,7 @@ export function createActivities(deps: RunStepDeps & ServeWorkspaceDeps): Activi
     runTool: createRunTool(deps),
     uploadArtifacts: createUploadArtifacts(deps),
     serveWorkspace: createServeWorkspace(deps),
+    serveTerminal: createServeTerminal(deps),
     runCallerCommand: createRunCallerCommand(deps),
     ...createSessionEnds(deps),
     ...createSandboxUpkeep(deps),

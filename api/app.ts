@@ -22,6 +22,7 @@ import { processOperations } from "./routes/process.ts";
 import { progressOperations } from "./routes/progress.ts";
 import { sandboxOperations } from "./routes/sandboxes.ts";
 import { sessionOperations } from "./routes/sessions.ts";
+import { terminalOperations } from "./routes/terminals.ts";
 import { toolResultOperations } from "./routes/tool-results.ts";
 import { transcriptOperations } from "./routes/transcript.ts";
 
@@ -69,6 +70,7 @@ function allOperations(deps: Dependencies): readonly Operation[] {
     ...downloadOperations(deps),
     ...backendOperations(deps),
     ...sandboxOperations(deps),
+    ...terminalOperations(deps),
   ];
   operations.push(...processOperations(deps, () => operations));
   return operations;

@@ -8,6 +8,7 @@ import { MessageDelivery } from "./message-delivery.ts";
 import { Metrics } from "./metrics.ts";
 import { ProgressWatches } from "./progress-watch.ts";
 import type { Sessions } from "./sessions.ts";
+import { TerminalWatches } from "./terminal-watches.ts";
 import { WaitDelivery } from "./wait-delivery.ts";
 
 /** What comes from outside. */
@@ -25,6 +26,7 @@ export interface Dependencies extends Outside, AsyncDisposable {
   readonly delivery: MessageDelivery;
   readonly decisions: WaitDelivery;
   readonly commands: CommandDelivery;
+  readonly terminals: TerminalWatches;
 }
 
 /** Makes the rest. Disposing it stops what it began; the store and the gateway stay their owner's. */
@@ -41,6 +43,7 @@ export function createDependencies(outside: Outside): Dependencies {
     { committed: () => tail.poke(), error: report("a decision was not delivered") },
   );
   const commands = new CommandDelivery({ database: store.database, sessions }, report("a command was not delivered"));
+  const terminals = new TerminalWatches(store.database, report("terminals cannot be followed"));
   return {
     ...outside,
     tail,
@@ -50,10 +53,11 @@ export function createDependencies(outside: Outside): Dependencies {
     delivery,
     decisions,
     commands,
+    terminals,
     [Symbol.asyncDispose]: async () => {
       streams[Symbol.dispose]();
       progress[Symbol.dispose]();
-      await Promise.all([delivery, decisions, commands].map((one) => one[Symbol.asyncDispose]()));
+      await Promise.all([delivery, decisions, commands, terminals].map((one) => one[Symbol.asyncDispose]()));
       await tail[Symbol.asyncDispose]();
     },
   };

@@ -3,6 +3,7 @@
  * a form, a script or a name that it lets resolve to the loopback.
  */
 import { randomUUID } from "node:crypto";
+import type { IncomingHttpHeaders } from "node:http";
 import type { RequestHandler } from "express";
 import { ProblemError } from "../contract/errors.ts";
 
@@ -26,20 +27,25 @@ export function createRequestIds(): RequestHandler {
 /** Refuses requests by a foreign name for this server, and requests that a page of another origin makes. */
 export function createRequestGuard(): RequestHandler {
   return (request, _response, next) => {
-    const host = request.headers.host ?? "";
-    if (!LOOPBACK_HOST.test(host)) {
-      throw new ProblemError(
-        "FORBIDDEN",
-        `expected a Host such as localhost or 127.0.0.1; got ${JSON.stringify(host.slice(0, 100))}`,
-      );
-    }
-    const origin = request.get("origin");
-    if (origin !== undefined && origin.toLowerCase() !== `http://${host.toLowerCase()}`) {
-      throw new ProblemError(
-        "FORBIDDEN",
-        `pages of ${JSON.stringify(origin.slice(0, 100))} may not call this API; use a program, or a page of its own`,
-      );
-    }
+    checkCaller(request.headers);
     next();
   };
+}
+
+/** Throws FORBIDDEN. */
+export function checkCaller(headers: IncomingHttpHeaders): void {
+  const host = headers.host ?? "";
+  if (!LOOPBACK_HOST.test(host)) {
+    throw new ProblemError(
+      "FORBIDDEN",
+      `expected a Host such as localhost or 127.0.0.1; got ${JSON.stringify(host.slice(0, 100))}`,
+    );
+  }
+  const origin = headers.origin;
+  if (origin !== undefined && origin.toLowerCase() !== `http://${host.toLowerCase()}`) {
+    throw new ProblemError(
+      "FORBIDDEN",
+      `pages of ${JSON.stringify(origin.slice(0, 100))} may not call this API; use a program, or a page of its own`,
+    );
+  }
 }

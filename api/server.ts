@@ -6,6 +6,7 @@ import { LIMITS } from "../contract/limits.ts";
 import { createApp } from "./app.ts";
 import { createDependencies, type Dependencies, type Outside } from "./dependencies.ts";
 import { PROBLEM_TYPE, toProblem } from "./problem.ts";
+import { acceptTerminals, isWebSocket } from "./terminal-upgrade.ts";
 
 const KEEP_ALIVE_MS = 30_000;
 
@@ -21,7 +22,8 @@ export async function startServer(
   at: { readonly host: string; readonly port: number },
 ): Promise<RunningApi> {
   const deps = createDependencies(outside);
-  const server = createServer(createApp(deps));
+  const server = createServer({ shouldUpgradeCallback: isWebSocket }, createApp(deps));
+  acceptTerminals(server, deps);
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.on("clientError", answerUnreadable);
   try {
@@ -56,6 +58,7 @@ function listen(server: Server, at: { readonly host: string; readonly port: numb
 async function drain(server: Server, deps: Dependencies): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   deps.streams.drain();
+  deps.terminals.drain();
   // Requests that wait for a delivery are answered now: what they brought is in rows, and the next process delivers it.
   const stopped = Promise.all(
     [deps.delivery, deps.decisions, deps.commands].map((delivery) => delivery[Symbol.asyncDispose]()),

@@ -26,7 +26,7 @@ import {
 } from "../workflows/messages.ts";
 import { type SessionStart, type Sessions, SessionsError } from "./sessions.ts";
 import { toSessionsError } from "./temporal-error.ts";
-import { type Bounded, commandWorkflowId, lookInto, runCommand } from "./temporal-workspaces.ts";
+import { type Bounded, commandWorkflowId, lookInto, runCommand, serveTerminal } from "./temporal-workspaces.ts";
 
 const STATUS = defineSearchAttributeKey("PerdureStatus", SearchAttributeType.KEYWORD);
 const AGENT = defineSearchAttributeKey("PerdureAgent", SearchAttributeType.KEYWORD);
@@ -86,6 +86,7 @@ export function openTemporalSessions(at: { readonly address: string; readonly na
       bounded(LIMITS.queryTimeoutMs, async () => {
         await client.workflow.getHandle(commandWorkflowId(callId)).cancel();
       }),
+    serveTerminal: (key) => bounded(LIMITS.queryTimeoutMs, () => serveTerminal(client, key)),
     check: () =>
       bounded(LIMITS.readyTimeoutMs, async () => {
         await connection.workflowService.describeNamespace({ namespace: at.namespace });

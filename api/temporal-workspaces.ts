@@ -4,8 +4,9 @@ import type { Client, WorkflowHandle } from "@temporalio/client";
 import type { CallId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import { TASK_QUEUE } from "../contract/task-queue.ts";
+import type { TerminalKey } from "../contract/terminals.ts";
 import type { CommandKey, WorkspaceAnswer, WorkspaceRequest } from "../contract/workspace.ts";
-import { COMMAND_WORKFLOW, WORKSPACE_WORKFLOW } from "../workflows/messages.ts";
+import { COMMAND_WORKFLOW, TERMINAL_WORKFLOW, WORKSPACE_WORKFLOW } from "../workflows/messages.ts";
 import { isKind, SessionsError } from "./sessions.ts";
 
 export type Bounded = <T>(timeoutMs: number, call: () => Promise<T>) => Promise<T>;
@@ -88,5 +89,16 @@ export async function runCommand(client: Client, command: CommandKey): Promise<v
     workflowIdConflictPolicy: "USE_EXISTING",
     workflowIdReusePolicy: "ALLOW_DUPLICATE",
     staticSummary: `a command of a caller in ${command.sessionId}`,
+  });
+}
+
+export async function serveTerminal(client: Client, key: TerminalKey): Promise<void> {
+  await client.workflow.start(TERMINAL_WORKFLOW, {
+    workflowId: `terminal-${key.terminalId}`,
+    taskQueue: TASK_QUEUE,
+    args: [key],
+    workflowTaskTimeout: LIMITS.workflowTaskTimeoutMs,
+    workflowIdConflictPolicy: "USE_EXISTING",
+    staticSummary: `a terminal in ${key.sessionId}`,
   });
 }

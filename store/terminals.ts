@@ -6,6 +6,7 @@ import { ProblemError } from "../contract/errors.ts";
 import type { SessionId, TerminalId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { TerminalKey } from "../contract/terminals.ts";
+import { type Attempt, beginAttempt } from "./attempts.ts";
 import type { Database, Tx } from "./database.ts";
 import { append } from "./event-log.ts";
 import type { TerminalsTable } from "./schema.ts";
@@ -89,8 +90,12 @@ export async function newestTerminal(database: Database, sessionId: SessionId): 
   return row && toRecord(row);
 }
 
-/** Says that its shell is there. false: it was closed meanwhile. */
-export async function openTerminal(database: Database, { sessionId, terminalId }: TerminalKey): Promise<boolean> {
+/** Says that its shell is there, and by whose attempt. false: it was closed meanwhile. */
+export async function openTerminal(
+  database: Database,
+  { sessionId, terminalId }: TerminalKey,
+  attempt: Attempt | undefined,
+): Promise<boolean> {
   return await database.write(async (tx) => {
     const opened = await tx
       .updateTable("terminals")
@@ -99,7 +104,10 @@ export async function openTerminal(database: Database, { sessionId, terminalId }
       .where("state", "=", "opening")
       .returning("id")
       .executeTakeFirst();
-    if (opened) await append(tx, sessionId, [{ type: "terminal.opened", terminalId }]);
+    if (opened) {
+      await beginAttempt(tx, attempt);
+      await append(tx, sessionId, [{ type: "terminal.opened", terminalId }]);
+    }
     return opened !== undefined;
   });
 }

@@ -67,7 +67,17 @@ const MAY_IMPORT: Readonly<Record<string, Rule>> = {
   },
   api: {
     values: [
-      ...["node:", "express", "zod", "zod-openapi", "pino", "@temporalio/client", "@temporalio/common", "mime-types"],
+      ...[
+        "node:",
+        "express",
+        "zod",
+        "zod-openapi",
+        "pino",
+        "@temporalio/client",
+        "@temporalio/common",
+        "mime-types",
+        "ws",
+      ],
       ...["contract", "store", "policy", "backends/registry.ts", "workflows/messages.ts", "schemas"],
     ],
     types: ["workflows", "ajv"],

@@ -3,4 +3,5 @@ export { commandRequest } from "./command-request.ts";
 export { purgeSession } from "./purge-session.ts";
 export { session } from "./session.ts";
 export { sweepSandboxes } from "./sweep-sandboxes.ts";
+export { terminalRequest } from "./terminal-request.ts";
 export { workspaceRequest } from "./workspace-request.ts";

@@ -51,5 +51,6 @@ export interface SessionInput {
 export const SESSION_WORKFLOW = "session";
 export const WORKSPACE_WORKFLOW = "workspaceRequest";
 export const COMMAND_WORKFLOW = "commandRequest";
+export const TERMINAL_WORKFLOW = "terminalRequest";
 export const PURGE_WORKFLOW = "purgeSession";
 export const SWEEP_WORKFLOW = "sweepSandboxes";

@@ -2,6 +2,7 @@
 import { type SessionStart, type Sessions, SessionsError, type SessionsErrorKind } from "../../api/sessions.ts";
 import type { CallId, MessageId, SessionId } from "../../contract/ids.ts";
 import type { InterruptTurn, MessageTaken, Progress, SubmitMessage, WaitEnded } from "../../contract/session.ts";
+import type { TerminalKey } from "../../contract/terminals.ts";
 import { NO_USAGE } from "../../contract/usage.ts";
 import type { CommandKey, DownloadOrder, WorkspaceAnswer, WorkspaceRequest } from "../../contract/workspace.ts";
 import { removeUnusedBlobs } from "../../store/artifacts.ts";
@@ -28,6 +29,7 @@ export class FakeSessions implements Sessions {
   readonly answers: WorkspaceAnswer[] = [];
   readonly commands: CommandKey[] = [];
   readonly stopped: CallId[] = [];
+  readonly terminals: TerminalKey[] = [];
   /** Workflows that ran and are gone, as after `temporal workflow terminate`. */
   readonly ended = new Set<SessionId>();
   /** What `progress` answers. */
@@ -184,6 +186,11 @@ export class FakeSessions implements Sessions {
   async #inTransit(found: "file" | "folder" | "archive", content: Buffer): Promise<WorkspaceAnswer> {
     const { id, ...put } = await this.#store.transit.put(content);
     return { found, transit: id, ...put };
+  }
+
+  async serveTerminal(key: TerminalKey): Promise<void> {
+    this.#note("serveTerminal", key.sessionId);
+    this.terminals.push(key);
   }
 
   async check(): Promise<void> {
