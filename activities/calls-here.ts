@@ -46,7 +46,7 @@ export async function runCallsHere(
   }
   const others = calls.filter((call) => !call.quick);
   const brief = others.filter(({ name, wait }) => !wait && deps.tools.find(name)?.canBeLeft === true);
-  const tried = brief.slice(0, agent?.limits.toolsInParallel ?? 1);
+  const tried = (request.commands ? brief : []).slice(0, agent?.limits.toolsInParallel ?? 1);
   const results = await Promise.all(
     tried.map(async (call) => ({
       call,

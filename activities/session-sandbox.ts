@@ -90,7 +90,9 @@ function elsewhere(record: SandboxRecord): ApplicationFailure {
 
 function elsewhereFailure(queue: string): ApplicationFailure {
   const message = "the session's sandbox is on another host";
-  return ApplicationFailure.create({ message, type: ELSEWHERE, nonRetryable: true, details: [queue] });
+  // Benign: it is how the workflow learns where to ask, and no fault of anybody.
+  const asked = { nonRetryable: true, details: [queue], category: "BENIGN" as const };
+  return ApplicationFailure.create({ message, type: ELSEWHERE, ...asked });
 }
 
 async function replace(

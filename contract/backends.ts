@@ -82,3 +82,5 @@ export const WorkerAnnouncement = z.object({
   ),
 });
 export type WorkerAnnouncement = z.infer<typeof WorkerAnnouncement>;
+/** With what a row of before 0.3 lacks left out. */
+export type WorkerAnnouncementInput = z.input<typeof WorkerAnnouncement>;

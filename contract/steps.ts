@@ -21,6 +21,8 @@ export interface StepRequest extends StepKey {
   readonly steer?: readonly MessageId[];
   /** Which configuration of the session the workflow knows; left out for the one it was started with. */
   readonly configuration?: number;
+  /** Its commands may be begun by the step's own activity: whoever stops the turn ends them. */
+  readonly commands?: true;
 }
 
 /** What the workflow has to know of the agent: its name for search, its limits. */

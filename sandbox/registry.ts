@@ -15,12 +15,17 @@ export interface SandboxProviders {
   readonly entries: readonly ProviderEntry[];
   /** Throws SandboxError `failed`, in words, when that provider cannot be used on this worker. */
   provider(name: SandboxProviderName): SandboxProvider;
+  /** It has turned out not to be usable. It is announced so; who asks for it all the same may find it mended. */
+  unusable(name: SandboxProviderName, reason: string): void;
+  /** What a worker announces of them. */
+  announced(): readonly AnnouncedSandbox[];
 }
 
 export function createSandboxProviders(
   entries: readonly ProviderEntry[],
   defaultName: SandboxProviderName,
 ): SandboxProviders {
+  const faults = new Map<SandboxProviderName, string>();
   return {
     defaultName,
     entries,
@@ -29,16 +34,14 @@ export function createSandboxProviders(
       if (entry?.provider) return entry.provider;
       throw new SandboxError("failed", `this worker cannot make sandboxes of ${name}: ${entry?.reason ?? "unknown"}`);
     },
+    unusable: (name, reason) => void faults.set(name, reason),
+    announced: () =>
+      entries.map(({ name, provider, reason }) => ({
+        name,
+        available: provider !== undefined && !faults.has(name),
+        reason: faults.get(name) ?? reason,
+        isDefault: name === defaultName,
+        capabilities: provider?.capabilities ?? null,
+      })),
   };
-}
-
-/** What a worker announces of them. */
-export function announcedSandboxes({ entries, defaultName }: SandboxProviders): readonly AnnouncedSandbox[] {
-  return entries.map(({ name, provider, reason }) => ({
-    name,
-    available: provider !== undefined,
-    reason,
-    isDefault: name === defaultName,
-    capabilities: provider?.capabilities ?? null,
-  }));
 }

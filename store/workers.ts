@@ -1,12 +1,12 @@
 /** Running workers and what they can, as each says of itself while it lives. */
-import { WorkerAnnouncement } from "../contract/backends.ts";
+import { WorkerAnnouncement, type WorkerAnnouncementInput } from "../contract/backends.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { Database } from "./database.ts";
 
 /** Writes a worker's row, or renews it. Rows that nobody has renewed for long go with it: their workers were killed. */
 export async function announceWorker(
   database: Database,
-  worker: { readonly id: string; readonly announcement: WorkerAnnouncement },
+  worker: { readonly id: string; readonly announcement: WorkerAnnouncementInput },
 ): Promise<void> {
   const now = Date.now();
   const announcement = JSON.stringify(worker.announcement);

@@ -20,7 +20,7 @@ export interface AnnouncementDeps {
   readonly config: Config;
   readonly tools: readonly AnnouncedTool[];
   readonly backends: readonly AnnouncedBackend[];
-  readonly sandboxes: readonly AnnouncedSandbox[];
+  readonly sandboxes: () => readonly AnnouncedSandbox[];
   /** The host that it runs on, as its sandboxes' rows name it. */
   readonly host: string;
   /** Whether the worker of an id is known to be dead. */
@@ -78,7 +78,7 @@ export class Announcing implements AsyncDisposable {
       this.#isOver
         ? undefined
         : this.#quietly("announced", async () => {
-            const said = { host, tools: [...tools], backends: [...this.#backends], sandboxes: [...sandboxes] };
+            const said = { host, tools: [...tools], backends: [...this.#backends], sandboxes: [...sandboxes()] };
             await announceWorker(database, { id, announcement: said });
             await seeHost(database, host);
           }),

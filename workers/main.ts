@@ -6,7 +6,6 @@ import pino, { type Logger } from "pino";
 import { BACKENDS } from "../backends/registry.ts";
 import { type Config, ConfigError, EXIT_CONFIG, readConfig, secretValues } from "../contract/config.ts";
 import { createRedaction } from "../contract/redaction.ts";
-import { announcedSandboxes } from "../sandbox/registry.ts";
 import { installationId } from "../store/installation.ts";
 import { openStore, type Store } from "../store/store.ts";
 import { loadPlugins, PluginError, type SourcedTool } from "../tools/plugin-loader.ts";
@@ -15,7 +14,7 @@ import { Announcing, announcedTools } from "./announcement.ts";
 import { createBackends, type WorkerBackends } from "./backends.ts";
 import { handBackAttempts } from "./hand-back.ts";
 import { isAlive, isGone, ownProcessName } from "./process-name.ts";
-import { createSandboxes } from "./sandboxes.ts";
+import { askEngines, createSandboxes } from "./sandboxes.ts";
 import { openScratch } from "./scratch.ts";
 import { ensureSearchAttributes } from "./search-attributes.ts";
 import { takeSecrets } from "./secrets.ts";
@@ -57,6 +56,7 @@ async function main(): Promise<void> {
   process.send?.({ type: "ready" });
   logger.info({ temporal: config.temporalAddress ?? DEFAULT_ADDRESS, handed }, "worker ready");
   await using _announcing = announce(made, added);
+  askEngines(sandboxes).catch((error: unknown) => warn({ err: error }, "an engine was not asked what it can do"));
   scratch.sweep().catch((error: unknown) => warn({ err: error }, "what dead workers left was not removed"));
   stopped.addEventListener("abort", () => worker.shutdown());
   if (stopped.aborted) worker.shutdown();
@@ -86,7 +86,7 @@ function announce(
     id: NAME.id,
     config,
     tools: announcedTools(tools.tools, sources),
-    sandboxes: announcedSandboxes(sandboxes),
+    sandboxes: sandboxes.announced,
     host: NAME.host,
     backends: BACKENDS.flatMap((entry) => {
       const backend = backends.byName.get(entry.name);

@@ -1,8 +1,13 @@
-/** The sandbox providers of a worker: each looked at once, when it starts, and the default chosen. */
+/** The sandbox providers of a worker: looked at when it starts, as far as that is quick, and the default chosen. */
+import { existsSync } from "node:fs";
 import path from "node:path";
 import type { Config } from "../contract/config.ts";
 import type { SandboxProviderName } from "../contract/sandbox.ts";
+import { createBubblewrapProvider, detectBubblewrap } from "../sandbox/bubblewrap.ts";
+import { createDockerProvider } from "../sandbox/docker.ts";
+import { detectDocker } from "../sandbox/docker-engine.ts";
 import { createLocalProvider } from "../sandbox/local.ts";
+import { createModalProvider, detectModal } from "../sandbox/modal.ts";
 import { createSandboxProviders, type ProviderEntry, type SandboxProviders } from "../sandbox/registry.ts";
 
 export interface SandboxesOptions {
@@ -12,17 +17,59 @@ export interface SandboxesOptions {
   warn(fields: object, message: string): void;
 }
 
+const DOCKER_SOCKET = "/var/run/docker.sock";
+
 /** Never fails: what cannot be used is told by its entry, and by the sessions that ask for it. */
 export async function createSandboxes(options: SandboxesOptions): Promise<SandboxProviders> {
   const { config, warn } = options;
   const root = path.join(config.stateDir, "sandboxes");
-  const local: ProviderEntry = {
-    name: "local",
-    provider: createLocalProvider({ root }),
-    reason: "it isolates nothing",
-  };
-  const entries: readonly ProviderEntry[] = [local];
+  const entries: ProviderEntry[] = [
+    { name: "local", provider: createLocalProvider({ root }), reason: "it isolates nothing" },
+    await bubblewrap(root),
+    docker(options),
+    modal(options),
+  ];
   return createSandboxProviders(entries, chooseDefault(entries, config, warn));
+}
+
+async function bubblewrap(root: string): Promise<ProviderEntry> {
+  const found = await detectBubblewrap();
+  if (!found.works) return { name: "bubblewrap", provider: undefined, reason: found.reason };
+  return {
+    name: "bubblewrap",
+    provider: createBubblewrapProvider({ root: path.join(root, "bubblewrap"), ...found }),
+    reason: null,
+  };
+}
+
+/** To ask an engine takes its whole SDK, so a worker that starts only looks whether one is named. */
+function docker({ config, owner }: SandboxesOptions): ProviderEntry {
+  const isNamed = Boolean(process.env["DOCKER_HOST"]) || existsSync(DOCKER_SOCKET);
+  if (!isNamed) {
+    const reason = `DOCKER_HOST is not set, and there is no ${DOCKER_SOCKET}`;
+    return { name: "docker", provider: undefined, reason };
+  }
+  const networkFolder = path.join(config.stateDir, "sandboxes", "docker");
+  const provider = createDockerProvider({ owner, image: config.sandbox.image, networkFolder });
+  return { name: "docker", provider, reason: null };
+}
+
+function modal({ config, owner }: SandboxesOptions): ProviderEntry {
+  const { tokenId, tokenSecret, serverUrl, app } = config.sandbox.modal;
+  const found = detectModal({ tokenId, tokenSecret });
+  if (!found.works || tokenId === undefined || tokenSecret === undefined) {
+    return { name: "modal", provider: undefined, reason: found.works ? null : found.reason };
+  }
+  const account = { tokenId, tokenSecret, app, ...(serverUrl !== undefined && { serverUrl }) };
+  const provider = createModalProvider({ ...account, owner, image: config.sandbox.image });
+  return { name: "modal", provider, reason: null };
+}
+
+/** What only an engine itself can say; asked in the background, once the worker is up. */
+export async function askEngines(sandboxes: SandboxProviders): Promise<void> {
+  if (!sandboxes.entries.some(({ name, provider }) => name === "docker" && provider)) return;
+  const found = await detectDocker();
+  if (!found.works) sandboxes.unusable("docker", found.reason);
 }
 
 function chooseDefault(
@@ -36,8 +83,8 @@ function chooseDefault(
     if (!entry?.provider) warn({ reason: entry?.reason }, `PERDURE_SANDBOX is ${asked}, which cannot be used here`);
     return asked;
   }
-  const bubblewrap = entries.find(({ name }) => name === "bubblewrap");
-  if (bubblewrap?.provider) return "bubblewrap";
-  warn({ reason: bubblewrap?.reason }, "commands run without isolation: bubblewrap cannot be used here");
+  const best = entries.find(({ name }) => name === "bubblewrap");
+  if (best?.provider) return "bubblewrap";
+  warn({ reason: best?.reason }, "commands run without isolation: bubblewrap cannot be used here");
   return "local";
 }

@@ -84,6 +84,9 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
   return { connection, done, shutdown };
 }
 
+/** What the SDK warns of for a worker that only runs activities, which ours for a host's sandboxes does on purpose. */
+const NO_WORKFLOWS = "No workflows registered";
+
 /** The SDK's own log goes to ours. Once per process: the runtime is a singleton of the SDK. */
 function installRuntime(logger: Logger): void {
   const at =
@@ -95,7 +98,7 @@ function installRuntime(logger: Logger): void {
       trace: at("trace"),
       debug: at("debug"),
       info: at("debug"), // The SDK tells at info what is detail here.
-      warn: at("warn"),
+      warn: (message, meta) => (message.startsWith(NO_WORKFLOWS) ? at("debug") : at("warn"))(message, meta),
       error: at("error"),
       log: (_level, message, meta) => logger.debug(meta ?? {}, message),
     },

@@ -50,7 +50,7 @@ import {
   type SessionState,
   take,
 } from "./session-state.ts";
-import { isLongHistory, runTurn, type TurnEnd } from "./turn.ts";
+import { isLongHistory, runTurn, type TurnContext, type TurnEnd } from "./turn.ts";
 import { Waits } from "./waiting.ts";
 
 const STATUS = defineSearchAttributeKey("PerdureStatus", SearchAttributeType.KEYWORD);
@@ -214,7 +214,11 @@ class SessionWorkflow {
     }
     await CancellationScope.nonCancellable(async () => {
       // What a lost attempt had started is still running, when nobody was left to end it.
-      if (this.#state.turn?.hasRunTools && end?.ended !== "completed") {
+      const hasEndedWell = end?.ended === "completed";
+      // A step that was stopped may have begun calls of its own that it could not tell of any more.
+      const mayHaveRunTools =
+        this.#state.turn?.hasRunTools === true || (this.#input.keepsWorkspace === true && !hasEndedWell);
+      if (mayHaveRunTools && !hasEndedWell) {
         const key = { sessionId, turnId: turn.turnId };
         await this.#route
           .runBeside((activities) => activities.stopCalls.executeWithOptions({ summary: "end what still runs" }, [key]))
@@ -222,15 +226,14 @@ class SessionWorkflow {
             log.warn("what a stopped turn left running was not ended", { error: String(error) }),
           );
       }
-      if (this.#state.turn?.hasRunTools) uploads.start();
+      if (mayHaveRunTools) uploads.start();
       await uploads.settle();
       const ending = this.#ending(end);
-      const hasRunTools = this.#state.turn?.hasRunTools ?? false;
       const ended = await local.endTurn.executeWithOptions({ summary: ending.outcome }, [ending]);
       this.#state = endTurn(this.#state, ending.outcome, ended?.requeued);
       this.#stop = undefined;
       // After the turn's end is told, and before another begins to change what is to be kept.
-      if (hasRunTools && this.#input.keepsWorkspace && !this.#state.closing) await this.#sandbox.keep(turn.turnId);
+      if (mayHaveRunTools && this.#input.keepsWorkspace && !this.#state.closing) await this.#sandbox.keep(turn.turnId);
     });
     return false;
   }
@@ -292,7 +295,7 @@ class SessionWorkflow {
     } while ((this.#state.turn?.deadline ?? 0) > Date.now());
   }
 
-  #beginStep(): { readonly steer?: readonly MessageId[]; readonly configuration?: number } {
+  #beginStep(): ReturnType<TurnContext["beginStep"]> {
     this.#waits.forget();
     this.#state = beginJoining(this.#state);
     const joining = this.#state.turn?.joining ?? [];
@@ -300,6 +303,7 @@ class SessionWorkflow {
     return {
       ...(joining.length > 0 && { steer: joining.map(({ messageId }) => messageId) }),
       ...(configuration !== undefined && { configuration }),
+      ...(this.#input.keepsWorkspace && { commands: true as const }),
     };
   }
 

@@ -1,8 +1,16 @@
 /** One turn: steps until the agent is done, a limit is hit, or somebody stops it. */
 import { workflowInfo } from "@temporalio/workflow";
-import type { MessageId, SessionId } from "../contract/ids.ts";
+import type { SessionId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
-import type { CallResult, Configured, Failure, PlannedCall, PlannedWait, SessionAgent } from "../contract/steps.ts";
+import type {
+  CallResult,
+  Configured,
+  Failure,
+  PlannedCall,
+  PlannedWait,
+  SessionAgent,
+  StepRequest,
+} from "../contract/steps.ts";
 import type { WaitVerdict } from "../contract/waits.ts";
 import { Lanes } from "./lanes.ts";
 import { remote } from "./proxies.ts";
@@ -35,7 +43,7 @@ export interface TurnContext {
   /** Something new may lie in the artifact folders. */
   readonly artifactsChanged: () => void;
   /** What a step's request says besides its place: messages that join with it, the configuration that is known here. */
-  readonly beginStep: () => { readonly steer?: readonly MessageId[]; readonly configuration?: number };
+  readonly beginStep: () => Pick<StepRequest, "steer" | "configuration" | "commands">;
   /** The step has answered. */
   readonly endStep: (news: Configured | undefined) => void;
   /** Whether messages wait to join. */

@@ -6,6 +6,8 @@ import { announcedWorkers, announceWorker, runningWorkers, withdrawWorker } from
 import { temporaryStore } from "./store-builder.ts";
 
 const announces = (tool: string): WorkerAnnouncement => ({
+  host: "here",
+  sandboxes: [],
   tools: [{ name: tool, description: "Does something.", source: "built-in", changesWorld: false }],
   backends: [{ name: "openai", defaultModel: "a-model", models: [], validation: null }],
 });

@@ -47,6 +47,8 @@ async function setting(...backends: AnnouncedBackend[]): Promise<Setting> {
       config: readConfig({}),
       tools: [{ name: "t", description: "A tool.", source: "built-in", changesWorld: false }],
       backends,
+      sandboxes: () => [],
+      host: "here",
       isGone: (id) => id.startsWith("dead/"),
       warn: (_fields, message) => warnings.push(message),
     },
@@ -64,7 +66,12 @@ test("tools and backends are announced before anything is tried, and withdrawn a
 
   await until(async () => (await here.backend("a")) !== undefined);
   expect(await runningWorkers(here.deps.database)).toEqual([
-    { tools: here.deps.tools, backends: [{ name: "a", defaultModel: "a-model", models: [], validation: null }] },
+    {
+      host: "here",
+      sandboxes: [],
+      tools: here.deps.tools,
+      backends: [{ name: "a", defaultModel: "a-model", models: [], validation: null }],
+    },
   ]);
   await announcing[Symbol.asyncDispose]();
 
