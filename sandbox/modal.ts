@@ -103,11 +103,13 @@ export function createModalProvider(options: ModalProviderOptions): SandboxProvi
     capabilities: CAPABILITIES,
     async open(id, spec = {}, from) {
       const found = await look(id);
-      const remote = remoteOptions(id, found ?? (await make(id, spec, from)), service);
+      const { link, ...remote } = remoteOptions(id, found ?? (await make(id, spec, from)), service);
       try {
+        // A place for it may have to be found first, and its image fetched.
+        if (!found) await link.use("start the sandbox", async (handle) => begin(handle), LIMITS.sandboxOpenMs);
         await prepareRemoteSandbox(remote);
       } catch (error) {
-        await remote.release?.();
+        await remote.release();
         throw error;
       }
       return createRemoteSandbox(remote);
@@ -127,11 +129,21 @@ export function createModalProvider(options: ModalProviderOptions): SandboxProvi
   };
 }
 
-function remoteOptions(id: SandboxId, first: ModalSandbox, service: ModalService): RemoteSandboxOptions {
+/** Resolves when a program can be run in it. */
+async function begin(handle: ModalSandbox): Promise<void> {
+  await (await handle.exec(["true"], { stdout: "ignore", stderr: "ignore" })).closeStdin();
+}
+
+interface Remote extends RemoteSandboxOptions {
+  readonly link: ModalLink;
+  release(): void;
+}
+
+function remoteOptions(id: SandboxId, first: ModalSandbox, service: ModalService): Remote {
   const link = createModalLink({ first, again: () => service.handle(first.sandboxId) });
   const channel = createModalChannel(link);
   return {
-    ...{ id, channel, workspace: WORKSPACE, extras: extrasOf(link, channel) },
+    ...{ id, link, channel, workspace: WORKSPACE, extras: extrasOf(link, channel) },
     release() {
       channel.close();
       link.close();

@@ -12,7 +12,7 @@ import { inOtherProcess } from "./other-process.ts";
 
 const problem = await placeProblem();
 
-describe.skipIf(problem)(`modal that fails${problem ? `: ${problem}` : ""}`, () => {
+describe.skipIf(problem)(`modal that fails${problem ? `: ${problem}` : ""}`, { timeout: 60_000 }, () => {
   let standIn: ModalStandIn;
   const opened: Sandbox[] = [];
   const provider = () => createModalProvider(modalOptions(standIn));

@@ -12,9 +12,10 @@ import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 
 const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const LINKS = ["bin", "sbin", "lib", "lib64"];
 const SYSTEM = [
   ...["--ro-bind", "/usr", "/usr"],
-  ...["bin", "sbin", "lib", "lib64"].flatMap((name) => ["--symlink", `usr/${name}`, `/${name}`]),
+  ...LINKS.flatMap((name) => ["--symlink", `usr/${name}`, `/${name}`]),
   ...["ld.so.cache", "alternatives", "passwd", "group"].flatMap((n) => ["--ro-bind-try", `/etc/${n}`, `/etc/${n}`]),
   ...["--proc", "/proc", "--dev", "/dev"],
 ];
@@ -59,6 +60,8 @@ export function placeEnvironment(more: Readonly<Record<string, string>> = {}): R
 }
 
 export async function makePlace(root: string, options: { readonly sharesNetwork: boolean }): Promise<Place> {
+  // A snapshot of another place brings its own, which bwrap takes for something in the way.
+  for (const name of LINKS) await rm(path.join(root, name), { force: true });
   await mkdir(path.join(root, "root"), { recursive: true });
   await mkdir(path.join(root, "tmp"), { recursive: true });
   await chmod(path.join(root, "tmp"), 0o1777);
