@@ -17,16 +17,22 @@ export interface FoundVictims extends AsyncDisposable {
 export async function findVictims(provider: SandboxProviderName): Promise<FoundVictims> {
   switch (provider) {
     case "local":
+      return onHost("sandboxes");
     case "bubblewrap":
-      return {
-        environment: {},
-        of: ({ stateDir, folder }) =>
-          createHostVictims({ root: path.join(stateDir, "sandboxes"), graveyard: path.join(folder, "graves") }),
-        [Symbol.asyncDispose]: async () => undefined,
-      };
+      return onHost("sandboxes/bubblewrap");
     case "modal":
       return await startModal();
     case "docker":
       return await startDocker();
   }
+}
+
+/** `root`: below the state directory, where the worker has the provider keep them. */
+function onHost(root: string): FoundVictims {
+  return {
+    environment: {},
+    of: ({ stateDir, folder }) =>
+      createHostVictims({ root: path.join(stateDir, root), graveyard: path.join(folder, "graves") }),
+    [Symbol.asyncDispose]: async () => undefined,
+  };
 }

@@ -8,7 +8,7 @@ import { checkSequence, checkStream, type Violation, wholeLog } from "../chaos/c
 import { ChaosClient, type Weather } from "../chaos/client.ts";
 import { structureOf } from "../chaos/log-structure.ts";
 import { createRandom } from "../chaos/random.ts";
-import { killSchedule, PACE, type Pace, type Victim } from "../chaos/schedule.ts";
+import { killSchedule, type Pace, type Victim } from "../chaos/schedule.ts";
 import { Storm } from "../chaos/storm.ts";
 import { auditLosses, type SandboxAudit } from "./loss-audit.ts";
 import { findVictims } from "./providers.ts";
@@ -45,6 +45,7 @@ export interface SandboxChaosReport {
 }
 
 const HANG_AFTER_MS = 60_000;
+const PACE: Pace = { minMs: 400, maxMs: 2_400 };
 const TURNS = 5;
 const LEFT_WITHIN_MS = 30_000;
 

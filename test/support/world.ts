@@ -57,7 +57,11 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
   const env = environment(path.join(folder, "state"), options.modelUrl ?? model?.url ?? "", options);
   const world = new World({ folder, model, env });
   try {
-    await world.start();
+    await world.start().catch(async (error: unknown) => {
+      // A port that was free a moment ago, on a machine where others look for some, too.
+      if (!(error instanceof Error && error.message.includes("is taken by another program"))) throw error;
+      await world.start();
+    });
     return world;
   } catch (error) {
     await world[Symbol.asyncDispose]();
