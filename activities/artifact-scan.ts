@@ -6,6 +6,7 @@ import { LIMITS } from "../contract/limits.ts";
 import type { Sandbox } from "../sandbox/provider.ts";
 import { SandboxError } from "../sandbox/provider.ts";
 import { isKnown, knownFiles, type ScannedFile } from "../store/artifacts.ts";
+import { withoutSecrets } from "./secret-choice.ts";
 import type { SandboxDeps } from "./session-sandbox.ts";
 
 const IGNORE_FILE = ".artifactignore";
@@ -24,7 +25,10 @@ const DEFAULT_IGNORE = [
   ".pytest_cache/",
 ];
 
-/** Files that are not in the store as they are now, in path order. Empty files, folders and symlinks are none. */
+/**
+ * Files that are not in the store as they are now, in path order. Empty files, folders and symlinks are none, nor is a file
+ * whose name tells a secret.
+ */
 export async function newArtifacts(
   deps: SandboxDeps,
   sessionId: SessionId,
@@ -40,6 +44,7 @@ export async function newArtifacts(
   const known = await knownFiles(deps.store.database, sessionId);
   return [...decided.values()]
     .filter((file) => !file.isIgnored && !isKnown(known, file))
+    .filter((file) => withoutSecrets(deps.secrets, file.path) === file.path)
     .map(({ path, bytes, modifiedAt }) => ({ path, bytes, modifiedAt }))
     .sort((a, b) => (a.path < b.path ? -1 : 1));
 }

@@ -7,8 +7,11 @@ import { type Sandbox, SandboxError } from "../sandbox/provider.ts";
 import type { Database } from "../store/database.ts";
 import type { Store } from "../store/store.ts";
 import { recordChanges, type SeenFile, type SeenWorkspace, seenWorkspace } from "../store/workspace-files.ts";
+import { type WorkerSecrets, withoutSecrets } from "./secret-choice.ts";
 
 export interface FileChangesDeps {
+  /** Default: none. */
+  readonly secrets?: WorkerSecrets;
   readonly store: Pick<Store, "database">;
   /** Says once of a session that its files are not watched. Default: the activity's log. */
   readonly note?: (message: string) => void;
@@ -44,7 +47,7 @@ export async function publishFileChanges(
   for (let tries = 0; tries < TRIES; tries++) {
     // Before the scan: if the rows are still these afterwards, nobody has told what this scan has found.
     const seen = remembered(database).get(sessionId) ?? (await seenWorkspace(database, sessionId));
-    const found = await look(sandbox);
+    const found = await look(deps, sandbox);
     if (found === undefined) return await leaveUnwatched(deps, sessionId, seen);
     const changes = seen.isUnwatched ? [] : changesOf(seen.files, found);
     if (changes.length === 0 && !seen.isUnwatched) return remember(database, sessionId, seen);
@@ -63,7 +66,7 @@ export async function publishFileChanges(
 /** Takes the workspace as it is for known, and tells nothing: what we have laid into it ourselves is no news. */
 export async function adoptFiles(deps: FileChangesDeps, { sessionId, sandbox }: WatchedWorkspace): Promise<void> {
   const { database } = deps.store;
-  const found = await look(sandbox);
+  const found = await look(deps, sandbox);
   const isUnwatched = found === undefined;
   const files = found ?? new Map<string, SeenFile>();
   const token = await recordChanges(database, sessionId, {
@@ -78,9 +81,15 @@ export async function adoptFiles(deps: FileChangesDeps, { sessionId, sandbox }: 
 }
 
 /** Undefined: there are more than are watched. */
-async function look(sandbox: Pick<Sandbox, "scan">): Promise<ReadonlyMap<string, SeenFile> | undefined> {
+async function look(
+  deps: FileChangesDeps,
+  sandbox: Pick<Sandbox, "scan">,
+): Promise<ReadonlyMap<string, SeenFile> | undefined> {
   try {
-    const entries = await sandbox.scan({ skip: isUnwatchedFolder, max: LIMITS.filesWatchedMax });
+    // A name that tells a secret is in no row and no event.
+    const tellsSecret = (path: string): boolean => withoutSecrets(deps.secrets, path) !== path;
+    const skip = (path: string): boolean => isUnwatchedFolder(path) || tellsSecret(path);
+    const entries = await sandbox.scan({ skip, max: LIMITS.filesWatchedMax });
     const files = entries.filter(({ kind }) => kind !== "folder");
     return new Map(files.map(({ path, bytes, version }) => [path, { bytes, version }]));
   } catch (error) {

@@ -1,9 +1,10 @@
 /** What a sandbox's commands wanted to reach, as events of its session: each once, whoever looks, after whatever restart. */
 import type { SessionId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
-import { type Sandbox, SandboxError } from "../sandbox/provider.ts";
+import { type NetworkDecision, type Sandbox, SandboxError } from "../sandbox/provider.ts";
 import { appendDecisions, networkOffset } from "../store/network-decisions.ts";
 import type { Store } from "../store/store.ts";
+import { type WorkerSecrets, withoutSecrets } from "./secret-choice.ts";
 
 /**
  * Brings what was decided since the last look into the session's log, and gives how many that were. After a command or a
@@ -11,10 +12,17 @@ import type { Store } from "../store/store.ts";
  * there. A sandbox that is lost meanwhile has nothing to tell; other failures of it are thrown as SandboxError.
  */
 export async function publishNetworkDecisions(
-  { store: { database } }: { readonly store: Store },
+  deps: { readonly store: Store; readonly secrets?: WorkerSecrets },
   sessionId: SessionId,
   sandbox: Sandbox,
 ): Promise<number> {
+  const { database } = deps.store;
+  // A host may be made of anything that a command knows.
+  const told = (decision: NetworkDecision): NetworkDecision => ({
+    ...decision,
+    host: withoutSecrets(deps.secrets, decision.host),
+    reason: withoutSecrets(deps.secrets, decision.reason),
+  });
   let published = 0;
   while (published < LIMITS.networkDecisionsMax) {
     const from = await networkOffset(database, sessionId, sandbox.id);
@@ -22,7 +30,15 @@ export async function publishNetworkDecisions(
     const { decisions, next } = await decisionsSince(sandbox, from);
     if (next === from) break;
     // Somebody else is at it: what is left is theirs to bring.
-    if (!(await appendDecisions(database, sessionId, { sandboxId: sandbox.id, from, next, decisions }))) break;
+    if (
+      !(await appendDecisions(database, sessionId, {
+        sandboxId: sandbox.id,
+        from,
+        next,
+        decisions: decisions.map(told),
+      }))
+    )
+      break;
     published += decisions.length;
   }
   return published;

@@ -89,15 +89,15 @@ async function aMadeCall(of: {
 
 const SECRETS: AgentInput = { secrets: [{ name: "NPM_TOKEN" }, { name: "DEPLOY_KEY" }, { name: "NONE" }] };
 const resultOf = async ({ database, sessionId, callId }: Made): Promise<string> =>
-  String((await callOf(database, sessionId, callId)).results);
+  JSON.stringify((await callOf(database, sessionId, callId)).results);
 
 /** All that the store holds, as text. */
 async function everything({ database }: Made): Promise<string> {
   const rows: unknown[] = [];
-  for (const table of ["events", "calls", "messages", "steps", "sessions", "attempts"] as const) {
+  for (const table of ["events", "tool_calls", "messages", "steps", "sessions", "workspace_files"] as const) {
     rows.push(
       await database.read
-        .selectFrom(table as "calls")
+        .selectFrom(table as "tool_calls")
         .selectAll()
         .execute(),
     );
@@ -119,6 +119,19 @@ describe("a call", () => {
     const rows = await everything(made);
     expect(rows).not.toContain(VALUES.NPM_TOKEN);
     expect(rows).not.toContain("line two of the key");
+  });
+
+  test("whose file or host is named after a secret tells of neither", async () => {
+    await using made = await aMadeCall({
+      agent: SECRETS,
+      args: { command: `mkdir -p outputs; echo 1 >"outputs/$NPM_TOKEN"; echo 1 >plain; echo done` },
+    });
+
+    expect(await runTool(made, made.callId)).toMatchObject({ outcome: "ok", artifacts: false });
+
+    const rows = await everything(made);
+    expect(rows).toContain("plain");
+    expect(rows).not.toContain(VALUES.NPM_TOKEN);
   });
 
   test("that reads a file with a secret in it shows the file without it", async () => {
