@@ -80,6 +80,18 @@ export const ROWS = {
     aim: "",
     others: "Temporal's plugin 734 MB after 60 sessions",
   },
+  snapshot: {
+    title: "snapshot of a workspace of 10,000 files after 10 of them changed (`local`)",
+    must: "≤ 1.5 s",
+    aim: "≤ 0.3 s",
+    others: "",
+  },
+  restore: {
+    title: "restore of 200 MB in 2,000 files into a new sandbox (`local`)",
+    must: "≤ 4 s",
+    aim: "≤ 1.5 s",
+    others: "",
+  },
 } as const;
 
 export type RowKey = keyof typeof ROWS;
