@@ -4,9 +4,9 @@
  */
 import { type IncomingMessage, request as makeRequest, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import { pipeline } from "node:stream";
 import { canonicalHost } from "./allow-list.ts";
 import { chooseDestination, connectTo } from "./destination.ts";
+import { passOn } from "./passing.ts";
 import type { Gate } from "./proxy.ts";
 import { answerRefusal, type Refusal, tooMany } from "./refusal.ts";
 
@@ -105,47 +105,62 @@ async function exchange(gate: Gate, { request, response, target, socket }: Excha
   const client = request.socket;
   const leave = (): void => void socket.destroy();
   client.once("close", leave);
-  const isChunked = request.headers["transfer-encoding"] !== undefined;
-  const hasBody = isChunked || Number(request.headers["content-length"] ?? 0) > 0;
-  const headers = ["Host", target.authority, ...endToEnd(request)];
-  if (isChunked) headers.push("Transfer-Encoding", "chunked");
-  else if (!hasBody && request.method === "POST" && request.headers["content-length"] === undefined) {
-    headers.push("Content-Length", "0");
-  }
   try {
-    await new Promise<void>((resolve, reject) => {
-      const outgoing = makeRequest({
-        createConnection: () => socket,
-        method: request.method,
-        path: target.path,
-        headers,
-        setHost: false,
-      });
-      outgoing.on("error", reject);
-      // It switched to another protocol, which it was not asked for.
-      const onClose = (): void => reject(new Error("it gave no answer"));
-      outgoing.once("close", onClose);
-      outgoing.on("response", (incoming) => {
-        outgoing.off("close", onClose);
-        try {
-          response.writeHead(incoming.statusCode ?? 502, incoming.statusMessage, endToEnd(incoming));
-        } catch {
-          return reject(new Error("its answer cannot be passed on"));
-        }
-        pipeline(incoming, response, (error) => {
-          socket.destroy();
-          if (error) response.destroy();
-          resolve();
-        });
-      });
-      if (hasBody) pipeline(request, outgoing, () => undefined);
-      else outgoing.end();
-    });
+    await answerFrom(socket, { request, response, target });
   } finally {
     client.off("close", leave);
     socket.destroy();
     await closed;
   }
+}
+
+/** Resolves when the answer was passed on or broke off; rejects when there was none. */
+function answerFrom(
+  socket: Socket,
+  { request, response, target }: Pick<Exchange, "request" | "response" | "target">,
+): Promise<void> {
+  const body = framing(request);
+  return new Promise<void>((resolve, reject) => {
+    const outgoing = makeRequest({
+      createConnection: () => socket,
+      method: request.method,
+      path: target.path,
+      headers: ["Host", target.authority, ...endToEnd(request), ...body.headers],
+      setHost: false,
+    });
+    outgoing.on("error", reject);
+    // It switched to another protocol, which it was not asked for.
+    const onClose = (): void => reject(new Error("it gave no answer"));
+    outgoing.once("close", onClose);
+    outgoing.on("response", (incoming) => {
+      outgoing.off("close", onClose);
+      try {
+        response.writeHead(incoming.statusCode ?? 502, incoming.statusMessage, endToEnd(incoming));
+      } catch {
+        return reject(new Error("its answer cannot be passed on"));
+      }
+      passOn(incoming, response, (error) => {
+        socket.destroy();
+        if (error) response.destroy();
+        resolve();
+      });
+    });
+    if (body.isThere) passOn(request, outgoing, () => undefined);
+    else outgoing.end();
+  });
+}
+
+/** Whether a request has a body, and what must be said of it beside its own length. */
+function framing({ headers, method }: IncomingMessage): {
+  readonly isThere: boolean;
+  readonly headers: readonly string[];
+} {
+  if (headers["transfer-encoding"] !== undefined) return { isThere: true, headers: ["Transfer-Encoding", "chunked"] };
+  const length = headers["content-length"];
+  return {
+    isThere: Number(length ?? 0) > 0,
+    headers: length === undefined && method === "POST" ? ["Content-Length", "0"] : [],
+  };
 }
 
 /** The headers of a message that are meant for its receiver, names and values in turn. Ours replaces `Host`. */

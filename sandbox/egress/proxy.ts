@@ -5,10 +5,10 @@
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { pipeline } from "node:stream";
 import { LIMITS } from "../../contract/limits.ts";
 import { chooseDestination, connectTo, type DestinationDeps } from "./destination.ts";
 import { forwardRequest, splitAuthority } from "./forward.ts";
+import { passOn } from "./passing.ts";
 import { type Refusal, rawRefusal, tooMany } from "./refusal.ts";
 
 export interface ProxyBounds {
@@ -115,9 +115,9 @@ async function join(gate: Gate, { client, head }: Wanting, upstream: Socket): Pr
     upstream.setTimeout(gate.bounds.idleMs, breakOff);
     client.write("HTTP/1.1 200 Connection Established\r\n\r\n");
     if (head.length > 0) upstream.write(head);
-    const ended = (error: Error | null | undefined): void => void (error && breakOff());
-    pipeline(client, upstream, ended);
-    pipeline(upstream, client, ended);
+    const ended = (error: Error | undefined): void => void (error && breakOff());
+    passOn(client, upstream, ended);
+    passOn(upstream, client, ended);
   }
   await closed;
 }
