@@ -12,6 +12,7 @@ import {
   MessageList,
   type PostMessage,
   type QueuedMessage,
+  SandboxList,
   SessionCreated,
   SessionDetail,
   SessionList,
@@ -117,6 +118,11 @@ export class Client {
 
   listBackends(): Promise<BackendList> {
     return this.#request(BackendList, { method: "GET", path: "/v1/backends" });
+  }
+
+  /** What the running workers say of their sandbox providers. */
+  listSandboxes(): Promise<SandboxList> {
+    return this.#request(SandboxList, { method: "GET", path: "/v1/sandboxes" });
   }
 
   /** The newest version of each agent. */

@@ -84,6 +84,17 @@ export class LiveView {
       case "sandbox.lost":
         this.#note("yellow", `! the sandbox is lost: ${safeLine(event.message, MESSAGE_CHARACTERS)}`);
         break;
+      case "sandbox.replaced": {
+        const from = event.restoredFrom === null ? "an empty workspace" : "its last snapshot";
+        this.#note("yellow", `! a new sandbox has taken its place, with ${from}`);
+        break;
+      }
+      case "network.decided":
+        if (event.decision === "deny") {
+          const where = safeLine(`${event.host}:${event.port}`, MESSAGE_CHARACTERS);
+          this.#note("yellow", `! the sandbox may not reach ${where}`);
+        }
+        break;
       case "artifact.uploaded": {
         const about = `${sizeText(event.bytes)}, ${safeLine(event.contentType, 100)}, ${event.artifactId}`;
         this.#note("cyan", `↑ ${safeLine(event.path, MESSAGE_CHARACTERS)}`, `(${about})`);

@@ -13,6 +13,7 @@ import { addEndings } from "./commands/endings.ts";
 import { addGrants } from "./commands/grants.ts";
 import { addProcesses } from "./commands/processes.ts";
 import { addRun } from "./commands/run.ts";
+import { addSandboxes } from "./commands/sandboxes.ts";
 import { addSend } from "./commands/send.ts";
 import { addSessions } from "./commands/sessions.ts";
 import { EXIT } from "./exit-codes.ts";
@@ -49,6 +50,7 @@ function createProgram(io: Io, end: (exitCode: number) => void): Command {
     addSend,
     addAgents,
     addBackends,
+    addSandboxes,
     addApprovals,
     addAnswer,
     addGrants,

@@ -1,6 +1,7 @@
 /** What the commands that talk to the API share: the option that says where it is, and how their numbers are read. */
-import { type Command, InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { SessionId } from "../../contract/ids.ts";
+import { SandboxProviderName } from "../../contract/sandbox.ts";
 import { apiAddress } from "../api-address.ts";
 import { Client } from "../client.ts";
 
@@ -20,6 +21,12 @@ export function apiClient(options: ApiOptions, env: NodeJS.ProcessEnv): Client {
 /** What a hint must repeat, so that the next command finds the same API. */
 export function urlOption({ url }: ApiOptions): string {
   return url === undefined ? "" : ` --url ${url}`;
+}
+
+/** `--sandbox`, for commands that make a session. */
+export function sandboxOption(): Option {
+  const option = new Option("--sandbox <provider>", "where a new session's commands run: see `perdure sandboxes`");
+  return option.choices(SandboxProviderName.options);
 }
 
 /** A reader of session ids for commander: what can be none never becomes part of a URL. */

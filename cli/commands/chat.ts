@@ -2,6 +2,7 @@
 import { type Command, Option } from "commander";
 import type { SessionDetail } from "../../contract/http.ts";
 import { newId } from "../../contract/ids.ts";
+import type { SandboxProviderName } from "../../contract/sandbox.ts";
 import type { Approving } from "../chat/asking.ts";
 import { agentChange } from "../chat/chat-commands.ts";
 import { LiveChat } from "../chat/live-chat.ts";
@@ -12,12 +13,13 @@ import { ClientError } from "../client-error.ts";
 import { EXIT } from "../exit-codes.ts";
 import type { Io } from "../io.ts";
 import { UsageError } from "../usage-error.ts";
-import { type ApiOptions, apiClient, sessionId, urlOption, withApi } from "./api-command.ts";
+import { type ApiOptions, apiClient, sandboxOption, sessionId, urlOption, withApi } from "./api-command.ts";
 
 interface ChatOptions extends ApiOptions {
   readonly session?: string;
   readonly agent?: string;
   readonly backend?: string;
+  readonly sandbox?: SandboxProviderName;
   readonly model?: string;
   readonly project?: string;
   readonly title?: string;
@@ -43,6 +45,7 @@ export function addChat(program: Command, io: Io, end: (exitCode: number) => voi
     .option("--agent <id>", "a stored agent, such as reviewer or reviewer@3")
     .option("--backend <name>", "one of `perdure backends`")
     .option("--model <model>", "the model")
+    .addOption(sandboxOption())
     .option("--project <name>", "the project of a new session: what approvals may be remembered for")
     .option("--title <title>", "the title of a new session")
     .addOption(approve.choices(["ask", "never", "always"]))
@@ -73,11 +76,12 @@ async function chat(io: Io, first: string | undefined, options: ChatOptions): Pr
 }
 
 async function open(client: Client, options: ChatOptions): Promise<SessionDetail> {
-  const { session, agent, backend, model, project, title } = options;
+  const { session, agent, backend, model, sandbox, project, title } = options;
   const configured = {
     ...(agent !== undefined && agentChange(agent)),
     ...(backend !== undefined && { backend }),
     ...(model !== undefined && { model }),
+    ...(sandbox !== undefined && { sandbox }),
     ...(title !== undefined && { title }),
   };
   if (session === undefined) {

@@ -1,6 +1,7 @@
 /** `perdure run`: one message to a new session (or to a named one), followed live until its turn has ended. */
 import type { Command } from "commander";
 import { newId } from "../../contract/ids.ts";
+import type { SandboxProviderName } from "../../contract/sandbox.ts";
 import type { Client, NewMessage } from "../client.ts";
 import { ClientError } from "../client-error.ts";
 import { EXIT } from "../exit-codes.ts";
@@ -8,11 +9,13 @@ import { follow } from "../follow.ts";
 import type { Io } from "../io.ts";
 import { readPrompt } from "../prompt.ts";
 import { UsageError } from "../usage-error.ts";
-import { type ApiOptions, apiClient, sessionId, urlOption, withApi } from "./api-command.ts";
+import { type ApiOptions, apiClient, sandboxOption, sessionId, urlOption, withApi } from "./api-command.ts";
 
 interface RunOptions extends ApiOptions {
   readonly session?: string;
+  readonly backend?: string;
   readonly model?: string;
+  readonly sandbox?: SandboxProviderName;
   readonly instructions?: string;
   readonly title?: string;
   readonly json: boolean;
@@ -34,7 +37,9 @@ export function addRun(program: Command, io: Io, end: (exitCode: number) => void
     .argument("[prompt]", "what to do; - or nothing reads it from the standard input")
     .option("--json", "print each event as one line of JSON, and nothing else", false)
     .option("--session <id>", "go on in this session, or make it under this id", sessionId)
+    .option("--backend <name>", "the backend of a new session: one of `perdure backends`")
     .option("--model <model>", "the model of a new session (default: the worker's PERDURE_MODEL)")
+    .addOption(sandboxOption())
     .option("--instructions <text>", "the instructions of a new session's agent")
     .option("--title <title>", "the title of a new session")
     .option("--detach", "print the session's id and leave at once", false);
@@ -69,10 +74,12 @@ async function send(client: Client, prompt: string, options: RunOptions): Promis
     refuseAgentOptions(options);
     return { sessionId: id, after: known.lastSeq, ...(await client.postMessage(id, message)) };
   }
-  const { model, instructions, title } = options;
+  const { backend, model, sandbox, instructions, title } = options;
   const created = await client.createSession({
     id,
+    ...(backend !== undefined && { backend }),
     ...(model !== undefined && { model }),
+    ...(sandbox !== undefined && { sandbox }),
     ...(instructions !== undefined && { agent: { instructions } }),
     ...(title !== undefined && { title }),
     message,
@@ -91,7 +98,9 @@ async function findSession(client: Client, id: string): Promise<{ readonly lastS
 }
 
 function refuseAgentOptions({ session, ...options }: RunOptions): void {
-  const given = (["model", "instructions", "title"] as const).filter((name) => options[name] !== undefined);
+  const given = (["backend", "model", "sandbox", "instructions", "title"] as const).filter(
+    (name) => options[name] !== undefined,
+  );
   if (given.length === 0) return;
   const names = given.map((name) => `--${name}`).join(" and ");
   throw new UsageError(`session ${session} exists, and its agent stays as it was made: leave out ${names}`);
