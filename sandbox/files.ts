@@ -4,25 +4,28 @@ import {
   closeSync,
   constants,
   createReadStream,
-  type Dirent,
   existsSync,
   fstatSync,
   lstatSync,
   mkdirSync,
+  openSync,
   read,
+  readdirSync,
   type Stats,
-  statSync,
 } from "node:fs";
-import { type FileHandle, open, readdir, rename, rm } from "node:fs/promises";
+import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import path from "node:path";
 import type { Readable } from "node:stream";
+import { setImmediate } from "node:timers/promises";
 import { promisify } from "node:util";
 import { LIMITS } from "../contract/limits.ts";
 import { packWorkspace, unpackInto } from "./host-archive.ts";
 import { codeOf, toSandboxError } from "./host-errors.ts";
+import { HeldFolders, placeStats } from "./host-folders.ts";
+import { resolveShown } from "./host-paths.ts";
 import { removeInside } from "./host-removal.ts";
 import { scanWorkspace } from "./host-scan.ts";
-import { descriptorPath, isInside, openInside, resolveInside } from "./paths.ts";
+import { resolveInside } from "./paths.ts";
 import type { FileEntry, FileInfo, Sandbox } from "./provider.ts";
 import { SandboxError } from "./provider.ts";
 
@@ -38,9 +41,12 @@ export interface FileFolders {
   readonly calls: string;
   /** For files while they are written; on the same file system as the workspace. */
   readonly temporary: string;
+  /** What its commands call the two, where that is something else; paths and symlinks are then read as they are inside. */
+  readonly inside?: { readonly workspace: string; readonly calls: string };
 }
 
 const readDescriptor = promisify(read);
+const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 /** The file half of a Sandbox over plain folders. */
 export function createSandboxFiles(folders: FileFolders): SandboxFiles {
@@ -57,16 +63,15 @@ export function createSandboxFiles(folders: FileFolders): SandboxFiles {
   return {
     stat: (given) =>
       guarded(given, () => {
-        const { root, real } = readable(folders, given);
-        const stats = statSync(real, { throwIfNoEntry: false });
-        if (stats === undefined) {
-          if (root === real) throw new SandboxError("lost", "the sandbox's folder is gone");
-          return undefined;
-        }
-        return fileInfo(stats);
+        const { root, parts } = readable(folders, given);
+        const stats = statsOf(root, parts);
+        if (stats !== undefined) return fileInfo(stats);
+        if (parts.length > 0 && existsSync(workspace)) return undefined;
+        throw new SandboxError("lost", "the sandbox's folder is gone");
       }),
-    readFile: (given, range) => guarded(given, () => readRange(openRegular(folders, given), given, range)),
-    openFile: (given) => guarded(given, () => openStream(openRegular(folders, given))),
+    readFile: (given, range) =>
+      guarded(given, () => readRange(openRegular(given, readable(folders, given)), given, range)),
+    openFile: (given) => guarded(given, () => openStream(openRegular(given, readable(folders, given)))),
     writeFile: (given, content) => guarded(given, () => replaceFile(folders, given, content)),
     removeFile: (given) => guarded(given, () => removePath(folders, given)),
     scan: (options) => guarded("the workspace", () => scanWorkspace(workspace, options)),
@@ -76,16 +81,44 @@ export function createSandboxFiles(folders: FileFolders): SandboxFiles {
         makeTemporary(folders);
         return unpackInto(workspace, folders.temporary, tar);
       }),
-    listFiles: (given, options) => guarded(given, () => listBelow(workspace, given, options)),
+    listFiles: (given, options) => guarded(given, () => listBelow(folders, given, options)),
   };
 }
 
+interface Place {
+  /** Of the host; a real path. */
+  readonly root: string;
+  /** Below it, without symlinks as it was when it was looked at. */
+  readonly parts: readonly string[];
+}
+
+/** Where a path of the workspace leads to. */
+function placeInside({ workspace, inside }: FileFolders, given: string): Place {
+  const shown = { host: workspace, inside: inside?.workspace ?? workspace };
+  return placeBelow(workspace, inside === undefined ? resolveInside(workspace, given) : resolveShown(shown, given));
+}
+
+function placeBelow(root: string, real: string): Place {
+  return { root, parts: path.relative(root, real).split(path.sep).filter(Boolean) };
+}
+
 /** Reading reaches the workspace, and the spools by their absolute path. */
-function readable({ workspace, calls }: FileFolders, given: string): { root: string; real: string } {
-  const absolute = path.normalize(given);
-  const isSpool = isInside(calls, absolute) && /^call_[\w-]+\/(stdout|stderr)$/.test(path.relative(calls, absolute));
-  const root = isSpool ? calls : workspace;
-  return { root, real: resolveInside(root, given) };
+function readable(folders: FileFolders, given: string): Place {
+  const calls = folders.inside?.calls ?? folders.calls;
+  const below = path.relative(calls, path.normalize(given));
+  const isSpool = path.isAbsolute(given) && /^call_[\w-]+\/(stdout|stderr)$/.test(below);
+  return isSpool ? placeBelow(folders.calls, resolveInside(folders.calls, below)) : placeInside(folders, given);
+}
+
+/** By folders that are held: no symlink that a command puts there meanwhile is followed. */
+function statsOf(root: string, parts: readonly string[]): Stats | undefined {
+  try {
+    using folders = new HeldFolders(root);
+    return placeStats(folders.place(parts));
+  } catch (thrown) {
+    if (["ENOENT", "ENOTDIR"].includes(codeOf(thrown) ?? "")) return undefined;
+    throw thrown;
+  }
 }
 
 interface OpenedFile {
@@ -93,9 +126,9 @@ interface OpenedFile {
   readonly bytes: number;
 }
 
-function openRegular(folders: FileFolders, given: string): OpenedFile {
-  const { root, real } = readable(folders, given);
-  const descriptor = openInside(root, real, constants.O_RDONLY);
+function openRegular(given: string, { root, parts }: Place): OpenedFile {
+  using folders = new HeldFolders(root);
+  const descriptor = openSync(folders.place(parts), READ_FLAGS);
   const stats = fstatSync(descriptor);
   if (stats.isFile()) return { descriptor, bytes: stats.size };
   closeSync(descriptor);
@@ -133,16 +166,18 @@ function openStream({ descriptor }: OpenedFile): Readable {
 }
 
 /** The last part is not followed, so a symlink is removed and not what it names. */
-async function removePath({ workspace, temporary }: FileFolders, given: string): Promise<boolean> {
-  const wanted = path.resolve(workspace, given);
-  if (wanted === workspace) throw new SandboxError("denied", "the path is the workspace itself, which stays");
-  const parent = resolveInside(workspace, given.includes("\0") ? given : path.dirname(wanted));
-  const parts = [...path.relative(workspace, parent).split(path.sep), path.basename(wanted)].filter(Boolean);
-  makeTemporary({ temporary });
+async function removePath(folders: FileFolders, given: string): Promise<boolean> {
+  const { workspace, temporary } = folders;
+  const shown = folders.inside?.workspace ?? workspace;
+  const wanted = path.resolve(shown, given);
+  if (wanted === shown) throw new SandboxError("denied", "the path is the workspace itself, which stays");
   try {
-    return await removeInside(workspace, parts, temporary);
+    const parent = placeInside(folders, given.includes("\0") ? given : path.dirname(wanted));
+    makeTemporary(folders);
+    return await removeInside(workspace, [...parent.parts, path.basename(wanted)], temporary);
   } catch (thrown) {
-    if (["ENOENT", "ENOTDIR"].includes(codeOf(thrown) ?? "") && existsSync(workspace)) return false;
+    const isMissing = thrown instanceof SandboxError && thrown.kind === "not_found";
+    if ((isMissing || ["ENOENT", "ENOTDIR"].includes(codeOf(thrown) ?? "")) && existsSync(workspace)) return false;
     throw thrown;
   }
 }
@@ -156,25 +191,16 @@ function makeTemporary({ temporary }: Pick<FileFolders, "temporary">): void {
   }
 }
 
-async function replaceFile(
-  { workspace, temporary }: FileFolders,
-  given: string,
-  content: Uint8Array | Readable,
-): Promise<void> {
-  if (!existsSync(workspace)) throw new SandboxError("lost", "the sandbox's folder is gone");
-  const real = resolveInside(workspace, given);
-  if (real === workspace) throw new SandboxError("is_folder", "the path is the workspace itself, expected a file");
-  mkdirSync(path.dirname(real), { recursive: true });
-  // Held open until the rename, so that the folder cannot be swapped for a symlink that leads out meanwhile.
-  const folder = openInside(workspace, path.dirname(real), constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    const target = path.join(descriptorPath(folder) ?? path.dirname(real), path.basename(real));
-    const mode = modeToKeep(target, given);
-    makeTemporary({ temporary });
-    await writeThenRename(path.join(temporary, `.${randomUUID()}`), target, { content, mode });
-  } finally {
-    closeSync(folder);
-  }
+async function replaceFile(folders: FileFolders, given: string, content: Uint8Array | Readable): Promise<void> {
+  if (!existsSync(folders.workspace)) throw new SandboxError("lost", "the sandbox's folder is gone");
+  const { root, parts } = placeInside(folders, given);
+  if (parts.length === 0) throw new SandboxError("is_folder", "the path is the workspace itself, expected a file");
+  // Held until the rename, so that no folder can be swapped for a symlink that leads out meanwhile.
+  using held = new HeldFolders(root);
+  const target = held.place(parts, { make: true });
+  const mode = modeToKeep(target, given);
+  makeTemporary(folders);
+  await writeThenRename(path.join(folders.temporary, `.${randomUUID()}`), target, { content, mode });
 }
 
 function modeToKeep(target: string, given: string): number | undefined {
@@ -221,35 +247,32 @@ async function writeStream(handle: FileHandle, content: Readable): Promise<void>
 }
 
 async function listBelow(
-  workspace: string,
+  folders: FileFolders,
   given: string,
   { depth, max }: { readonly depth: number; readonly max: number },
 ): Promise<readonly FileEntry[]> {
+  const start = placeInside(folders, given);
+  using held = new HeldFolders(start.root);
   const entries: FileEntry[] = [];
-  const walk = async (folder: string, level: number): Promise<void> => {
-    const inside = (await readdir(folder, { withFileTypes: true })).sort(byName);
-    for (const { name } of inside) {
+  const walk = async (parts: readonly string[], level: number): Promise<void> => {
+    for (const name of readdirSync(held.folder(parts)).sort()) {
       if (entries.length >= max) return;
-      const file = path.join(folder, name);
-      const stats = lstatSync(file, { throwIfNoEntry: false });
+      const inside = [...parts, name];
+      const stats = placeStats(held.place(inside));
       if (stats === undefined) continue; // Removed meanwhile.
-      entries.push({ path: path.relative(workspace, file).split(path.sep).join("/"), ...fileInfo(stats) });
-      if (stats.isDirectory() && level < depth) await walk(file, level + 1).catch(ignoreUnreadable);
+      entries.push({ path: inside.join("/"), ...fileInfo(stats) });
+      if (entries.length % 500 === 0) await setImmediate();
+      if (stats.isDirectory() && level < depth) await walk(inside, level + 1).catch(ignoreUnreadable);
     }
   };
-  const start = resolveInside(workspace, given);
-  // Opening checks that it is a folder and really inside.
-  closeSync(openInside(workspace, start, constants.O_RDONLY | constants.O_DIRECTORY));
-  if (depth > 0) await walk(start, 1);
+  if (depth > 0) await walk(start.parts, 1);
+  else held.folder(start.parts);
   return entries;
 }
 
-function byName(a: Dirent, b: Dirent): number {
-  return a.name < b.name ? -1 : 1;
-}
-
-/** A folder below that may not be read, or is gone, does not hide the others. */
+/** A folder below that may not be read, is gone, or was swapped for a symlink, does not hide the others. */
 function ignoreUnreadable(thrown: unknown): void {
+  if (thrown instanceof SandboxError && thrown.kind === "denied") return;
   if (!["EACCES", "EPERM", "ENOENT", "ENOTDIR"].includes(codeOf(thrown) ?? "")) throw thrown;
 }
 

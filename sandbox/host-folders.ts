@@ -39,7 +39,8 @@ export class HeldFolders implements Disposable {
 
   /** A path for the last of these parts, in its folder that is now held. Without `make` a missing folder is ENOENT. */
   place(parts: readonly string[], options: { readonly make?: boolean } = {}): string {
-    return path.join(this.folder(parts.slice(0, -1), options), parts.at(-1) ?? ".");
+    // Not by path.join, which would take the dot away: without it the name of the held root is a symlink.
+    return `${this.folder(parts.slice(0, -1), options)}/${parts.at(-1) ?? "."}`;
   }
 
   /** A path of the folder with these parts, good until the next call. */

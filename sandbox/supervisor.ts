@@ -38,17 +38,8 @@ once() {
 }
 `;
 
-/**
- * `sh -c START_SCRIPT perdure <call folder> <working folder> <timeout in ms> <command> [NAME=value …]`, detached, any number
- * of times. The variables are the command's alone. So are secrets, which no argument may hold, for anybody can read those:
- * their names are in the variable PERDURE_SECRETS, and the value of each in PERDURE_SECRET_<name>.
- * The winner of the claim becomes the command's parent; its standard output is closed as soon as the claim is decided.
- * An empty command means: the one in the file `command` of the call folder (an argument has at most 128 KiB).
- */
-export const START_SCRIPT: string = `${PRELUDE}
-call=$1 dir=$2 timeout=$3 command=$4
-shift 4
-
+/** The claim, the spools, the watcher: what comes before the command. */
+const SUPERVISION = `
 # pid, start time and boot name one process for good: a pid alone comes back.
 start=- boot=-
 identify() {
@@ -103,6 +94,7 @@ watch() {
     left=$((left - pace))
     [ "$pace" -ge 500 ] || pace=$((pace * 2))
     trim_both
+    look
   done
   once stop timed_out
   kill -TERM 0
@@ -119,6 +111,9 @@ exec 3>"$call/stdout" 4>"$call/stderr" >/dev/null 2>&1 </dev/null
 cd -- "$dir" || { end "exited 126"; exit 0; }
 # The signals of the group reach us too, and we stay to write the record. A handler, unlike '', is not inherited.
 trap : HUP INT QUIT TERM USR1 USR2 ALRM PIPE
+`;
+
+const PLAIN_COMMAND = `
 shell=bash
 command -v bash >/dev/null 2>&1 || shell=sh
 # By its path, as the command's own PATH may lead elsewhere. Only with variables of its own, for it costs two processes.
@@ -150,6 +145,101 @@ end "exited $?"
 [ "$why" = timed_out ] || kill -TERM "$watcher"
 exit 0
 `;
+
+/** A bound that is looked at: exceeding it is seen late, but it needs nobody's leave. At most a twentieth of the time is spent. */
+const DISK_WATCH = `
+rest=0
+now() { read -r up _ </proc/uptime && up=\${up%.*}\${up#*.}; }
+look() {
+  [ "$disk" -gt 0 ] || return
+  if [ "$rest" -gt 0 ]; then rest=$((rest - pace)); return; fi
+  now; begun=$up
+  used=$(du -sk .)
+  used=\${used%%[!0-9]*}
+  now; rest=$(((up - begun) * 10 * 20))
+  [ -n "$used" ] || return
+  # Only growth since anybody's last look is held against this command: in a workspace that is too full it may be cleaning up.
+  before=0
+  read -r before <"$call/../../used"
+  echo "$used" >"$call/../../used"
+  if [ "$used" -gt "$disk" ] && [ "$used" -gt "$before" ]; then
+    once stop "exited 153"
+    echo "perdure: the workspace holds more than its $((disk / 1024)) MiB; the command was ended, what it wrote is still there" >&4
+    end "exited 153 0"
+    kill -KILL 0
+  fi
+}
+`;
+
+const CONFINED_COMMAND = `
+# Our group is told to end; the command's is another one. Until it has begun there is nobody who could handle TERM.
+forward() {
+  tries=50
+  while [ "$tries" -gt 0 ] && kill -0 "$child"; do
+    init= inner= second=
+    read -r init _ </proc/$child/task/$child/children
+    [ -z "$init" ] || read -r inner _ </proc/$init/task/$init/children
+    [ -z "$inner" ] || read -r second _ </proc/$inner/task/$inner/children
+    [ -z "$second" ] || read -r second _ </proc/$second/task/$second/children
+    [ -z "$second" ] || { kill -TERM "-$inner"; return; }
+    tries=$((tries - 1))
+    nap 20
+  done
+}
+watch &
+watcher=$!
+# What keeps the namespaces is deaf to signals other than KILL; the command itself is given its ears back inside.
+(
+  trap '' HUP INT QUIT TERM
+  if [ -e "$call/input" ]; then exec <"$call/input"; else exec </dev/null; fi
+  IFS='
+'
+  for file in $joins; do
+    { echo 0 >"$file"; } && continue
+    echo "perdure: the command could not be put under its limits" >&4
+    exit 126
+  done
+  unset IFS
+  exec 5<"$profile"
+  exec "$@" >&3 2>&4 3>&- 4>&-
+) &
+child=$!
+trap forward TERM
+code=
+while :; do
+  wait "$child"
+  code=$?
+  kill -0 "$child" || break
+done
+end "exited $code"
+[ "$why" = timed_out ] || kill -TERM "$watcher"
+exit 0
+`;
+
+/**
+ * `sh -c START_SCRIPT perdure <call folder> <working folder> <timeout in ms> <command> [NAME=value …]`, detached, any number
+ * of times. The variables are the command's alone. So are secrets, which no argument may hold, for anybody can read those:
+ * their names are in the variable PERDURE_SECRETS, and the value of each in PERDURE_SECRET_<name>.
+ * The winner of the claim becomes the command's parent; its standard output is closed as soon as the claim is decided.
+ * An empty command means: the one in the file `command` of the call folder (an argument has at most 128 KiB).
+ */
+export const START_SCRIPT: string = `${PRELUDE}
+call=$1 dir=$2 timeout=$3 command=$4
+shift 4
+look() { :; }
+${SUPERVISION}${PLAIN_COMMAND}`;
+
+/**
+ * `sh -c CONFINED_START_SCRIPT perdure <call folder> <workspace> <timeout in ms> <file for 5> <cgroup files> <KiB of disk>
+ * <program> [argument …]`: as above, but for a command that runs in namespaces of its own, in which the program puts it. The
+ * program finds the file open at 5. It joins the cgroups whose files are named, one in a line; the workspace is looked at now
+ * and then, and a command that makes it grow beyond its bound is ended. `inner` is the process group to be told of a TERM: the
+ * command must not be in ours, where it could signal us, so it leads the group of the program's child's first child.
+ */
+export const CONFINED_START_SCRIPT: string = `${PRELUDE}
+call=$1 dir=$2 timeout=$3 profile=$4 joins=$5 disk=$6
+shift 6
+${DISK_WATCH}${SUPERVISION}${CONFINED_COMMAND}`;
 
 /** `sh -c KILL_SCRIPT perdure <call folder>`: ends the command's process group, or prevents a start that is on its way. */
 export const KILL_SCRIPT: string = `${PRELUDE}
@@ -186,7 +276,8 @@ wait_gone() {
 exec 2>/dev/null
 kill -TERM "-$pid" || exit 0
 wait_gone
-living || exit 0
+# One that was told to end before it could set its traps has left no record, but it was us who ended it.
+living || { once exit "killed 0 ."; exit 0; }
 once exit "killed 0 ."
 kill -KILL "-$pid"
 wait_gone

@@ -60,7 +60,7 @@ export function describeStarts(test: ConformanceTest): void {
       const ends = await Promise.all(callIds.map(async (callId) => (await watch(sandbox, callId)).end?.ended));
       expect(new Set(ends)).toEqual(new Set(["exited"]));
       expect(lines(await sandbox.readFile("effects"))).toHaveLength(callIds.length);
-    }, 30_000);
+    });
 
     test("a command whose starter died before its first byte goes on and is followed by another", async ({ given }) => {
       const { sandbox, elsewhere } = given;

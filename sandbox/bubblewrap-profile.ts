@@ -1,0 +1,125 @@
+/**
+ * What a command of the provider `bubblewrap` sees of its host: a read-only system, its workspace, a small /tmp, its spools to
+ * read, and nothing else.
+ *
+ * Two of bwrap's inits stand between the supervisor and the command. The command's own one has the same user as the command,
+ * which may therefore trace it and make it do whatever the init could: so the init must not share a process group with the
+ * supervisor, which it could then kill. The outer one lies out of reach, in a user and a process namespace above; it is in the
+ * supervisor's group, and KILL to that group ends everything inside, also what has left every group and session there.
+ */
+import { randomUUID } from "node:crypto";
+import { existsSync, lstatSync, mkdirSync, readFileSync, readlinkSync, renameSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { LIMITS } from "../contract/limits.ts";
+
+export const INSIDE = { workspace: "/workspace", calls: "/perdure/calls" } as const;
+/** Both bwraps are given their rules by this descriptor, so that no list of processes shows them. */
+export const PROFILE_DESCRIPTOR = 5;
+
+const MIB = 1024 * 1024;
+const SHARED_MEMORY_BYTES = 64 * MIB;
+const USER_ID = "1000";
+
+/** Of the host's /etc what programs need to run, without keys: certificates, the linker's cache, names of ports and zones. */
+const SHOWN_OF_ETC = [
+  ...["alternatives", "bash.bashrc", "ca-certificates", "ca-certificates.conf", "crypto-policies", "fonts", "inputrc"],
+  ...["ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "magic", "mime.types", "os-release", "perl"],
+  ...["pki/ca-trust", "pki/tls/cert.pem", "pki/tls/certs", "pki/tls/openssl.cnf", "protocols", "python3", "services"],
+  ...["ssl/certs", "ssl/openssl.cnf", "terminfo", "timezone"],
+];
+
+const MADE_UP: Readonly<Record<string, string>> = {
+  passwd: `root:x:0:0:root:/root:/bin/sh\nsandbox:x:${USER_ID}:${USER_ID}:sandbox:${INSIDE.workspace}:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n`,
+  group: `root:x:0:\nsandbox:x:${USER_ID}:\nnogroup:x:65534:\n`,
+  hosts: "127.0.0.1 localhost perdure\n::1 localhost\n",
+  hostname: "perdure\n",
+  "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+  "resolv.conf": "",
+};
+
+export interface ProfileParts {
+  /** The sandbox's folder on the host. */
+  readonly folder: string;
+  /** Further folders of the host, shown read-only under their own names. */
+  readonly readOnly: readonly string[];
+  /** Shown read-only under other names. */
+  readonly binds: readonly { readonly source: string; readonly target: string }[];
+}
+
+/** bwrap's arguments for the command's own namespaces. Writes what it makes up into the folder. */
+export function profileArguments({ folder, readOnly, binds }: ProfileParts): readonly string[] {
+  const madeUp = path.join(folder, "etc");
+  mkdirSync(madeUp, { recursive: true });
+  for (const [name, text] of Object.entries(MADE_UP)) replaceText(path.join(madeUp, name), text);
+  const tmpfs = (place: string, bytes: number): readonly string[] => [
+    ...["--perms", "1777", "--size", String(bytes), "--tmpfs", place],
+  ];
+  return [
+    ...["--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"],
+    ...["--disable-userns", "--uid", USER_ID, "--gid", USER_ID, "--hostname", "perdure", "--cap-drop", "ALL"],
+    ...systemFolders(),
+    ...["--proc", "/proc", "--dev", "/dev", ...tmpfs("/dev/shm", SHARED_MEMORY_BYTES), "--remount-ro", "/dev"],
+    ...tmpfs("/tmp", LIMITS.sandboxTemporaryMiB * MIB),
+    ...["--dir", "/etc", "--dir", "/run", "--dir", "/var", "--symlink", "../tmp", "/var/tmp", "--dir", "/root"],
+    ...Object.keys(MADE_UP).flatMap((name) => ["--ro-bind", path.join(madeUp, name), `/etc/${name}`]),
+    ...SHOWN_OF_ETC.filter((name) => existsSync(`/etc/${name}`)).flatMap((name) => [
+      ...["--ro-bind-try", `/etc/${name}`, `/etc/${name}`],
+    ]),
+    ...readOnly.flatMap((shown) => ["--ro-bind-try", shown, shown]),
+    ...["--bind", path.join(folder, "workspace"), INSIDE.workspace],
+    ...["--ro-bind", path.join(folder, "calls"), INSIDE.calls],
+    ...binds.flatMap(({ source, target }) => ["--ro-bind", source, target]),
+    ...["--remount-ro", "/"],
+  ];
+}
+
+/** /usr, and what of the root is a name for a part of it or, on older systems, a folder of its own. */
+function systemFolders(): readonly string[] {
+  return [
+    ...["--ro-bind", "/usr", "/usr"],
+    ...["/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32"].flatMap((name) => {
+      const stats = lstatSync(name, { throwIfNoEntry: false });
+      if (stats === undefined) return [];
+      return stats.isSymbolicLink() ? ["--symlink", readlinkSync(name), name] : ["--ro-bind", name, name];
+    }),
+  ];
+}
+
+/** Writes them as `--args` reads them. */
+export function writeProfile(file: string, given: readonly string[]): void {
+  replaceText(file, given.map((word) => `${word}\0`).join(""));
+}
+
+/** At once, and only when it is another: commands may be on their way in by the one that is there. */
+function replaceText(file: string, text: string): void {
+  if (existsSync(file) && readFileSync(file, "utf8") === text) return;
+  const written = `${file}.${randomUUID()}`;
+  writeFileSync(written, text);
+  renameSync(written, file);
+}
+
+/** What of the host's programs is used on the way in. */
+export interface Entrance {
+  readonly bwrap: string;
+  /** Whether `env` can give a program its signals back. Without it a command hears no TERM, and is killed after the grace. */
+  readonly resetsSignals: boolean;
+}
+
+/** The outer init, then the command's namespaces, then `inner`, which begins in `cwd`. */
+export function entranceArguments(
+  { bwrap, resetsSignals }: Entrance,
+  { cwd, inner }: { readonly cwd: string; readonly inner: readonly string[] },
+): readonly string[] {
+  return [
+    ...[bwrap, "--unshare-user", "--unshare-pid", "--dev-bind", "/", "/", "--", "setsid"],
+    ...[bwrap, "--args", String(PROFILE_DESCRIPTOR), "--chdir", cwd, "--"],
+    ...(resetsSignals ? ["/usr/bin/env", "--default-signal=HUP,INT,QUIT,TERM"] : []),
+    ...inner,
+  ];
+}
+
+/** A terminal needs no supervisor, and its shell must stay in the session that the terminal belongs to. */
+export function terminalArguments({ bwrap }: Entrance, inner: readonly string[]): readonly string[] {
+  const place = ["--chdir", INSIDE.workspace];
+  return [bwrap, "--die-with-parent", "--args", String(PROFILE_DESCRIPTOR), ...place, "--", ...inner];
+}

@@ -1,0 +1,255 @@
+/**
+ * The provider `bubblewrap`: each command in namespaces of its own, with nothing of the host but a read-only system.
+ *
+ * `<root>/<sandbox id>/` holds `workspace`, `calls` (what the supervisor writes), `staging` (files while they are written),
+ * `spec.json` (of the first open, which stands), `cgroup.json`, `profile` (bwrap's arguments), `etc` (made up), `used` (what
+ * the workspace held at the last look) and `egress`. Nobody else on the host may look in: a command can make files setuid.
+ */
+import { randomUUID } from "node:crypto";
+import { existsSync, linkSync, mkdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import type { SandboxId } from "../contract/ids.ts";
+import { LIMITS } from "../contract/limits.ts";
+import type { SandboxCapabilities, SandboxSpec } from "../contract/sandbox.ts";
+import { relayScript, VARIABLES_SCRIPT } from "./bubblewrap-inner.ts";
+import {
+  type Entrance,
+  entranceArguments,
+  INSIDE,
+  profileArguments,
+  terminalArguments,
+  writeProfile,
+} from "./bubblewrap-profile.ts";
+import { type CgroupPlaces, findCgroupPlaces, type SandboxCgroup, sandboxCgroup } from "./cgroup.ts";
+import { readDecisions } from "./egress/decisions.ts";
+import { startEgress, stopEgress } from "./egress/egress.ts";
+import { proxyVariables, relayBinds, relayPrelude } from "./egress/relay.ts";
+import { commandEnvironment, ownVariables, secretVariables } from "./environment.ts";
+import { resolveShown } from "./host-paths.ts";
+import { killByMount, killCommands, signalKill } from "./host-processes.ts";
+import { listFolders, removeSandboxFolder } from "./host-root.ts";
+import { argumentOf, checkedSandboxId, checkFolder, createHostSandbox } from "./host-sandbox.ts";
+import { openHostTerminal } from "./host-terminal.ts";
+import { Launcher } from "./launcher.ts";
+import type { CommandStart, Sandbox, SandboxProvider } from "./provider.ts";
+import { SandboxError } from "./provider.ts";
+import { CONFINED_START_SCRIPT } from "./supervisor.ts";
+
+export interface BubblewrapProviderOptions {
+  /** The folder of all sandboxes of this host; made when it is missing. */
+  readonly root: string;
+  /** What `detectBubblewrap` found. Default: the programs of the PATH. */
+  readonly entrance?: Entrance;
+  /** Whose language and time zone commands get. Default: this process. */
+  readonly hostEnvironment?: Readonly<Record<string, string | undefined>>;
+  /** Folders of the host that commands see, read-only, under their own names: a toolchain outside of /usr, say. */
+  readonly readOnly?: readonly string[];
+  /** Where limits are set. Default: as this host allows. */
+  readonly cgroups?: CgroupPlaces;
+}
+
+export function createBubblewrapProvider(options: BubblewrapProviderOptions): SandboxProvider {
+  const host: Host = {
+    launcher: new Launcher(),
+    entrance: options.entrance ?? { bwrap: "bwrap", resetsSignals: true },
+    environment: innerEnvironment(options.hostEnvironment ?? process.env),
+    readOnly: (options.readOnly ?? []).map(checkedShown),
+  };
+  const cgroups = options.cgroups ?? findCgroupPlaces();
+  const folderOf = (id: SandboxId): string => path.join(path.resolve(options.root), checkedSandboxId(id));
+  const existing = (id: SandboxId): Sandbox => {
+    const folder = realpathSync(folderOf(id));
+    return createSandbox(id, { folder, kept: readKept(folder) }, host);
+  };
+  return {
+    name: "bubblewrap",
+    capabilities: capabilities(cgroups),
+    async open(id, spec = {}) {
+      host.launcher.warm();
+      const folder = folderOf(id);
+      mkdirSync(folder, { recursive: true, mode: 0o700 });
+      for (const name of ["calls", "staging", "workspace"]) mkdirSync(path.join(folder, name), { recursive: true });
+      keepFirst(folder, { spec, cgroups });
+      return existing(id);
+    },
+    async find(id) {
+      return existsSync(path.join(folderOf(id), "workspace")) ? existing(id) : undefined;
+    },
+    remove: async (id) =>
+      removeSandboxFolder(folderOf(id), async (doomed, former) => {
+        const cgroup = sandboxCgroup(readKept(doomed).cgroups, former);
+        killCommands(path.join(doomed, "calls"));
+        const shown = [doomed, former].map((folder) => path.join(folder, "workspace"));
+        // Again as long as there are any: one may have been starting another.
+        for (let found = 1; found > 0; ) {
+          for (const pid of cgroup.processes()) signalKill(pid);
+          found = killByMount(shown, INSIDE.workspace);
+          if (found > 0) await new Promise((resolve) => setTimeout(resolve, 10));
+        }
+        await stopEgress(doomed);
+        await cgroup.remove();
+      }),
+    list: async () => listFolders(options.root),
+  };
+}
+
+function capabilities({ folders }: CgroupPlaces): SandboxCapabilities {
+  return {
+    isolation: "namespaces",
+    memory: folders.memory === undefined ? "prlimit" : "cgroup",
+    cpu: folders.cpu === undefined ? "none" : "cgroup",
+    // The kernel counts no processes against root.
+    processes: folders.pids === undefined ? (process.getuid?.() === 0 ? "none" : "prlimit") : "cgroup",
+    disk: "watched",
+    network: "allow-list",
+    images: false,
+    terminal: true,
+    tunnels: false,
+    snapshots: "workspace",
+    hostBound: true,
+  };
+}
+
+interface Host {
+  readonly launcher: Launcher;
+  readonly entrance: Entrance;
+  readonly environment: Readonly<Record<string, string>>;
+  readonly readOnly: readonly string[];
+}
+
+/** What the first open of a sandbox decided. */
+interface Kept {
+  readonly spec: SandboxSpec;
+  readonly cgroups: CgroupPlaces;
+}
+
+function createSandbox(
+  id: SandboxId,
+  { folder, kept }: { readonly folder: string; readonly kept: Kept },
+  host: Host,
+): Sandbox {
+  const { launcher, entrance } = host;
+  const workspace = path.join(folder, "workspace");
+  const profile = path.join(folder, "profile");
+  const allow = kept.spec.network?.allow ?? [];
+  const hasNetwork = allow.length > 0;
+  const environment = { ...host.environment, ...(hasNetwork && proxyVariables()) };
+  const cgroup = sandboxCgroup(kept.cgroups, folder);
+  const prelude = hasNetwork ? relayScript(relayPrelude()) : VARIABLES_SCRIPT;
+  let isProfileWritten = false;
+  const prepare = async (): Promise<readonly string[]> => {
+    if (hasNetwork) await startEgress({ folder, allow, run: (script) => launcher.run(script) });
+    if (!isProfileWritten) {
+      const binds = hasNetwork ? relayBinds(folder) : [];
+      writeProfile(profile, profileArguments({ folder, readOnly: host.readOnly, binds }));
+      isProfileWritten = true;
+    }
+    return holdLimits(cgroup, kept);
+  };
+  return createHostSandbox({
+    id,
+    folder,
+    temporary: path.join(folder, "staging"),
+    inside: INSIDE,
+    launcher,
+    environment,
+    async startScript(command, call) {
+      const cwd = workingFolder(workspace, command);
+      // By no argument: unlike those, variables of a process are not for everybody to read.
+      const variables = secretVariables({ ...command.environment, ...command.secrets });
+      const joins = await prepare();
+      const text = argumentOf(command, call);
+      const ran = text === "" ? [SHELL, `${INSIDE.calls}/${command.callId}/command`] : [SHELL, "-c", text];
+      const isPlain = !hasNetwork && Object.keys(variables).length === 0;
+      const inner = isPlain ? ran : ["/bin/sh", "-c", prelude, "perdure", ...ran];
+      const disk = String((kept.spec.diskMiB ?? LIMITS.sandboxDiskMiB) * 1024);
+      const supervised = [call, workspace, String(command.timeoutMs), profile, joins.join("\n"), disk];
+      const args = [...supervised, ...processLimits(kept), ...entranceArguments(entrance, { cwd, inner })];
+      return { script: CONFINED_START_SCRIPT, args, env: { ...environment, ...variables } };
+    },
+    networkDecisions: async (from) => readDecisions(folder, from),
+    async openTerminal(options) {
+      const joins = await prepare();
+      const shell = ["/usr/bin/env", "TERM=xterm-256color", ...ownVariables(options.environment), SHELL];
+      const inner = hasNetwork ? ["/bin/sh", "-c", prelude, "perdure", ...shell] : shell;
+      const entered = [...processLimits(kept), ...terminalArguments(entrance, inner)];
+      const argv = ["/bin/sh", "-c", TERMINAL_SCRIPT, "perdure", profile, joins.join("\n"), ...entered] as const;
+      return openHostTerminal({ argv, cwd: "/", environment }, options);
+    },
+  });
+}
+
+const SHELL = existsSync("/bin/bash") ? "/bin/bash" : "/bin/sh";
+
+const TERMINAL_SCRIPT = `
+profile=$1 joins=$2
+shift 2
+IFS='
+'
+for file in $joins; do echo 0 >"$file" || exit 126; done
+unset IFS
+exec 5<"$profile"
+exec "$@"
+`;
+
+function holdLimits(cgroup: SandboxCgroup, { spec }: Kept): readonly string[] {
+  try {
+    return cgroup.hold({
+      memoryMiB: spec.memoryMiB ?? LIMITS.sandboxMemoryMiB,
+      processesMax: spec.processesMax ?? LIMITS.sandboxProcesses,
+      cpu: spec.cpu,
+    });
+  } catch (cause) {
+    throw new SandboxError("failed", "the sandbox's limits could not be set: its cgroup cannot be made", { cause });
+  }
+}
+
+/** What is not held by a cgroup, as far as each process can be held by itself. */
+function processLimits({ spec, cgroups: { folders } }: Kept): readonly string[] {
+  const limits = [
+    ...(folders.memory ? [] : [`--data=${(spec.memoryMiB ?? LIMITS.sandboxMemoryMiB) * 1024 * 1024}`]),
+    ...(folders.pids ? [] : [`--nproc=${spec.processesMax ?? LIMITS.sandboxProcesses}`]),
+  ];
+  return limits.length === 0 ? [] : ["prlimit", ...limits, "--"];
+}
+
+/** Nothing of the host's search path: its folders mean nothing inside. */
+function innerEnvironment(host: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  const own = { ...host, PATH: undefined, USER: "sandbox", LOGNAME: "sandbox" };
+  return commandEnvironment(own, { home: INSIDE.workspace, temporary: "/tmp" });
+}
+
+function workingFolder(workspace: string, { cwd }: CommandStart): string {
+  if (cwd === undefined || cwd === "") return INSIDE.workspace;
+  const real = checkFolder(resolveShown({ host: workspace, inside: INSIDE.workspace }, cwd), cwd);
+  return path.posix.join(INSIDE.workspace, path.relative(workspace, real));
+}
+
+function checkedShown(folder: string): string {
+  if (path.isAbsolute(folder) && path.normalize(folder) !== "/") return path.normalize(folder);
+  throw new Error(`expected absolute folders to be shown in sandboxes, found ${JSON.stringify(folder)}`);
+}
+
+/** Whole or not at all, and the first one stands, whoever opens at the same time. */
+function keepFirst(folder: string, kept: Kept): void {
+  const file = path.join(folder, "spec.json");
+  if (existsSync(file)) return;
+  const written = `${file}.${randomUUID()}`;
+  writeFileSync(written, JSON.stringify(kept));
+  try {
+    linkSync(written, file);
+  } catch (thrown) {
+    if (!(thrown instanceof Error && "code" in thrown && thrown.code === "EEXIST")) throw thrown;
+  } finally {
+    rmSync(written, { force: true });
+  }
+}
+
+/** A maker that died before it had written this has left nothing that could run. */
+function readKept(folder: string): Kept {
+  try {
+    return JSON.parse(readFileSync(path.join(folder, "spec.json"), "utf8"));
+  } catch {
+    return { spec: {}, cgroups: { version: 1, folders: {} } };
+  }
+}
