@@ -2,6 +2,7 @@
  * A caller's command, by the same rules as an agent's: begun once, re-attached as often as it takes, ended once. No policy
  * is asked: whoever may call the API is trusted.
  */
+import { LIMITS } from "../contract/limits.ts";
 import type { CommandKey } from "../contract/workspace.ts";
 import { type Sandbox, SandboxError } from "../sandbox/provider.ts";
 import {
@@ -22,8 +23,8 @@ import { openSandbox, requireSandboxHere } from "./session-sandbox.ts";
 
 export type RunCallerCommand = (key: CommandKey) => Promise<void>;
 
-/** Attempts of one command, lost workers included, after which it is the command itself that kills them. */
-const ATTEMPTS_MAX = 100;
+/** Attempts of one command, lost workers included, after which it is given up: before its workflow gives up, and leaves it open. */
+const ATTEMPTS_MAX = LIMITS.attemptsBeside / 2;
 
 export function createRunCallerCommand(deps: RunToolDeps): RunCallerCommand {
   return (key) =>

@@ -21,16 +21,16 @@ const FileParams = SessionParams.extend({
     .optional()
     .meta({ description: "A path in the workspace; nothing is the workspace itself.", override: { type: "string" } }),
 });
-const FIRST = 1;
+const DEPTH = 1;
 
 export function fileOperations(deps: Dependencies): readonly Operation[] {
   return [readOperation(deps), writeOperation(deps), removeOperation(deps)];
 }
 
 const ReadQuery = z.strictObject({
-  depth: integerParameter({ min: FIRST, max: LIMITS.listDepth.max }, "a depth")
+  depth: integerParameter({ min: 1, max: LIMITS.listDepth.max }, "a depth")
     .optional()
-    .meta({ description: "Of a folder: how far below it. Default 1." }),
+    .meta({ description: `Of a folder: how far below it. Default ${DEPTH}.` }),
   archive: z
     .enum(["zip", "tar"], "expected zip or tar")
     .optional()
@@ -62,7 +62,7 @@ function readOperation(deps: Dependencies): Operation {
     ],
     handle: async (call) => {
       const { sessionId } = call.params;
-      const { depth = FIRST, archive } = call.query;
+      const { depth = DEPTH, archive } = call.query;
       const at = { sessionId, path: workspacePath(call.request.originalUrl) };
       await openSession(deps, sessionId);
       const answer = await askWorkspace(
