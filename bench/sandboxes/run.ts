@@ -47,6 +47,8 @@ export interface SandboxChaosReport {
 const HANG_AFTER_MS = 60_000;
 const PACE: Pace = { minMs: 400, maxMs: 2_400 };
 const TURNS = 5;
+/** Where every session has just closed, the next ones make theirs. */
+const APPEARS_MS = 3_000;
 const LEFT_WITHIN_MS = 30_000;
 
 export async function runSandboxChaos(options: SandboxChaosOptions): Promise<SandboxChaosReport> {
@@ -113,7 +115,13 @@ class SandboxChaos {
   }
 
   async #killOne(choose: (ids: readonly [SandboxId, ...SandboxId[]]) => SandboxId): Promise<boolean> {
-    const [first, ...others] = await this.#victims.list();
+    let ids: readonly SandboxId[] = [];
+    const look = async (): Promise<boolean> => {
+      ids = await this.#victims.list();
+      return ids.length > 0;
+    };
+    await waitFor("there is a sandbox", look, APPEARS_MS).catch(() => undefined);
+    const [first, ...others] = ids;
     if (first === undefined) return false;
     const killing = this.#victims.kill(choose([first, ...others]));
     this.#killing = killing.catch(() => undefined);
