@@ -60,6 +60,7 @@ const Environment = z.object({
       error: "hosts with or without a port, such as files.example.com or 10.0.0.5:8080, with commas between them",
     })
     .transform(listed),
+  PERDURE_SANDBOX_READ_ONLY: z.string().optional(),
   PERDURE_SANDBOX_IMAGE: z.string().default("debian:12-slim"),
   MODAL_TOKEN_ID: z.string().optional(),
   MODAL_TOKEN_SECRET: z.string().optional(),
@@ -122,6 +123,8 @@ export interface SandboxConfig {
   readonly provider: SandboxProviderName | undefined;
   /** What this host is called; undefined: its own name. Sandboxes on it are only reached by workers that call it the same. */
   readonly hostId: string | undefined;
+  /** Folders of the host that commands in bubblewrap see, read-only: a toolchain outside of /usr, say. */
+  readonly readOnly: readonly string[];
   /** Of sandboxes of docker and modal that name no image. */
   readonly image: string;
   readonly modal: {
@@ -178,6 +181,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     sandbox: {
       provider: data.PERDURE_SANDBOX,
       hostId: data.PERDURE_HOST_ID,
+      readOnly: (data.PERDURE_SANDBOX_READ_ONLY ?? "").split(delimiter).filter((folder) => folder !== ""),
       image: data.PERDURE_SANDBOX_IMAGE,
       modal: {
         tokenId: data.MODAL_TOKEN_ID,

@@ -3,7 +3,8 @@ import { existsSync } from "node:fs";
 import path from "node:path";
 import type { Config } from "../contract/config.ts";
 import type { SandboxProviderName } from "../contract/sandbox.ts";
-import { createBubblewrapProvider, detectBubblewrap } from "../sandbox/bubblewrap.ts";
+import { createBubblewrapProvider } from "../sandbox/bubblewrap.ts";
+import { detectBubblewrap } from "../sandbox/bubblewrap-detect.ts";
 import { createDockerProvider } from "../sandbox/docker.ts";
 import { detectDocker } from "../sandbox/docker-engine.ts";
 import { createLocalProvider } from "../sandbox/local.ts";
@@ -25,21 +26,19 @@ export async function createSandboxes(options: SandboxesOptions): Promise<Sandbo
   const root = path.join(config.stateDir, "sandboxes");
   const entries: ProviderEntry[] = [
     { name: "local", provider: createLocalProvider({ root }), reason: "it isolates nothing" },
-    await bubblewrap(root),
+    await bubblewrap(path.join(root, "bubblewrap"), config),
     docker(options),
     modal(options),
   ];
   return createSandboxProviders(entries, chooseDefault(entries, config, warn));
 }
 
-async function bubblewrap(root: string): Promise<ProviderEntry> {
+async function bubblewrap(root: string, { sandbox }: Config): Promise<ProviderEntry> {
   const found = await detectBubblewrap();
   if (!found.works) return { name: "bubblewrap", provider: undefined, reason: found.reason };
-  return {
-    name: "bubblewrap",
-    provider: createBubblewrapProvider({ root: path.join(root, "bubblewrap"), ...found }),
-    reason: null,
-  };
+  const { works: _, ...entrance } = found;
+  const provider = createBubblewrapProvider({ root, entrance, readOnly: sandbox.readOnly });
+  return { name: "bubblewrap", provider, reason: null };
 }
 
 /** To ask an engine takes its whole SDK, so a worker that starts only looks whether one is named. */

@@ -17,7 +17,6 @@ import {
   sleep,
   upsertSearchAttributes,
 } from "@temporalio/workflow";
-import type { MessageId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { SessionStatus } from "../contract/session.ts";
 import type { Configured, SessionAgent, TurnEnding } from "../contract/steps.ts";

@@ -18,9 +18,11 @@ test("an empty environment gives the documented defaults", () => {
     toolModules: [],
     agentsFolder: undefined,
     secretsFile: undefined,
+    downloadsAllow: [],
     sandbox: {
       provider: undefined,
       hostId: undefined,
+      readOnly: [],
       image: "debian:12-slim",
       modal: { tokenId: undefined, tokenSecret: undefined, serverUrl: undefined, app: "perdure" },
     },
