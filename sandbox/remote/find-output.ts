@@ -15,6 +15,7 @@ export interface FoundEntry {
   readonly target: string;
 }
 
+const FORM_BYTES_MAX = 64;
 /** A record is a path, a target and some numbers. */
 const RECORD_BYTES_MAX = 64 * 1024;
 /** The plain form is read when it is whole. */
@@ -46,6 +47,7 @@ export class FindOutput {
   #readForm(): void {
     const all = Buffer.concat(this.#pending);
     const end = all.indexOf("\n");
+    if (end < 0 && all.length > FORM_BYTES_MAX) throw notUnderstood();
     if (end < 0) return;
     const form = all.toString("latin1", 0, end);
     if (form !== "printf" && form !== "stat") throw notUnderstood();

@@ -1,6 +1,7 @@
 /** The docker provider on the stand-in engine: the same cases as on a real one, but for those that need one, which are skipped. */
 import { afterAll, describe, expect, test } from "vitest";
 import { createDockerProvider, type DockerProviderOptions } from "../../sandbox/docker.ts";
+import { whichEngine } from "../support/docker-engine.ts";
 import { type DockerStandIn, STAND_IN_IMAGE, startDockerStandIn } from "../support/docker-stand-in.ts";
 import { whyNoStandIn } from "../support/docker-stand-in-container.ts";
 import { FROM_START, newCallId, run, text } from "./commands.ts";
@@ -20,7 +21,14 @@ else {
   };
   afterAll(async () => (await starting)?.close(), 60_000);
 
-  describe("on the stand-in engine", () => {
+  // The same cases run in docker.test.ts where a real engine is.
+  const real = process.env["PERDURE_TEST_DOCKER"] === "stand-in" ? { reason: "asked for" } : await whichEngine();
+  if (typeof real === "string") {
+    test.skip("the docker provider's cases on the stand-in engine: a real engine is there (PERDURE_TEST_DOCKER=stand-in runs them)", () =>
+      undefined);
+  }
+
+  describe.skipIf(typeof real === "string")("on the stand-in engine", () => {
     describeSandboxProvider("docker", async () => {
       const given = await options();
       return {
