@@ -123,7 +123,11 @@ export function createModalService(account: ModalAccount): ModalService {
           });
         } catch (error) {
           if (isTaken(error)) return "taken";
-          if (isMissing(error)) images.clear(); // It may have been deleted there since it was built.
+          if (isMissing(error)) {
+            // They may have been deleted there since they were made.
+            images.clear();
+            app = undefined;
+          }
           throw error;
         }
       }),

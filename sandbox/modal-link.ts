@@ -43,9 +43,12 @@ export function createModalLink({ first, again }: ModalLinkOptions): ModalLink {
     return isOver;
   }
   async function askWhetherOver(): Promise<void> {
+    // Asked over the control plane by a handle that never has a connection of its own.
+    const answer = again().then((other) => other.poll());
     try {
-      // Asked over the control plane by a handle that never has a connection of its own.
-      isOver ||= (await (await again()).poll()) !== null;
+      // No answer says nothing, and nobody waits longer for it than until the next question.
+      const code = await Promise.race([answer, pause(LIMITS.modalLookMs.every).then(() => null)]);
+      isOver ||= code !== null;
     } catch (error) {
       isOver ||= isMissing(error);
     }
@@ -115,6 +118,10 @@ export function createModalLink({ first, again }: ModalLinkOptions): ModalLink {
       handle.detach();
     },
   };
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms).unref());
 }
 
 function gone(cause?: unknown): SandboxError {

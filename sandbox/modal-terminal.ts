@@ -1,5 +1,6 @@
 /** An interactive shell in a sandbox at Modal. The SDK cannot resize a terminal, so the sandbox does it itself. */
 import { randomUUID } from "node:crypto";
+import { LIMITS } from "../contract/limits.ts";
 import type { ModalChannel } from "./modal-channel.ts";
 import type { ModalLink } from "./modal-link.ts";
 import type { Terminal, TerminalOptions } from "./provider.ts";
@@ -52,6 +53,7 @@ export async function openModalTerminal(deps: ModalTerminalDeps, options: Termin
   const input = begun.stdin.getWriter();
   input.closed.catch(() => {}); // The output ends too, and that is seen.
   let isClosed = false;
+  let waitingBytes = 0;
   /** One after the other: the last size is the one that stays. */
   let resizing = Promise.resolve();
 
@@ -75,7 +77,13 @@ export async function openModalTerminal(deps: ModalTerminalDeps, options: Termin
   return {
     output: output(),
     write(bytes) {
-      if (!isClosed) input.write(Uint8Array.from(bytes)).catch(() => {});
+      // What a shell that reads nothing is given is not kept for ever: a terminal drops it too.
+      if (isClosed || waitingBytes + bytes.length > LIMITS.commandInputBytesMax) return;
+      waitingBytes += bytes.length;
+      const written = () => {
+        waitingBytes -= bytes.length;
+      };
+      input.write(Uint8Array.from(bytes)).then(written, () => {});
     },
     resize(columns, rows) {
       resizing = resizing

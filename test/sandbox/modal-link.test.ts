@@ -60,6 +60,12 @@ test("what never answers because the sandbox is gone is lost, long before its ti
   await expect(link.hold(NEVER)).rejects.toMatchObject({ kind: "lost" });
 });
 
+test("what never answers fails after its time also when Modal does not say whether the sandbox is there", async () => {
+  const { link } = aLink({ poll: () => NEVER });
+
+  await expect(link.failure(UNAVAILABLE, "try")).resolves.toMatchObject({ kind: "failed" });
+});
+
 test("a broken connection is replaced once, and the old one given back", async () => {
   const { link, detached } = aLink();
   const seen: number[] = [];
