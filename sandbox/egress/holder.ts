@@ -99,19 +99,18 @@ export async function startHolder({ place, name, argv, run }: HolderStart): Prom
   throw new SandboxError("failed", `${name} did not start within ${LIMITS.egressStartMs / 1000} seconds`);
 }
 
-/** Ends whoever holds the place: TERM, then KILL. */
+/** Ends whoever holds the place: TERM, then KILL. Throws SandboxError `failed` when it stays. */
 export async function stopHolder(place: string): Promise<void> {
   for (let tries = 0; tries < 3; tries += 1) {
     const holder = readHolder(place);
     if (holder === undefined) return;
-    for (const [signal, waitMs] of [
-      ["SIGTERM", LIMITS.killGraceMs] as const,
-      ["SIGKILL", LIMITS.killGraceMs] as const,
-    ]) {
+    for (const signal of ["SIGTERM", "SIGKILL"] as const) {
       signalTo(holder.pid, signal);
-      if (await isGoneWithin(place, holder, waitMs)) break;
+      if (await isGoneWithin(place, holder, LIMITS.killGraceMs)) break;
     }
   }
+  const left = readHolder(place);
+  if (left) throw new SandboxError("failed", `the process ${left.pid} of the sandbox's network could not be ended`);
 }
 
 export interface Holder {
