@@ -5,6 +5,7 @@ import { LIMITS } from "../contract/limits.ts";
 import type { TurnKey } from "../contract/steps.ts";
 import { hostQueue } from "../contract/task-queue.ts";
 import { SandboxError, type SandboxProvider } from "../sandbox/provider.ts";
+import { sweepBlobs } from "../store/artifacts.ts";
 import { liveHosts, ownsSandbox } from "../store/sandbox-owners.ts";
 import { currentSandbox, idleSandboxes, isInUse, type SandboxRecord, stopSandboxRow } from "../store/sandboxes.ts";
 import { attempted } from "./attempt.ts";
@@ -76,6 +77,7 @@ async function sweep(deps: RunToolDeps): Promise<Swept> {
     if (provider) removed.push(...(await sweepProvider(deps, provider)));
   if (removed.length > 0) log.info("sandboxes that no session owns were removed", { removed: removed.length });
   const stopped = await stopForgotten(deps);
+  await sweepBlobs(deps.store.database, deps.store.blobs, LIMITS.sweepAfterMs);
   return { removed: removed.length, stopped, ids: removed.slice(0, IDS_TOLD) };
 }
 

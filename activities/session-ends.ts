@@ -5,6 +5,7 @@ import type { WaitVerdict } from "../contract/waits.ts";
 import { removeUnusedBlobs } from "../store/artifacts.ts";
 import { runningCalls } from "../store/calls.ts";
 import { closeSession, purgeSession } from "../store/sessions.ts";
+import { dropSnapshots } from "../store/snapshots.ts";
 import { endTurn } from "../store/turns.ts";
 import { expireWait } from "../store/waits.ts";
 import { attempted, attemptedLocally } from "./attempt.ts";
@@ -49,6 +50,7 @@ export function createSessionEnds(deps: RunToolDeps): SessionEnds {
     closeSession: ({ sessionId }) =>
       attempted(deps.identity, async () => {
         await stopSandbox(deps, sessionId);
+        await dropSnapshots(deps.store, sessionId);
         await closeSession(database, sessionId);
         transcripts.forget(sessionId);
       }),

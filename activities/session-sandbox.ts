@@ -10,6 +10,7 @@ import { ELSEWHERE } from "../contract/steps.ts";
 import { hostQueue } from "../contract/task-queue.ts";
 import { type Sandbox, SandboxError } from "../sandbox/provider.ts";
 import type { SandboxProviders } from "../sandbox/registry.ts";
+import { StoreError } from "../store/error.ts";
 import {
   beginSandbox,
   currentSandbox,
@@ -20,7 +21,7 @@ import {
   stopSandboxRow,
 } from "../store/sandboxes.ts";
 import { sessionSetup } from "../store/session-setup.ts";
-import { newestSnapshot } from "../store/snapshots.ts";
+import { dropSnapshots, newestSnapshot } from "../store/snapshots.ts";
 import type { Store } from "../store/store.ts";
 import { adoptFiles } from "./file-changes.ts";
 import { makeOnce } from "./sandbox-making.ts";
@@ -137,15 +138,56 @@ async function make(
   return await finish(deps, sessionId, record);
 }
 
-/** Makes what is begun: the place, then its files, and only then it is ready. Once, whoever else is at it. */
+/** The snapshot that a sandbox was to be made from is not whole: there is no sandbox, and the snapshot is gone. */
+class DamagedSnapshot extends Error {
+  readonly record: SandboxRecord;
+
+  constructor(record: SandboxRecord) {
+    super("the snapshot is damaged");
+    this.record = record;
+  }
+}
+
+/** A snapshot that is not whole is let go of, so that the next generation is made from the one before it, or from none. */
+async function restored(
+  deps: SandboxDeps,
+  sessionId: SessionId,
+  { record, sandbox }: { readonly record: SandboxRecord; readonly sandbox: Sandbox },
+): Promise<boolean | "damaged"> {
+  if (!record.restoredFrom) return false;
+  try {
+    await restoreSnapshot(deps, { snapshotId: record.restoredFrom, sandbox });
+    return true;
+  } catch (error) {
+    if (!(error instanceof StoreError && error.kind === "corrupt")) throw error;
+    await dropSnapshots(deps.store, sessionId, record.restoredFrom);
+    return "damaged";
+  }
+}
+
+/** Makes what is begun. Where its snapshot is damaged, the loss is said, and the next generation is made instead. */
 async function finish(deps: SandboxDeps, sessionId: SessionId, record: SandboxRecord): Promise<Sandbox> {
+  try {
+    return await makeReady(deps, sessionId, record);
+  } catch (error) {
+    if (!(error instanceof DamagedSnapshot)) throw error;
+    return await replace(deps, sessionId, { record, reason: "the snapshot of its workspace is damaged" });
+  }
+}
+
+/** Makes what is begun: the place, then its files, and only then it is ready. Once, whoever else is at it. */
+async function makeReady(deps: SandboxDeps, sessionId: SessionId, record: SandboxRecord): Promise<Sandbox> {
   const provider = deps.sandboxes.provider(record.provider);
   return await makeOnce(deps.store.database, record, {
     make: async () => {
       const sandbox = await provider.open(record.sandboxId, record.spec);
-      if (record.restoredFrom) {
-        await restoreSnapshot(deps, { snapshotId: record.restoredFrom, sandbox });
-      } else {
+      const isRestored = await restored(deps, sessionId, { record, sandbox });
+      if (isRestored === "damaged") {
+        await sandbox[Symbol.asyncDispose]();
+        await provider.remove(record.sandboxId);
+        throw new DamagedSnapshot(record);
+      }
+      if (!isRestored) {
         const { agent } = await sessionSetup(deps.store.database.read, sessionId);
         for (const file of agent.files) await layFile(sandbox, file);
       }

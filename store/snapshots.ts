@@ -239,9 +239,27 @@ async function insertBlobs(tx: Tx, snapshotId: SnapshotId, blobs: readonly strin
   }
 }
 
+/** Removes all snapshots of a session, or that one, and the blobs that nobody else names. */
+export async function dropSnapshots(store: SnapshotStore, sessionId: SessionId, only?: SnapshotId): Promise<void> {
+  const named = await store.database.write(async (tx) => {
+    const rows = await rowsOf(tx, sessionId);
+    return await drop(
+      tx,
+      rows.map(({ id }) => id).filter((id) => only === undefined || id === only),
+    );
+  });
+  await removeUnusedBlobs(store.database, store.blobs, named);
+}
+
 /** Removes the rows of all but the newest LIMITS.snapshotsKept, and returns what they named. */
 async function dropOld(tx: Tx, sessionId: SessionId): Promise<readonly string[]> {
-  const old = (await rowsOf(tx, sessionId)).slice(LIMITS.snapshotsKept).map(({ id }) => id);
+  return await drop(
+    tx,
+    (await rowsOf(tx, sessionId)).slice(LIMITS.snapshotsKept).map(({ id }) => id),
+  );
+}
+
+async function drop(tx: Tx, old: readonly string[]): Promise<readonly string[]> {
   if (old.length === 0) return [];
   await tx.deleteFrom("snapshots").where("id", "in", old).execute();
   const rows = await tx.deleteFrom("snapshot_blobs").where("snapshot_id", "in", old).returning("sha256").execute();

@@ -3,6 +3,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { expect, test } from "vitest";
+import { createSandboxUpkeep } from "../../activities/sandbox-upkeep.ts";
+import { createSessionEnds } from "../../activities/session-ends.ts";
 import {
   findSandbox,
   openSandbox,
@@ -12,11 +14,12 @@ import {
 } from "../../activities/session-sandbox.ts";
 import { takeSnapshot } from "../../activities/snapshot-take.ts";
 import { Agent, type AgentInput } from "../../contract/agents.ts";
-import type { SessionId, TurnId } from "../../contract/ids.ts";
+import type { SandboxId, SessionId, TurnId } from "../../contract/ids.ts";
 import type { Sandbox } from "../../sandbox/provider.ts";
 import { beginSandbox, currentSandbox, seeHost, stopSandboxRow, takeMaking } from "../../store/sandboxes.ts";
-import { aSession, logOf, temporaryStore, typesOf } from "../store/store-builder.ts";
-import { localSandboxes } from "../support/local-sandboxes.ts";
+import { aMessage, aSession, aStep, logOf, temporaryStore, typesOf } from "../store/store-builder.ts";
+import { localSandboxes, sandboxesOf } from "../support/local-sandboxes.ts";
+import { anActivityWorld, anAttempt } from "./activity-builder.ts";
 
 const TURN: TurnId = "turn_1";
 
@@ -221,4 +224,77 @@ test("a provider that this worker lacks is named", async () => {
     kind: "failed",
     message: expect.stringContaining("cannot make sandboxes of docker"),
   });
+});
+
+test("a snapshot that is damaged is let go of: the one before it is used, and what is lost is said", async () => {
+  await using place = await aPlace([]);
+  const { deps, sessionId } = place;
+  const { database, blobs } = deps.store;
+  const first = await openSandbox(deps, sessionId);
+  await first.writeFile("a.txt", Buffer.from("older"));
+  await takeSnapshot(deps, { sessionId, sandbox: first, generation: 1 });
+  await first.writeFile("a.txt", Buffer.from("newer"));
+  const damaged = await takeSnapshot(deps, { sessionId, sandbox: first, generation: 1 });
+  await blobs.remove(damaged?.manifest ?? "");
+  await deps.sandboxes.provider("local").remove(first.id);
+
+  const next = await openSandbox(deps, sessionId);
+
+  expect(await textOf(next, "a.txt")).toBe("older");
+  const lost = (await logOf(database, sessionId)).filter(({ type }) => type === "sandbox.lost");
+  expect(lost).toMatchObject([{ generation: 1 }, { generation: 2, message: expect.stringContaining("damaged") }]);
+  expect(await currentSandbox(database, sessionId)).toMatchObject({ generation: 3, state: "ready" });
+});
+
+test("what was kept of a workspace goes when its session closes", async () => {
+  await using world = await anActivityWorld();
+  const { deps, sessionId, database } = world;
+  const sandbox = await openSandbox(deps, sessionId);
+  await sandbox.writeFile("a.txt", Buffer.from("kept"));
+  await takeSnapshot(deps, { sessionId, sandbox, generation: 1 });
+
+  await anAttempt().run(createSessionEnds(deps).closeSession, { sessionId });
+
+  expect(await database.read.selectFrom("snapshots").selectAll().execute()).toEqual([]);
+  expect(await database.read.selectFrom("blobs").selectAll().execute()).toEqual([]);
+  expect(await deps.sandboxes.provider("local").find(sandbox.id)).toBeUndefined();
+});
+
+test("the sweeper removes what no open session owns, and nothing that is young or owned", async () => {
+  await using world = await anActivityWorld();
+  const owned = await openSandbox(world.deps, world.sessionId);
+  const local = world.deps.sandboxes.provider("local");
+  const old: SandboxId = "sbx_nobody-1";
+  const young: SandboxId = "sbx_nobody-2";
+  for (const id of [old, young]) await local.open(id);
+  const list = async () => (await local.list()).map(({ id }) => ({ id, madeAt: id === young ? Date.now() : 1 }));
+  const deps = { ...world.deps, sandboxes: sandboxesOf({ ...local, list }) };
+
+  const swept = await anAttempt().run(createSandboxUpkeep(deps).sweepSandboxes);
+
+  expect(swept).toMatchObject({ removed: 1, ids: [old] });
+  expect((await local.list()).map(({ id }) => id).sort()).toEqual([owned.id, young].sort());
+});
+
+test("an idle sandbox is stopped once nobody has used it for long enough, and not while a turn runs", async () => {
+  await using world = await anActivityWorld();
+  const { deps, sessionId, database } = world;
+  const { stopIdleSandbox } = createSandboxUpkeep(deps);
+  const stop = () => anAttempt().run(stopIdleSandbox, { sessionId, idleMs: 60_000 });
+  expect(await stop()).toEqual({ againInMs: 0 });
+  const sandbox = await openSandbox(deps, sessionId);
+  await sandbox.writeFile("a.txt", Buffer.from("kept"));
+
+  const early = (await stop()) as { againInMs: number };
+  await database.write((tx) => tx.updateTable("sandboxes").set({ used_at: 1 }).execute());
+  const { turnId } = await aStep(database, await aMessage(database, sessionId)).then(({ key }) => key);
+  const busy = await stop();
+  await database.write((tx) => tx.updateTable("turns").set({ state: "completed" }).where("id", "=", turnId).execute());
+  const late = await stop();
+
+  expect(early.againInMs).toBeGreaterThan(50_000);
+  expect(busy).toEqual({ againInMs: 60_000 });
+  expect(late).toEqual({ againInMs: 0 });
+  expect(await deps.sandboxes.provider("local").find(sandbox.id)).toBeUndefined();
+  expect(await textOf(await openSandbox(deps, sessionId), "a.txt")).toBe("kept");
 });
