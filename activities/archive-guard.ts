@@ -19,6 +19,7 @@ export class ArchiveGuard {
   readonly #archiveBytes: number;
   #entries = 0;
   #bytes = 0;
+  #pathCharacters = 0;
 
   constructor(archiveBytes: number) {
     this.#archiveBytes = archiveBytes;
@@ -78,7 +79,16 @@ export class ArchiveGuard {
     if (before !== undefined && before !== kind) {
       throw refused(`${shown(place)} is a ${before} and a ${kind} in it`);
     }
+    if (before === undefined) this.#countPath(place);
     this.kinds.set(place, kind);
+  }
+
+  /** Folders that are only named by what is in them are as good as entries: deep paths hold thousands of them. */
+  #countPath(place: string): void {
+    this.#pathCharacters += place.length;
+    if (this.kinds.size >= LIMITS.archiveEntriesMax || this.#pathCharacters > LIMITS.archivePathsMax) {
+      throw new DownloadError("PAYLOAD_TOO_LARGE", "the archive has too many files and folders, or too long paths");
+    }
   }
 }
 

@@ -1,4 +1,5 @@
 /** A request's body as a stream of at most so many bytes. */
+import { PassThrough, type Readable } from "node:stream";
 import type { Request, Response } from "express";
 import { ProblemError } from "../contract/errors.ts";
 import { TooLongError } from "../store/transit.ts";
@@ -6,32 +7,44 @@ import { invalidField } from "./input.ts";
 
 /**
  * Hands the body to `take`, which reads it as it comes. Throws PAYLOAD_TOO_LARGE, at once when the length is told ahead, and
- * INVALID_INPUT for a body that is compressed or breaks off. The connection ends with a refusal: nobody reads the rest.
+ * INVALID_INPUT for a body that is compressed or breaks off. What `take` leaves of it is read and dropped, so that the client
+ * comes to the answer; of one that is too large the connection ends with it.
  */
 export async function takeBody<T>(
   { request, response }: { readonly request: Request; readonly response: Response },
   bytesMax: number,
-  take: (body: Request, bytesMax: number) => Promise<T>,
+  take: (body: Readable, bytesMax: number) => Promise<T>,
 ): Promise<T> {
+  const encoding = request.get("content-encoding") ?? "identity";
+  if (encoding !== "identity") {
+    throw invalidField("/headers/content-encoding", "expected the bytes as they are, without an encoding");
+  }
+  if (Number(request.get("content-length") ?? 0) > bytesMax) throw tooLarge(response, bytesMax);
+  const body = apart(request);
   try {
-    const encoding = request.get("content-encoding") ?? "identity";
-    if (encoding !== "identity") {
-      throw invalidField("/headers/content-encoding", "expected the bytes as they are, without an encoding");
-    }
-    if (Number(request.get("content-length") ?? 0) > bytesMax) throw tooLarge(bytesMax);
-    return await take(request, bytesMax);
+    return await take(body, bytesMax);
   } catch (error) {
-    if (!response.headersSent && !request.readableEnded) response.set("Connection", "close");
-    if (error instanceof TooLongError) throw tooLarge(bytesMax);
-    if (request.destroyed && !request.complete) {
-      throw new ProblemError("INVALID_INPUT", "the body broke off before its end; nothing was written", {
-        cause: error,
-      });
-    }
-    throw error;
+    if (error instanceof TooLongError) throw tooLarge(response, bytesMax);
+    if (request.complete || !request.destroyed) throw error;
+    throw new ProblemError("INVALID_INPUT", "the body broke off before its end; nothing was written", { cause: error });
+  } finally {
+    request.unpipe(body);
+    body.destroy();
+    request.resume();
   }
 }
 
-function tooLarge(bytesMax: number): ProblemError {
+/** Whoever fails to read the body must not end the connection with it: the answer goes the same way. */
+function apart(request: Request): PassThrough {
+  const body = new PassThrough();
+  body.on("error", () => undefined); // Whoever reads it hears of it.
+  request.once("close", () => {
+    if (!request.complete) body.destroy(new Error("the body broke off"));
+  });
+  return request.pipe(body);
+}
+
+function tooLarge(response: Response, bytesMax: number): ProblemError {
+  if (!response.headersSent) response.set("Connection", "close");
   return new ProblemError("PAYLOAD_TOO_LARGE", `expected a body of at most ${bytesMax} bytes; this one is larger`);
 }

@@ -35,7 +35,7 @@ export const PostCommand = z
     input: z
       .string()
       .refine(
-        (text) => Buffer.byteLength(text) <= LIMITS.commandInputBytesMax,
+        (text) => new TextEncoder().encode(text).length <= LIMITS.commandInputBytesMax,
         `expected at most ${LIMITS.commandInputBytesMax} bytes`,
       )
       .optional()

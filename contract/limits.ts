@@ -267,6 +267,8 @@ export const LIMITS = {
   /** Files of one listing. */
   filesListedMax: 10_000,
   archiveEntriesMax: 100_000,
+  /** Characters of all paths of an archive that is opened, folders on the way to a file included. */
+  archivePathsMax: 32 * 1024 * 1024,
   archiveBytesMax: 4 * 1024 * 1024 * 1024,
   /** An archive that grows by more than this is a bomb. */
   archiveRatioMax: 200,
