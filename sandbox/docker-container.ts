@@ -12,6 +12,7 @@ export const LABELS = {
   owner: "perdure.owner",
   sandbox: "perdure.sandbox",
   madeAt: "perdure.made-at",
+  diskMiB: "perdure.disk-mib",
   /** The hosts that it may reach, as JSON. */
   network: "perdure.network",
 } as const;
@@ -42,7 +43,7 @@ export interface ContainerWish {
 export function containerOptions(wish: ContainerWish): ContainerCreateOptions {
   const { owner, id, image, spec, hasInit, cores, environment } = wish;
   const memory = (spec.memoryMiB ?? LIMITS.sandboxMemoryMiB) * MIB;
-  const disk = (spec.diskMiB ?? LIMITS.sandboxDiskMiB) * MIB;
+  const diskMiB = spec.diskMiB ?? LIMITS.sandboxDiskMiB;
   return {
     name: containerName(owner, id),
     Image: image,
@@ -57,6 +58,7 @@ export function containerOptions(wish: ContainerWish): ContainerCreateOptions {
       [LABELS.owner]: owner,
       [LABELS.sandbox]: id,
       [LABELS.madeAt]: String(Date.now()),
+      [LABELS.diskMiB]: String(diskMiB),
       ...(spec.network && { [LABELS.network]: JSON.stringify(spec.network.allow) }),
     },
     StopSignal: "SIGKILL",
@@ -73,7 +75,7 @@ export function containerOptions(wish: ContainerWish): ContainerCreateOptions {
       PidsLimit: spec.processesMax ?? LIMITS.sandboxProcesses,
       Ulimits: [
         { Name: "core", Soft: 0, Hard: 0 },
-        { Name: "fsize", Soft: disk, Hard: disk },
+        { Name: "fsize", Soft: diskMiB * MIB, Hard: diskMiB * MIB },
       ],
       Tmpfs: { "/tmp": `rw,exec,nosuid,nodev,mode=1777,size=${LIMITS.sandboxTemporaryMiB}m` },
       LogConfig: { Type: "none", Config: {} },

@@ -6,9 +6,11 @@
  */
 import type Docker from "dockerode";
 import { SandboxId } from "../contract/ids.ts";
+import { LIMITS } from "../contract/limits.ts";
 import type { SandboxCapabilities, SandboxSpec } from "../contract/sandbox.ts";
 import { createDockerChannel } from "./docker-channel.ts";
 import { containerName, containerOptions, LABELS, WORKSPACE } from "./docker-container.ts";
+import { withDiskWatch } from "./docker-disk.ts";
 import { connectDocker, type DockerEngine, DockerError } from "./docker-engine.ts";
 import { createDockerNetwork, type DockerNetwork } from "./docker-network.ts";
 import { snapshotContainer } from "./docker-snapshot.ts";
@@ -80,7 +82,7 @@ function capabilitiesOf({ engine }: DockerProviderOptions, network: DockerNetwor
     memory: "cgroup",
     cpu: "cgroup",
     processes: "cgroup",
-    disk: "file-size",
+    disk: "watched",
     network: network.isThere ? "allow-list" : "none",
     images: true,
     terminal: true,
@@ -93,7 +95,7 @@ function capabilitiesOf({ engine }: DockerProviderOptions, network: DockerNetwor
 async function sandboxIn({ engine, network }: Deps, id: SandboxId, container: Container): Promise<Sandbox> {
   const allow = allowedHosts(container);
   const egress = allow && (await network.join(id, allow, container.State.Pid));
-  return createRemoteSandbox({
+  const sandbox = createRemoteSandbox({
     id,
     channel: createDockerChannel(engine, container.Id),
     workspace: WORKSPACE,
@@ -104,6 +106,8 @@ async function sandboxIn({ engine, network }: Deps, id: SandboxId, container: Co
       openTerminal: (wanted) => openDockerTerminal(engine, container.Id, wanted),
     },
   });
+  const diskMiB = Number(container.Config.Labels[LABELS.diskMiB]) || LIMITS.sandboxDiskMiB;
+  return withDiskWatch(sandbox, { engine, container: container.Id, diskMiB });
 }
 
 function allowedHosts({ Config }: Container): readonly string[] | undefined {

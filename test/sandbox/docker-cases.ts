@@ -158,6 +158,24 @@ export function describeDocker(
       },
     );
 
+    test.skipIf(!isReal)("a command that fills the disk is ended, and one that makes room is not", async () => {
+      await withSandbox(
+        async (sandbox) => {
+          const filled = await run(
+            sandbox,
+            "i=0; while [ $i -lt 600 ]; do dd if=/dev/zero of=f$i bs=1M count=2 2>/dev/null; i=$((i+1)); sleep 0.05; done; sleep 9",
+          );
+          expect(filled.end).toMatchObject({ ended: "killed" });
+          const large = await run(sandbox, "dd if=/dev/zero of=large bs=1M count=30 2>/dev/null");
+          expect(large.end).not.toMatchObject({ exitCode: 0 });
+
+          const emptied = await run(sandbox, "rm -f f*; sleep 2.5; ls | wc -l");
+          expect(emptied.end).toMatchObject({ ended: "exited", exitCode: 0 });
+        },
+        { diskMiB: 20 },
+      );
+    });
+
     test.skipIf(!isReal)("a terminal takes input, has a size, and ends with all that it started", async () => {
       await withSandbox(async (sandbox, given) => {
         const terminal = await sandbox.openTerminal?.({ columns: 91, rows: 33, environment: { MARK: "seen" } });
