@@ -151,6 +151,15 @@ describe("an archive", () => {
     expect(readdirSync(workspace)).toEqual([]);
   });
 
+  test("with paths so deep that their folders are millions is refused", async () => {
+    const deep = Array.from({ length: 12 }, (_, i) => ({ name: `${i}${"/d".repeat(2_000)}`, content: "x" }));
+
+    const { error, workspace } = await at.tryDownload({ url: at.given(await aTarGz(deep)), extract: true });
+
+    expect(error).toMatchObject({ code: "PAYLOAD_TOO_LARGE", message: expect.stringContaining("too long paths") });
+    expect(readdirSync(workspace)).toEqual([]);
+  });
+
   test.each<[string, (folder: string) => void, RegExp]>([
     [
       "a file where it has a folder",
