@@ -53,6 +53,8 @@ test.each([
   ["TEMPORAL_ADDRESS", "http://localhost:7233"],
   ["OPENAI_BASE_URL", "file:///etc/passwd"],
   ["OPENAI_BASE_URL", "api.openai.com"],
+  ["PERDURE_DOWNLOADS_ALLOW", "http://files.internal"],
+  ["PERDURE_DOWNLOADS_ALLOW", "files.internal,10.0.0.5:99999"],
 ])("%s=%s is refused, with its name and what came", (name, value) => {
   expect(() => readConfig({ [name]: value })).toThrow(new RegExp(`${name}: expected .*; got "`));
 });
@@ -65,6 +67,11 @@ test("every wrong variable is named in one error", () => {
   expect(error).toBeInstanceOf(ConfigError);
   expect(String(error)).toMatch(/PERDURE_PORT[\s\S]*PERDURE_HOST[\s\S]*OPENAI_BASE_URL/);
   expect(String(error)).not.toContain("sk-secret");
+});
+
+test("hosts of downloads are listed with commas", () => {
+  const { downloadsAllow } = readConfig({ PERDURE_DOWNLOADS_ALLOW: "files.internal, 10.0.0.5:8080,*.lan,[::1]:80," });
+  expect(downloadsAllow).toEqual(["files.internal", "10.0.0.5:8080", "*.lan", "[::1]:80"]);
 });
 
 test("modules of tools are listed as PATH lists folders", () => {
