@@ -1,5 +1,4 @@
 /** Reads many files of a sandbox as one tar; those that cannot be read are found out and named, and hide no other. */
-import type { Readable } from "node:stream";
 import { createTarDecoder, type ParsedTarEntry } from "modern-tar";
 import { LIMITS } from "../contract/limits.ts";
 import { type Sandbox, SandboxError } from "../sandbox/provider.ts";
@@ -65,6 +64,8 @@ async function readTar(
   take: TakeFile,
 ): Promise<TarRead> {
   const left = new Set(paths);
+  const came = new Set<string>();
+  let isLinked = false;
   if (left.size === 0) return { left: [], isWhole: true };
   try {
     const tar = await sandbox.pack(paths);
@@ -72,17 +73,21 @@ async function readTar(
     for await (const { header, body } of entries) {
       const path = header.name.replace(/^\.\//, "");
       const isWanted = left.has(path);
-      if (isWanted && header.type === "link") {
-        const sameAs = (header.linkname ?? "").replace(/^\.\//, "");
+      const sameAs = header.type === "link" ? (header.linkname ?? "").replace(/^\.\//, "") : undefined;
+      if (isWanted && sameAs !== undefined && came.has(sameAs)) {
         await taken(take, { path, bytes: 0, content: nothing(), sameAs });
       } else if (isWanted && (header.type === "file" || header.type === undefined)) {
         await taken(take, { path, bytes: header.size, content: body });
       } else {
         await body.cancel();
+        if (isWanted && sameAs !== undefined) isLinked = true;
+        continue;
       }
+      came.add(path);
       left.delete(path);
     }
-    return { left: [...left], isWhole: true };
+    // One that came as another name of a file which is not among them is there, and is asked for by itself.
+    return { left: [...left], isWhole: !isLinked };
   } catch (error) {
     if (error instanceof TakeFault) throw error.cause;
     if (isFinal(error)) throw error;

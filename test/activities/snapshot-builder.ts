@@ -1,5 +1,14 @@
 /** Workspaces in folders, a store to keep their snapshots in, and trees to compare them by. */
-import { lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, realpathSync, rmSync } from "node:fs";
+import {
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 import { restoreSnapshot } from "../../activities/snapshot-restore.ts";
 import { type SnapshotTaken, takeSnapshot } from "../../activities/snapshot-take.ts";
@@ -72,6 +81,14 @@ export async function aKeptWorkspace(spec: SandboxSpec = {}, given?: TemporarySt
       rmSync(store.folder, { recursive: true, force: true });
     },
   };
+}
+
+/** Writes a file of the workspace, and the folders that it lies in. */
+export function write(kept: Kept, name: string, content: string | Uint8Array): string {
+  const file = path.join(kept.workspace.folder, name);
+  mkdirSync(path.dirname(file), { recursive: true });
+  writeFileSync(file, content);
+  return file;
 }
 
 /** Every name below a folder with all that a restore must give back, in words. */

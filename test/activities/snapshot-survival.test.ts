@@ -1,9 +1,10 @@
 /** Takers that are killed, overtaken or cleaned up after: the snapshots that rows name are always whole, and nothing else stays. */
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
+import { takeSnapshot } from "../../activities/snapshot-take.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import { removeUnusedBlobs, sweepBlobs } from "../../store/artifacts.ts";
 import { purgeSession } from "../../store/sessions.ts";
@@ -11,7 +12,7 @@ import { readManifest } from "../../store/snapshot-manifest.ts";
 import { listSnapshots, newestSnapshot } from "../../store/snapshots.ts";
 import { startProgram } from "../store/fixtures/child-program.ts";
 import { logOf, type TemporaryStore } from "../store/store-builder.ts";
-import { aKeptWorkspace, blobsOf, type Kept, namedBlobs, treeOf } from "./snapshot-builder.ts";
+import { aKeptWorkspace, blobsOf, namedBlobs, treeOf, write } from "./snapshot-builder.ts";
 
 const KILLS = 8;
 
@@ -29,11 +30,6 @@ async function expectWhole(store: TemporaryStore): Promise<void> {
       .execute();
     expect(named.map(({ sha256 }) => sha256).sort()).toEqual([...new Set(listed)].sort());
   }
-}
-
-function write(kept: Kept, name: string, content: string | Uint8Array): void {
-  mkdirSync(path.dirname(path.join(kept.workspace.folder, name)), { recursive: true });
-  writeFileSync(path.join(kept.workspace.folder, name), content);
 }
 
 test(`${KILLS} kills while snapshots are taken leave whole ones, and the newest can be restored`, {
@@ -143,7 +139,6 @@ describe.concurrent("blobs", () => {
     await database.write((tx) => tx.insertInto("blobs").values({ sha256, bytes, created_at: 0 }).execute());
     write(kept, "same", content);
     let puts = 0;
-    const { takeSnapshot } = await import("../../activities/snapshot-take.ts");
     const interrupted = {
       ...blobs,
       put: async (...given: Parameters<typeof blobs.put>) => {

@@ -1,4 +1,3 @@
-/** A workspace is kept as it was: only what changed is stored, and a restore gives all of it back or says what is wrong. */
 import { randomBytes } from "node:crypto";
 import {
   appendFileSync,
@@ -9,7 +8,6 @@ import {
   renameSync,
   rmSync,
   symlinkSync,
-  truncateSync,
   utimesSync,
   writeFileSync,
 } from "node:fs";
@@ -21,14 +19,7 @@ import { SandboxError } from "../../sandbox/provider.ts";
 import { readManifest } from "../../store/snapshot-manifest.ts";
 import { listSnapshots, newestSnapshot } from "../../store/snapshots.ts";
 import { logOf } from "../store/store-builder.ts";
-import { aKeptWorkspace, blobsOf, type Kept, namedBlobs, treeOf } from "./snapshot-builder.ts";
-
-function write(kept: Kept, name: string, content: string | Uint8Array): string {
-  const file = path.join(kept.workspace.folder, name);
-  mkdirSync(path.dirname(file), { recursive: true });
-  writeFileSync(file, content);
-  return file;
-}
+import { aKeptWorkspace, blobsOf, type Kept, namedBlobs, treeOf, write } from "./snapshot-builder.ts";
 
 /** Files look old, so that the next look need not read them for fear of a change in the same tick. */
 function age(kept: Kept, ...names: readonly string[]): void {
@@ -40,10 +31,6 @@ async function entriesOf(kept: Kept): Promise<readonly string[]> {
   const newest = await newestSnapshot(kept.store.database, kept.sessionId);
   if (!newest) throw new Error("there is no snapshot");
   return (await readManifest(kept.store.blobs, newest.manifest)).entries.map((entry) => entry.path);
-}
-
-async function damage(kept: Kept, sha256: string, how: (file: string) => void): Promise<void> {
-  how(path.join(kept.store.folder, "blobs", sha256.slice(0, 2), sha256));
 }
 
 describe.concurrent("taking", () => {
@@ -245,146 +232,3 @@ function replaceLink(kept: Kept, name: string, target: string): void {
   rmSync(path.join(kept.workspace.folder, name));
   symlinkSync(target, path.join(kept.workspace.folder, name));
 }
-
-describe.concurrent("going wrong", () => {
-  test("a workspace of too many files is said to be too large, and nothing is kept", async () => {
-    await using kept = await aKeptWorkspace();
-    const scan = (): Promise<never> => Promise.reject(new SandboxError("too_large", "more than 200000 files"));
-
-    await expect(kept.take({ scan })).rejects.toMatchObject({ kind: "too_large" });
-
-    expect(await listSnapshots(kept.store.database, kept.sessionId)).toEqual([]);
-  });
-
-  test("more bytes than are kept are refused before any is read", async () => {
-    await using kept = await aKeptWorkspace();
-    const file = write(kept, "sparse", "");
-    truncateSync(file, LIMITS.snapshotBytesMax + 1);
-
-    await expect(kept.take()).rejects.toMatchObject({
-      kind: "too_large",
-      message: expect.stringContaining("snapshotExcludes"),
-    });
-  });
-
-  test("a sandbox that is lost on the way leaves the older snapshot and no blob of its own", async () => {
-    await using kept = await aKeptWorkspace();
-    write(kept, "a", "first");
-    const first = await kept.take();
-    const blobs = blobsOf(kept.store);
-    write(kept, "b", randomBytes(2 * LIMITS.snapshotLargeBytes));
-    write(kept, "c", "third");
-    const lost = new SandboxError("lost", "the sandbox is gone");
-    const real = kept.workspace.files;
-
-    const failing = kept.take({
-      pack: async () => {
-        const whole = Buffer.concat(await (await real.pack(["b", "c"])).toArray());
-        return Readable.from(
-          (async function* () {
-            yield whole.subarray(0, whole.length - 2_000);
-            throw lost;
-          })(),
-        );
-      },
-    });
-
-    await expect(failing).rejects.toBe(lost);
-    expect(blobsOf(kept.store)).toEqual(blobs);
-    expect((await newestSnapshot(kept.store.database, kept.sessionId))?.id).toBe(first?.id);
-  });
-
-  test("what an older generation of the sandbox still holds is never the newest snapshot", async () => {
-    await using kept = await aKeptWorkspace();
-    write(kept, "a", "first");
-    const first = await kept.take();
-    const old = kept.workspace.files;
-    await kept.restore(first?.id ?? "snap_none");
-    const { takeSnapshot } = await import("../../activities/snapshot-take.ts");
-
-    const late = takeSnapshot(kept, { sessionId: kept.sessionId, sandbox: old, generation: 1 });
-
-    await expect(late).rejects.toMatchObject({ name: "SupersededError" });
-  });
-
-  test.each<[string, (file: string) => void]>([
-    ["with a wrong byte", (file) => writeFileSync(file, readFileSync(file).fill(65, 0, 1))],
-    ["that is cut", (file) => truncateSync(file, 3)],
-    ["that is missing", (file) => rmSync(file)],
-  ])("a restore from a pack %s fails and names it", async (_how, how) => {
-    await using kept = await aKeptWorkspace();
-    write(kept, "a", "hello");
-    write(kept, "sub/b", "world");
-    const taken = await kept.take();
-    const pack = blobsOf(kept.store).find((sha256) => sha256 !== taken?.manifest) ?? "";
-    await damage(kept, pack, how);
-
-    const restore = kept.restore(taken?.id ?? "snap_none");
-
-    await expect(restore).rejects.toMatchObject({ name: "StoreError", kind: "corrupt" });
-    await expect(restore).rejects.toThrow(new RegExp(`${pack}.*has a`));
-  });
-
-  test.each<[string, (file: string) => void]>([
-    ["with a wrong byte", (file) => writeFileSync(file, readFileSync(file).fill(65, 1_500_000, 1_500_001))],
-    ["that is cut", (file) => truncateSync(file, 1_500_000)],
-    ["that is too long", (file) => appendFileSync(file, "x")],
-  ])("a restore of a large file %s fails and names it", async (_how, how) => {
-    await using kept = await aKeptWorkspace();
-    write(kept, "large", Buffer.alloc(2_000_000, 7));
-    const taken = await kept.take();
-    const blob = blobsOf(kept.store).find((sha256) => sha256 !== taken?.manifest) ?? "";
-    await damage(kept, blob, how);
-
-    const restore = kept.restore(taken?.id ?? "snap_none");
-
-    await expect(restore).rejects.toMatchObject({ name: "StoreError", kind: "corrupt" });
-    await expect(restore).rejects.toThrow(blob);
-  });
-
-  test("a damaged manifest fails the restore, and the next snapshot stores all anew", async () => {
-    await using kept = await aKeptWorkspace();
-    write(kept, "a", "hello");
-    const taken = await kept.take();
-    await damage(kept, taken?.manifest ?? "", (file) =>
-      writeFileSync(file, readFileSync(file, "utf8").replace("hello", "x")),
-    );
-    await damage(kept, taken?.manifest ?? "", (file) => appendFileSync(file, "x"));
-    await expect(kept.restore(taken?.id ?? "snap_none")).rejects.toMatchObject({ kind: "corrupt" });
-
-    kept.goOn(kept.workspace);
-    const again = await kept.take();
-
-    expect(again?.id).not.toBe(taken?.id);
-    expect(treeOf((await kept.restore(again?.id ?? "snap_none")).folder)).toEqual(treeOf(kept.workspace.folder));
-  });
-
-  test("a restore over what another restore has half laid gives the whole", async () => {
-    await using kept = await aKeptWorkspace();
-    for (let i = 0; i < 50; i++) write(kept, `d${i % 5}/f${i}`, `content ${i}`);
-    const taken = await kept.take();
-    const { restoreSnapshot } = await import("../../activities/snapshot-restore.ts");
-    const half = await kept.restore(taken?.id ?? "snap_none");
-    for (let i = 0; i < 50; i += 3) rmSync(path.join(half.folder, `d${i % 5}/f${i}`));
-    rmSync(path.join(half.folder, "d3"), { recursive: true });
-    writeFileSync(path.join(half.folder, "d3"), "a file where a folder belongs");
-
-    await restoreSnapshot(kept, { snapshotId: taken?.id ?? "snap_none", sandbox: half.files });
-
-    expect(treeOf(half.folder)).toEqual(treeOf(kept.workspace.folder));
-  });
-
-  test("a sandbox that fails to take the tar fails the restore with its own words", async () => {
-    await using kept = await aKeptWorkspace();
-    write(kept, "large", Buffer.alloc(20_000_000, 7));
-    const taken = await kept.take();
-    const { restoreSnapshot } = await import("../../activities/snapshot-restore.ts");
-    const full = new SandboxError("failed", "no space is left");
-    const snapshotId = taken?.id ?? "snap_none";
-
-    const refused = restoreSnapshot(kept, { snapshotId, sandbox: { unpack: () => Promise.reject(full) } });
-    await expect(refused).rejects.toBe(full);
-    const unread = restoreSnapshot(kept, { snapshotId, sandbox: { unpack: () => Promise.resolve() } });
-    await expect(unread).rejects.toThrow("took only a part");
-  });
-});
