@@ -2,6 +2,8 @@
 import type { Agent } from "../contract/agents.ts";
 import type { WorkerAnnouncement } from "../contract/backends.ts";
 import type { AnnouncedSandbox, SandboxSpec } from "../contract/sandbox.ts";
+import { allowList } from "../sandbox/egress/allow-list.ts";
+import { SandboxError } from "../sandbox/provider.ts";
 import type { Fault } from "./input.ts";
 
 /**
@@ -10,6 +12,8 @@ import type { Fault } from "./input.ts";
  */
 export function sandboxFaults({ sandbox: spec }: Agent, workers: readonly WorkerAnnouncement[]): readonly Fault[] {
   if (!spec) return [];
+  const hosts = hostFaults(spec);
+  if (hosts.length > 0) return hosts;
   const announced = workers.map(({ sandboxes }) => sandboxes).filter((sandboxes) => sandboxes.length > 0);
   const meant = announced.flatMap((sandboxes) =>
     sandboxes.filter(({ name, isDefault }) => (spec.provider === undefined ? isDefault : name === spec.provider)),
@@ -20,6 +24,19 @@ export function sandboxFaults({ sandbox: spec }: Agent, workers: readonly Worker
   if (best) return best;
   const names = [...new Set(announced.flat().map(({ name }) => name))].join(", ");
   return [{ path: "/provider", message: `no running worker has ${spec.provider}; there are ${names}` }];
+}
+
+/** Entries that look like a host and are none that the proxy knows, such as an address in another notation. */
+function hostFaults({ network }: SandboxSpec): readonly Fault[] {
+  return (network?.allow ?? []).flatMap((entry, i): Fault[] => {
+    try {
+      allowList([entry]);
+      return [];
+    } catch (error) {
+      if (!(error instanceof SandboxError)) throw error;
+      return [{ path: `/network/allow/${i}`, message: error.message }];
+    }
+  });
 }
 
 function faultsOf(spec: SandboxSpec, { name, available, reason, capabilities }: AnnouncedSandbox): readonly Fault[] {

@@ -79,6 +79,7 @@ const MAY_IMPORT: Readonly<Record<string, Rule>> = {
         "ws",
       ],
       ...["contract", "store", "policy", "backends/registry.ts", "workflows/messages.ts", "schemas"],
+      ...["sandbox/egress/allow-list.ts", "sandbox/provider.ts"],
     ],
     types: ["workflows", "ajv"],
   },

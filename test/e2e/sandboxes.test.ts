@@ -105,6 +105,18 @@ test("a sandbox that is lost in mid-command: the call is unknown, the model hear
   for (const pid of processesOf("sleep 400")) process.kill(pid, "SIGKILL");
 });
 
+test("the schedule of the sweeper is there, and a sweep says what it did", async () => {
+  const client = await world.temporal();
+  const schedule = client.schedule.getHandle("perdure-sandbox-sweep");
+
+  await schedule.trigger();
+
+  const { workflowId } = await untilSome(
+    async () => (await schedule.describe()).info.recentActions.at(-1)?.action.workflow,
+  );
+  expect(await client.workflow.getHandle(workflowId).result()).toEqual({ removed: 0, stopped: 0, ids: [] });
+});
+
 test("workers of two hosts share the sessions: what touches a sandbox is done where it is", async () => {
   await using other = await aWorkerElsewhere("second");
   const sessions = await Promise.all(Array.from({ length: 12 }, () => world.createSession()));
@@ -175,6 +187,15 @@ async function aWorkerElsewhere(hostId: string): Promise<OtherWorker> {
     await gone;
   };
   return { kill, [Symbol.asyncDispose]: kill };
+}
+
+async function untilSome<T>(look: () => Promise<T | undefined>): Promise<T> {
+  let found: T | undefined;
+  await waitFor("there is something", async () => {
+    found = await look();
+    return found !== undefined;
+  });
+  return found as T;
 }
 
 /** As if its minute had passed. What waits in its queue does not know, and takes the rest of the minute. */
