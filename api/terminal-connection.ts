@@ -46,6 +46,11 @@ export class TerminalConnection implements TerminalWatcher {
     socket.once("close", () => clearInterval(this.#beat));
   }
 
+  /** Resolves when all that it has sent by now is done. */
+  settled(): Promise<void> {
+    return this.#work;
+  }
+
   printed(bytes: Uint8Array): void {
     this.#send(bytes);
   }

@@ -162,6 +162,7 @@ async function connect(deps: Dependencies, webSocket: WebSocket, { terminal, onl
   await watches.join(terminal, connection);
   await left;
   watches.leave(id, connection);
+  await connection.settled();
   if (!onlyWatches) await leaveTerminal(database, id, token);
 }
 

@@ -16,6 +16,7 @@ import { addRun } from "./commands/run.ts";
 import { addSandboxes } from "./commands/sandboxes.ts";
 import { addSend } from "./commands/send.ts";
 import { addSessions } from "./commands/sessions.ts";
+import { addTerminal } from "./commands/terminal.ts";
 import { EXIT } from "./exit-codes.ts";
 import type { Io } from "./io.ts";
 import { packagePath } from "./package-root.ts";
@@ -48,6 +49,7 @@ function createProgram(io: Io, end: (exitCode: number) => void): Command {
     addAttach,
     addSessions,
     addSend,
+    addTerminal,
     addAgents,
     addBackends,
     addSandboxes,
