@@ -48,14 +48,14 @@ async function addBatch(shells: Shells, names: readonly string[], controller: Ta
     const name = entry.header.name.replace(/\/$/, "");
     const index = wanted.get(name) ?? -1;
     if (index <= last) {
-      await entry.body.cancel();
+      await drop(entry.body);
       continue;
     }
     last = index;
     if (entry.header.type !== "link") await addMember(entry, name, controller);
     else {
       // The name of a file that came before under another: alone it comes with its content.
-      await entry.body.cancel();
+      await drop(entry.body);
       for await (const alone of members(shells, `tar_files ${words(name)}`)) await addMember(alone, name, controller);
     }
   }
@@ -72,7 +72,12 @@ async function addMember({ header, body }: ParsedTarEntry, name: string, control
     await writer.close();
     return;
   }
-  await body.cancel();
+  await drop(body);
+}
+
+/** Read to its end, as the entries after it come by the same way. */
+async function drop(body: ParsedTarEntry["body"]): Promise<void> {
+  for await (const _ of body);
 }
 
 async function* members(shells: Shells, line: string): AsyncGenerator<ParsedTarEntry, void, void> {
