@@ -22,6 +22,7 @@ import { callSecrets } from "./secret-choice.ts";
 import { openSandbox, requireSandboxHere } from "./session-sandbox.ts";
 
 export type RunCallerCommand = (key: CommandKey) => Promise<void>;
+export type GiveUpCommand = (key: CommandKey) => Promise<void>;
 
 /** Attempts of one command, lost workers included, after which it is given up: before its workflow gives up, and leaves it open. */
 const ATTEMPTS_MAX = LIMITS.attemptsBeside / 2;
@@ -32,6 +33,18 @@ export function createRunCallerCommand(deps: RunToolDeps): RunCallerCommand {
       await requireSandboxHere(deps, key.sessionId);
       const begun = await beginCommand(deps.store.database, key, running.attempt);
       if (begun.state === "begun") await runBegun(deps, begun, { running, stop: key.stop === true });
+    });
+}
+
+/** Ends a command that no attempt could end, without its sandbox: a row that stays open would be waited for, for ever. */
+export function createGiveUpCommand(deps: RunToolDeps): GiveUpCommand {
+  return (key) =>
+    attempted(deps.identity, async ({ attempt }) => {
+      const begun = await beginCommand(deps.store.database, key, attempt);
+      if (begun.state === "done") return;
+      const text =
+        "It was given up, because its sandbox could not be reached. Whether it ran, and what it did, is unknown.";
+      await endCommand(deps.store.database, begun, { ...ended("unknown", text), facts: [], attempt });
     });
 }
 

@@ -1,5 +1,10 @@
 /** All activities of a worker, made over its dependencies. */
-import { createRunCallerCommand, type RunCallerCommand } from "./caller-command.ts";
+import {
+  createGiveUpCommand,
+  createRunCallerCommand,
+  type GiveUpCommand,
+  type RunCallerCommand,
+} from "./caller-command.ts";
 import { createRunStep, type RunStep, type RunStepDeps } from "./run-step.ts";
 import { createRunTool, type RunTool } from "./run-tool.ts";
 import { createSandboxUpkeep, type SandboxUpkeep } from "./sandbox-upkeep.ts";
@@ -15,6 +20,7 @@ export interface Activities extends SessionEnds, SandboxUpkeep {
   serveWorkspace: ServeWorkspace;
   serveTerminal: ServeTerminal;
   runCallerCommand: RunCallerCommand;
+  giveUpCommand: GiveUpCommand;
 }
 
 export function createActivities(deps: RunStepDeps & ServeWorkspaceDeps): Activities {
@@ -25,6 +31,7 @@ export function createActivities(deps: RunStepDeps & ServeWorkspaceDeps): Activi
     serveWorkspace: createServeWorkspace(deps),
     serveTerminal: createServeTerminal(deps),
     runCallerCommand: createRunCallerCommand(deps),
+    giveUpCommand: createGiveUpCommand(deps),
     ...createSessionEnds(deps),
     ...createSandboxUpkeep(deps),
   };

@@ -2,16 +2,25 @@
 import { ApplicationFailure, CancellationScope, isCancellation } from "@temporalio/workflow";
 import type { CommandKey } from "../contract/workspace.ts";
 import { atSandbox } from "./at-sandbox.ts";
+import { beside } from "./proxies.ts";
 
 export async function commandRequest(key: CommandKey): Promise<void> {
   try {
     await run(key);
   } catch (error) {
-    if (isSuperseded(error)) return; // It has ended meanwhile, such as with its session.
-    if (!isCancellation(error)) throw error;
     // A cancel may come before any worker has begun; the row must hear of its end all the same.
-    await CancellationScope.nonCancellable(() => run({ ...key, stop: true }));
+    await CancellationScope.nonCancellable(() => end(key, error));
   }
+}
+
+async function end(key: CommandKey, error: unknown): Promise<void> {
+  if (isSuperseded(error)) return; // It has ended meanwhile, such as with its session.
+  if (!isCancellation(error) || key.stop) {
+    await beside.giveUpCommand.executeWithOptions({ summary: key.callId }, [key]);
+    return;
+  }
+  const stop = { ...key, stop: true };
+  await run(stop).catch((again: unknown) => end(stop, again));
 }
 
 function run(key: CommandKey): Promise<void> {

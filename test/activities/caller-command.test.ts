@@ -4,7 +4,7 @@ import path from "node:path";
 import { ActivityCancellationDetails } from "@temporalio/common";
 import type { MockActivityEnvironment } from "@temporalio/testing";
 import { expect, test } from "vitest";
-import { createRunCallerCommand } from "../../activities/caller-command.ts";
+import { createGiveUpCommand, createRunCallerCommand } from "../../activities/caller-command.ts";
 import { openSandbox } from "../../activities/session-sandbox.ts";
 import type { AgentInput } from "../../contract/agents.ts";
 import { type Command, PostCommand } from "../../contract/commands.ts";
@@ -159,6 +159,21 @@ test("whose sandbox is lost in the middle has an unknown outcome, and does not r
   expect(readFileSync(made.effects, "utf8")).toBe("begun\n");
   const types = await typesOf(made.database, made.sessionId);
   expect(types.indexOf("sandbox.replaced")).toBeLessThan(types.indexOf("command.completed"));
+});
+
+test("that no attempt could end is given up, and one that has ended stays as it ended", async () => {
+  await using made = await aCommand("echo done");
+  const giveUp = ({ sessionId, callId }: Made) =>
+    anAttempt().run(createGiveUpCommand(made.deps), { sessionId, callId });
+  await run(made);
+  await giveUp(made);
+  expect(await rowOf(made)).toMatchObject({ outcome: "ok", result: "done" });
+
+  const other: Made = { ...made, callId: "call_other" };
+  await makeCommand(made.database, other, PostCommand.parse({ command: "true" }));
+  await giveUp(other);
+
+  expect(await rowOf(other)).toMatchObject({ state: "done", outcome: "unknown", exitCode: null });
 });
 
 test.each([
