@@ -54,7 +54,10 @@ export async function startDockerStandIn(): Promise<DockerStandIn> {
   const server = createServer((request, response) => {
     answer(engine, request, response).catch((thrown: unknown) => reply(response, 500, { message: String(thrown) }));
   });
-  server.on("upgrade", (request, socket, head) => startExec(engine, request, { socket, head }));
+  server.on("upgrade", (request, socket, head) => {
+    socket.on("error", () => undefined); // A client that is killed leaves in the middle of anything.
+    startExec(engine, request, { socket, head });
+  });
   const socketPath = path.join(folder, "engine.sock");
   await new Promise<void>((resolve) => server.listen(socketPath, resolve));
   return {
