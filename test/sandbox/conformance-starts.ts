@@ -113,6 +113,25 @@ export function describeStarts(test: ConformanceTest): void {
       expect(await sandbox.stat("expanded")).toBeUndefined();
     });
 
+    test("its secrets are variables of it alone, over others, and nobody reads them in arguments or in its files", async ({
+      given,
+    }) => {
+      const { sandbox } = given;
+      const secrets = { TOKEN: `line 1\nit's "2" $HOME \`id\` ü`, command: "no command", _x9: "" };
+      const environment = { TOKEN: "not this one", OTHER: "o" };
+      const show = 'printf "%s|%s|%s|%s" "$TOKEN" "$command" "$_x9" "$OTHER"';
+      // A pattern that does not match itself, as it stands among the arguments, too.
+      const look = `cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep -c '2["] [$]HOME'; grep -r '2["] [$]HOME' .; true`;
+
+      const ran = await run(sandbox, show, { environment, secrets });
+      const looked = await run(sandbox, look, { secrets: { TOKEN: secrets.TOKEN } });
+      const next = await run(sandbox, 'echo "[$TOKEN$PERDURE_SECRETS$PERDURE_SECRET_TOKEN]"');
+
+      expect(text(ran.stdout)).toBe(`${secrets.TOKEN}|no command||o`);
+      expect(text(looked.stdout)).toBe("0\n");
+      expect(text(next.stdout)).toBe("[]\n");
+    });
+
     test("variables reach their command as they are, and no other", async ({ given }) => {
       const { sandbox } = given;
       const environment = { GREETING: `it's "a" $HOME \`x\`\n ü`, command: "x", shell: "x", call: "x", dir: "x" };
