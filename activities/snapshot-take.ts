@@ -4,6 +4,7 @@
  * It may be killed between any two lines: the older snapshots stay whole, and what was stored in vain is swept.
  */
 import { Readable } from "node:stream";
+import { setTimeout as delay } from "node:timers/promises";
 import type { SessionId, TurnId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import { type Sandbox, SandboxError } from "../sandbox/provider.ts";
@@ -42,6 +43,9 @@ export interface SnapshotTaken extends SnapshotRecord {
   readonly durationMs: number;
 }
 
+/** Between two tries: of several that overtake each other, each gets its turn. */
+const PAUSE_MS = { first: 20, max: 200 };
+
 /**
  * Undefined: nothing has changed since the newest snapshot. Throws SandboxError `lost`, `too_large` (more files or bytes than are
  * kept) and `failed`; StoreError, also when others overtake it again and again; SupersededError when that generation is not the
@@ -55,6 +59,7 @@ export async function takeSnapshot(deps: SnapshotDeps, work: SnapshotWork): Prom
     try {
       const done = await tryOnce(deps, work, { base, trustsBase, startedAt });
       if (done !== "overtaken") return done.taken;
+      await delay(Math.random() * Math.min(PAUSE_MS.first * 2 ** tries, PAUSE_MS.max));
     } catch (error) {
       // What the newest one is made of is damaged, or just went with it: then all is stored anew.
       if (!(error instanceof StoreError && error.kind === "corrupt" && base && trustsBase)) throw error;

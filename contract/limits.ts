@@ -126,7 +126,7 @@ export const LIMITS = {
   /** From so many packs of one snapshot on, the small ones are made into few. */
   snapshotPacksMax: 64,
   /** Tries of a snapshot that others overtake. */
-  snapshotAttempts: 8,
+  snapshotAttempts: 10,
   /** A stored blob that no row names after so long is of a writer that was killed. The longest snapshot is faster. */
   strayBlobMs: 6 * 3_600_000,
   /** Files that may not be read, before the workspace is taken for one that cannot be kept; and how many of them are named. */

@@ -248,7 +248,7 @@ describe.concurrent("several at once", () => {
   test("takers of a workspace that changes meanwhile leave whole snapshots, in order", async () => {
     await using kept = await aKeptWorkspace();
     const work = async (name: string): Promise<void> => {
-      for (let round = 0; round < 4; round++) {
+      for (let round = 0; round < 3; round++) {
         write(kept, name, randomBytes(5_000));
         await kept.take();
       }
