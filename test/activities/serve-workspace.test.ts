@@ -6,6 +6,7 @@ import { MockActivityEnvironment } from "@temporalio/testing";
 import { unpackTar } from "modern-tar";
 import { describe, expect, test } from "vitest";
 import { fromBufferPromise } from "yauzl";
+import { createSandboxUpkeep } from "../../activities/sandbox-upkeep.ts";
 import { createServeWorkspace } from "../../activities/serve-workspace.ts";
 import { openSandbox, stopSandbox } from "../../activities/session-sandbox.ts";
 import { FileList } from "../../contract/http.ts";
@@ -69,6 +70,31 @@ describe("reading", () => {
       FileList.parse(JSON.parse((await bytesOf(place, answer)).toString())).files.map((one) => one.path);
     expect(await list(shallow)).toEqual(["a"]);
     expect(await list(deep)).toEqual(["a", "a/b", "a/b/f"]);
+  });
+
+  test("wakes a sandbox that sleeps, and finds its files as they were", async () => {
+    await using place = await aPlace();
+    await write(place, "kept/f", "content");
+    const { stopIdleSandbox } = createSandboxUpkeep(place.deps);
+    // As if its last use was long ago.
+    await place.database.write((tx) => tx.updateTable("sandboxes").set({ used_at: 0 }).execute());
+    expect(await anAttempt().run(stopIdleSandbox, { sessionId: place.sessionId, idleMs: 1_000 })).toEqual({
+      againInMs: 0,
+    });
+    expect(readdirSync(path.dirname(path.dirname(place.folder)))).toEqual([]);
+
+    const answer = await serve(place, { operation: "read", path: "kept/f", depth: 1 });
+
+    expect((await bytesOf(place, answer)).toString()).toBe("content");
+    const types = (await logOf(place.database, place.sessionId)).map(({ type }) => type);
+    expect(types.filter((type) => type.startsWith("sandbox."))).toEqual([
+      "sandbox.starting",
+      "sandbox.ready",
+      "sandbox.snapshotted",
+      "sandbox.stopped",
+      "sandbox.starting",
+      "sandbox.ready",
+    ]);
   });
 
   test("of more files than are told says so", async () => {

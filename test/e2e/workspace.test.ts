@@ -19,12 +19,17 @@ let world: World;
 let files: Server;
 let session: SessionClient;
 let archive: Buffer;
+/** Times that the archive was fetched. */
+let fetched = 0;
 beforeAll(async () => {
   archive = await aTarGz([
     { name: "top/a", content: "a" },
     { name: "top/b/c", content: "c" },
   ]);
-  files = createServer((_request, response) => response.end(archive));
+  files = createServer((_request, response) => {
+    fetched += 1;
+    response.end(archive);
+  });
   await new Promise<void>((resolve) => files.listen(0, "127.0.0.1", resolve));
   world = await startWorld({ env: { PERDURE_DOWNLOADS_ALLOW: `127.0.0.1:${(files.address() as AddressInfo).port}` } });
   session = await world.createSession();
@@ -140,18 +145,24 @@ test("an archive is downloaded into the workspace, and its files are told of", a
   const url = `http://127.0.0.1:${(files.address() as AddressInfo).port}/a.tgz`;
   const sha256 = createHash("sha256").update(archive).digest("hex");
 
-  const done = await world.request<Downloaded>("POST", `/v1/sessions/${session.id}/downloads`, {
-    url,
-    path: "lib",
-    sha256,
-    extract: true,
-  });
+  const download = async (): Promise<{ status: number; body: Downloaded }> => {
+    const response = await fetch(at("downloads"), {
+      method: "POST",
+      headers: { "content-type": "application/json", "idempotency-key": "once" },
+      body: JSON.stringify({ url, path: "lib", sha256, extract: true }),
+    });
+    return { status: response.status, body: (await response.json()) as Downloaded };
+  };
+
+  const done = await download();
+  const again = await download();
   const inside = await world.request("POST", `/v1/sessions/${session.id}/downloads`, {
     url: "http://169.254.169.254/latest",
     path: "keys",
   });
 
   expect(done).toMatchObject({ status: 200, body: { path: "lib", bytes: archive.length, sha256, files: 2 } });
+  expect([again, fetched]).toEqual([done, 1]);
   expect(await (await fetch(at("files/lib/top/b/c"))).text()).toBe("c");
   expect(inside).toMatchObject({ status: 403, body: { code: "FORBIDDEN" } });
   const changed = (await session.log()).flatMap((event) => (event.type === "file.changed" ? [event.path] : []));
