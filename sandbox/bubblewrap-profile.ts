@@ -8,7 +8,16 @@
  * supervisor's group, and KILL to that group ends everything inside, also what has left every group and session there.
  */
 import { randomUUID } from "node:crypto";
-import { existsSync, lstatSync, mkdirSync, readFileSync, readlinkSync, renameSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 import { LIMITS } from "../contract/limits.ts";
 
@@ -58,7 +67,16 @@ export function profileArguments({ folder, readOnly, binds }: ProfileParts): rea
     ...["--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"],
     ...["--disable-userns", "--uid", USER_ID, "--gid", USER_ID, "--hostname", "perdure", "--cap-drop", "ALL"],
     ...systemFolders(),
-    ...["--proc", "/proc", "--dev", "/dev", ...tmpfs("/dev/shm", SHARED_MEMORY_BYTES), "--remount-ro", "/dev"],
+    ...[
+      "--proc",
+      "/proc",
+      ...kernelFiles(),
+      "--dev",
+      "/dev",
+      ...tmpfs("/dev/shm", SHARED_MEMORY_BYTES),
+      "--remount-ro",
+      "/dev",
+    ],
     ...tmpfs("/tmp", LIMITS.sandboxTemporaryMiB * MIB),
     ...["--dir", "/etc", "--dir", "/run", "--dir", "/var", "--symlink", "../tmp", "/var/tmp", "--dir", "/root"],
     ...Object.keys(MADE_UP).flatMap((name) => ["--ro-bind", path.join(madeUp, name), `/etc/${name}`]),
@@ -83,6 +101,21 @@ function systemFolders(): readonly string[] {
       return stats.isSymbolicLink() ? ["--symlink", readlinkSync(name), name] : ["--ro-bind", name, name];
     }),
   ];
+}
+
+/**
+ * A worker that is root is root to the kernel's own files inside too, whatever rights it has given up: they go by the number
+ * of the user. So what may be written of them is shown read-only, and what only root may read is not shown.
+ */
+function kernelFiles(): readonly string[] {
+  if (process.getuid?.() !== 0) return [];
+  return readdirSync("/proc").flatMap((name) => {
+    const place = `/proc/${name}`;
+    const stats = /^\d+$/.test(name) ? undefined : lstatSync(place, { throwIfNoEntry: false });
+    if (stats === undefined || stats.isSymbolicLink()) return [];
+    if (stats.isDirectory() || (stats.mode & 0o222) !== 0) return ["--ro-bind", place, place];
+    return (stats.mode & 0o044) === 0 ? ["--ro-bind", "/dev/null", place] : [];
+  });
 }
 
 /** Writes them as `--args` reads them. */
@@ -111,6 +144,7 @@ export function entranceArguments(
   { cwd, inner }: { readonly cwd: string; readonly inner: readonly string[] },
 ): readonly string[] {
   return [
+    // Not --new-session, which would take the outer init out of the supervisor's group too.
     ...[bwrap, "--unshare-user", "--unshare-pid", "--dev-bind", "/", "/", "--", "setsid"],
     ...[bwrap, "--args", String(PROFILE_DESCRIPTOR), "--chdir", cwd, "--"],
     ...(resetsSignals ? ["/usr/bin/env", "--default-signal=HUP,INT,QUIT,TERM"] : []),

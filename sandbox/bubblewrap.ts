@@ -75,20 +75,24 @@ export function createBubblewrapProvider(options: BubblewrapProviderOptions): Sa
     async find(id) {
       return existsSync(path.join(folderOf(id), "workspace")) ? existing(id) : undefined;
     },
-    remove: async (id) =>
-      removeSandboxFolder(folderOf(id), async (doomed, former) => {
-        const cgroup = sandboxCgroup(readKept(doomed).cgroups, former);
+    async remove(id) {
+      const folder = folderOf(id);
+      let cgroup = sandboxCgroup(cgroups, realFolder(folder));
+      await removeSandboxFolder(folder, async (doomed, former) => {
+        cgroup = sandboxCgroup(readKept(doomed).cgroups, former);
         killCommands(path.join(doomed, "calls"));
-        const shown = [doomed, former].map((folder) => path.join(folder, "workspace"));
+        const shown = [doomed, former].map((one) => path.join(one, "workspace"));
         // Again as long as there are any: one may have been starting another.
         for (let found = 1; found > 0; ) {
-          for (const pid of cgroup.processes()) signalKill(pid);
           found = killByMount(shown, INSIDE.workspace);
           if (found > 0) await new Promise((resolve) => setTimeout(resolve, 10));
         }
         await stopEgress(doomed);
-        await cgroup.remove();
-      }),
+      });
+      // Also of a sandbox whose folder somebody else took away.
+      for (const pid of cgroup.processes()) signalKill(pid);
+      await cgroup.remove();
+    },
     list: async () => listFolders(options.root),
   };
 }
@@ -223,6 +227,12 @@ function workingFolder(workspace: string, { cwd }: CommandStart): string {
   if (cwd === undefined || cwd === "") return INSIDE.workspace;
   const real = checkFolder(resolveShown({ host: workspace, inside: INSIDE.workspace }, cwd), cwd);
   return path.posix.join(INSIDE.workspace, path.relative(workspace, real));
+}
+
+/** Also of one that is not there. */
+function realFolder(folder: string): string {
+  const root = path.dirname(folder);
+  return path.join(existsSync(root) ? realpathSync(root) : root, path.basename(folder));
 }
 
 function checkedShown(folder: string): string {

@@ -201,6 +201,14 @@ watcher=$!
   done
   unset IFS
   exec 5<"$profile"
+  # Whatever descriptors whoever started the worker left open: not each sh can close one of two digits.
+  left_open=
+  for fd in /proc/self/fd/*; do
+    fd=\${fd##*/}
+    case $fd in [0-5]) ;; *) [ ! -e "/proc/self/fd/$fd" ] || left_open="$left_open $fd" ;; esac
+  done
+  [ -z "$left_open" ] ||
+    set -- bash -c 'for fd in $1; do eval "exec $fd>&-"; done; shift; exec "$@"' perdure "$left_open" "$@"
   exec "$@" >&3 2>&4 3>&- 4>&-
 ) &
 child=$!
