@@ -1,4 +1,5 @@
 /** Workspaces in folders, a store to keep their snapshots in, and trees to compare them by. */
+import { createHash } from "node:crypto";
 import {
   lstatSync,
   mkdirSync,
@@ -109,7 +110,9 @@ function looksOf(file: string): string {
   const seconds = Math.floor(stats.mtimeMs / 1_000);
   const mode = (stats.mode & 0o7777).toString(8);
   if (stats.isSymbolicLink()) return `-> ${readlinkSync(file)} at ${seconds}`;
-  return stats.isDirectory() ? `folder ${mode}` : `${mode} at ${seconds}: ${readFileSync(file).toString("base64")}`;
+  return stats.isDirectory()
+    ? `folder ${mode}`
+    : `${mode} at ${seconds}: ${createHash("sha256").update(readFileSync(file)).digest("hex")}`;
 }
 
 /** The blobs that are on the disk. */

@@ -74,9 +74,9 @@ function folders(root: string): readonly string[] {
 }
 
 function contentOf(below: Below): Buffer {
-  const kind = below(10);
-  if (kind === 0) return Buffer.alloc(0);
-  if (kind === 1) return Buffer.alloc(LIMITS.snapshotLargeBytes - 1 + below(3), below(4));
+  const kind = below(30);
+  if (kind < 3) return Buffer.alloc(0);
+  if (kind === 3) return Buffer.alloc(LIMITS.snapshotLargeBytes - 1 + below(3), below(4));
   return Buffer.alloc(1 + below(5_000), below(200));
 }
 

@@ -14,7 +14,7 @@ import { startProgram } from "../store/fixtures/child-program.ts";
 import { logOf, type TemporaryStore } from "../store/store-builder.ts";
 import { aKeptWorkspace, blobsOf, namedBlobs, treeOf, write } from "./snapshot-builder.ts";
 
-const KILLS = 8;
+const KILLS = 6;
 
 /** Every blob that a row names is on the disk, and what it lists is named, too. */
 async function expectWhole(store: TemporaryStore): Promise<void> {
