@@ -1,3 +1,4 @@
+/** A workspace is kept as it was: only what changed is stored, and a restore gives all of it back. */
 import { randomBytes } from "node:crypto";
 import {
   appendFileSync,
