@@ -17,7 +17,10 @@ export const LABELS = {
   network: "perdure.network",
 } as const;
 
-/** Does nothing, and reaps whatever becomes its child when the engine has no init of its own. */
+/**
+ * Does nothing, and reaps whatever becomes its child. The first process itself, not the engine's init before it: nothing inside
+ * can kill the first process, while an init ends, and the container with it, when its one child was killed.
+ */
 const IDLE = "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done";
 
 /** Throws SandboxError `denied` for what is no sandbox id. */
@@ -33,15 +36,12 @@ export interface ContainerWish {
   readonly id: SandboxId;
   readonly image: string;
   readonly spec: SandboxSpec;
-  /** Whether the engine is to put an init of its own before it. */
-  readonly hasInit: boolean;
   /** Cores of the engine's host; more cannot be asked for. */
   readonly cores: number;
-  readonly environment: readonly string[];
 }
 
 export function containerOptions(wish: ContainerWish): ContainerCreateOptions {
-  const { owner, id, image, spec, hasInit, cores, environment } = wish;
+  const { owner, id, image, spec, cores } = wish;
   const memory = (spec.memoryMiB ?? LIMITS.sandboxMemoryMiB) * MIB;
   const diskMiB = spec.diskMiB ?? LIMITS.sandboxDiskMiB;
   return {
@@ -53,7 +53,6 @@ export function containerOptions(wish: ContainerWish): ContainerCreateOptions {
     // The engine makes it when it is not there.
     WorkingDir: WORKSPACE,
     Hostname: "perdure",
-    Env: [...environment],
     Labels: {
       [LABELS.owner]: owner,
       [LABELS.sandbox]: id,
@@ -67,7 +66,7 @@ export function containerOptions(wish: ContainerWish): ContainerCreateOptions {
       CapDrop: ["ALL"],
       SecurityOpt: ["no-new-privileges"],
       Privileged: false,
-      Init: hasInit,
+      Init: false,
       IpcMode: "private",
       Memory: memory,
       MemorySwap: memory,

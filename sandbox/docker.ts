@@ -143,9 +143,7 @@ async function openContainer(deps: Deps, wanted: Wanted): Promise<Container> {
 
 async function createContainer({ engine, network, options }: Deps, { id, spec, image }: Wanted): Promise<void> {
   network.check(spec);
-  const { hasInit, cores } = await engine.call("tell what it is", engineInit);
-  const environment: readonly string[] = [];
-  const wish = { owner: options.owner, id, image, spec, hasInit, cores, environment };
+  const wish = { owner: options.owner, id, image, spec, cores: await coresOf(engine, spec) };
   const create = (): Promise<unknown> =>
     engine.call("make the container", (docker) => docker.createContainer(containerOptions(wish)));
   try {
@@ -161,9 +159,11 @@ async function createContainer({ engine, network, options }: Deps, { id, spec, i
   }
 }
 
-async function engineInit(docker: Docker): Promise<{ readonly hasInit: boolean; readonly cores: number }> {
-  const info: { readonly InitBinary?: string; readonly NCPU?: number } = await docker.info();
-  return { hasInit: (info.InitBinary ?? "") !== "", cores: info.NCPU ?? 1 };
+/** Of the engine's host; asked for only where it matters. */
+async function coresOf(engine: DockerEngine, { cpu }: SandboxSpec): Promise<number> {
+  if (cpu === undefined) return 1;
+  const info: { readonly NCPU?: number } = await engine.call("tell what it is", (docker) => docker.info());
+  return info.NCPU ?? 1;
 }
 
 function missingImage(image: string): SandboxError {

@@ -7,6 +7,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   realpathSync,
   renameSync,
   rmSync,
@@ -22,7 +23,7 @@ const PROGRAMS = `
   sh bash dash env cat ls mkdir rmdir rm mv cp ln dd wc head tail tr cut sort uniq seq sleep true false test printf echo
   touch stat chmod chown du df id whoami uname hostname date readlink realpath mkfifo mknod mktemp truncate tee yes md5sum
   sha256sum find xargs grep sed awk tar gzip setsid kill ps mount umount unshare nsenter chroot fallocate prlimit su timeout
-  nohup sync stty tty getent perl python3 ip dmesg ulimit nproc curl strace gdb nc
+  nohup sync stty tty getent perl python3 ip dmesg ulimit nproc curl wget nc
 `;
 /** What they need beside libraries, where this host has it. */
 const FOLDERS = ["/usr/lib/x86_64-linux-gnu/perl-base", "/usr/lib/aarch64-linux-gnu/perl-base"];
@@ -37,15 +38,16 @@ const OWN_FILES = {
 export async function hostImageTar(): Promise<string> {
   const programs = PROGRAMS.trim().split(/\s+/).flatMap(findProgram);
   const key = createHash("sha256")
-    .update(JSON.stringify([programs, OWN_FILES, 1]))
+    .update(JSON.stringify([programs, OWN_FILES, 2]))
     .digest("hex")
     .slice(0, 16);
   const tar = path.join(CACHE, `host-${key}.tar`);
   if (existsSync(tar)) return tar;
   const root = mkdtempSync(path.join(os.tmpdir(), "perdure-image-"));
   try {
-    const needed = new Set(programs.map(({ real }) => real).flatMap(librariesOf));
-    for (const file of [...programs.map(({ real }) => real), ...needed]) copy(root, file);
+    const python = pythonFiles(programs.find(({ name }) => name === "python3")?.real);
+    const needed = new Set([...programs.map(({ real }) => real), ...python].flatMap(librariesOf));
+    for (const file of [...programs.map(({ real }) => real), ...needed, ...python]) copy(root, file);
     for (const { name, real } of programs) linkTo(root, `/bin/${name}`, real);
     for (const folder of FOLDERS) if (existsSync(folder)) cpSync(folder, path.join(root, folder), { recursive: true });
     return await packImage(root, tar);
@@ -71,6 +73,21 @@ export async function busyboxImageTar(): Promise<string | undefined> {
   } finally {
     rmSync(root, { recursive: true, force: true });
   }
+}
+
+/** Of its standard library what small programs import: its own top files, and what calls the system. */
+function pythonFiles(python: string | undefined): readonly string[] {
+  if (python === undefined) return [];
+  const folder = path.join("/usr/lib", path.basename(python));
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && /\.(py|so)$/.test(entry.name))
+    .map((entry) => path.join(entry.parentPath, entry.name))
+    .filter((file) =>
+      /^(?:[^/]+|(?:encodings|collections|importlib|re|ctypes|json|lib-dynload)\/[^/]+)$/.test(
+        path.relative(folder, file),
+      ),
+    );
 }
 
 function findProgram(name: string): readonly { readonly name: string; readonly real: string }[] {
