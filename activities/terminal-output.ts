@@ -22,6 +22,7 @@ export class TerminalOutput {
   #pending: Uint8Array = new Uint8Array();
   #heldSince: number | undefined;
   #isEnding = false;
+  #wroteAt = 0;
   #lastNumber = 0;
   #keptBytes = 0;
   readonly #kept: { readonly number: number; readonly bytes: number }[] = [];
@@ -32,11 +33,16 @@ export class TerminalOutput {
     this.#options = options;
   }
 
-  /** Takes what was printed; resolves when more may be printed: what prints without end waits for the store. */
+  /**
+   * Takes what was printed; resolves when more may be printed: what prints without end waits for the store, and is written in
+   * many pieces at once meanwhile.
+   */
   async add(bytes: Uint8Array): Promise<void> {
     this.#pending = new Uint8Array(Buffer.concat([this.#pending, bytes]));
-    if (this.#pending.length >= LIMITS.terminalFrameBytes) await this.#flush();
-    else this.#schedule(LIMITS.terminalFrameMs);
+    if (this.#pending.length >= LIMITS.terminalKeptBytes / 2) await this.#flush();
+    else if (this.#pending.length >= LIMITS.terminalFrameBytes) this.#schedule(0);
+    // What comes after a pause, such as the echo of a key, goes at once; only what follows it is gathered.
+    else this.#schedule(Math.max(0, this.#wroteAt + LIMITS.terminalFrameMs - Date.now()));
   }
 
   /** Writes all that is left. */
@@ -62,6 +68,7 @@ export class TerminalOutput {
   async #write(): Promise<void> {
     const ready = this.#take();
     if (ready.length === 0) return;
+    this.#wroteAt = Date.now();
     const bytes = this.#options.redactor.bytes(ready);
     const output: TerminalFrame[] = [];
     for (let from = 0; from < bytes.length; from += LIMITS.terminalFrameBytes) {
