@@ -77,7 +77,7 @@ async function sweep(deps: RunToolDeps): Promise<Swept> {
     if (provider) removed.push(...(await sweepProvider(deps, provider)));
   if (removed.length > 0) log.info("sandboxes that no session owns were removed", { removed: removed.length });
   const stopped = await stopForgotten(deps);
-  await sweepBlobs(deps.store.database, deps.store.blobs, LIMITS.sweepAfterMs);
+  await sweepBlobs(deps.store.database, deps.store.blobs, LIMITS.strayBlobMs);
   return { removed: removed.length, stopped, ids: removed.slice(0, IDS_TOLD) };
 }
 

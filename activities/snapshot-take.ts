@@ -97,6 +97,7 @@ async function tryOnce(
   try {
     const { files, unreadable } = await readChanged(sandbox, plan, { contents, scannedAt });
     let entries = plan.entries.flatMap((entry) => (entry.kind === "unread" ? (files.get(entry.path) ?? []) : [entry]));
+    if (!base && entries.length === 0) return { taken: undefined }; // Nothing was ever there, and nothing is.
     const difference = base && trustsBase ? await differenceOf(known, entries) : "content";
     if (difference === "none") return { taken: undefined };
     await contents.finish();

@@ -51,6 +51,9 @@ export async function sandboxesOfAnyKind({ schema }: Kysely<Schema>): Promise<vo
     .execute();
   await schema.createIndex("snapshot_blobs_by_content").on("snapshot_blobs").columns(["sha256"]).execute();
 
+  // Removing a blob asks whether an artifact names it.
+  await schema.createIndex("artifacts_by_blob").on("artifacts").columns(["sha256"]).execute();
+
   await schema
     .createTable("workspace_files")
     .addColumn("session_id", "text", (c) => c.notNull())
