@@ -68,7 +68,8 @@ export function createBubblewrapProvider(options: BubblewrapProviderOptions): Sa
       host.launcher.warm();
       const folder = folderOf(id);
       mkdirSync(folder, { recursive: true, mode: 0o700 });
-      for (const name of ["calls", "staging", "workspace"]) mkdirSync(path.join(folder, name), { recursive: true });
+      // The workspace first, as `find` looks for it: a sandbox that is killed while it is made is then not half there.
+      for (const name of ["workspace", "calls", "staging"]) mkdirSync(path.join(folder, name), { recursive: true });
       keepFirst(folder, { spec, cgroups });
       return existing(id);
     },
