@@ -7,10 +7,12 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { startWorld } from "../test/support/world.ts";
 import { copilotEnv } from "./chaos/run.ts";
+import { measureCommands, measureFirstCommand } from "./commands.ts";
 import { measureHistory, measureLongTurn, measureStores } from "./growth.ts";
 import { measureApproval, measureFirstEvent, measureFirstToken, measureWatchers } from "./latency.ts";
 import { measureLoad } from "./load.ts";
 import { measureKills } from "./recovery.ts";
+import { measureSnapshots } from "./snapshots.ts";
 import { measureBashSteps, measureCopilotSteps, measureReadSteps, type StepContext } from "./steps.ts";
 import { type Measured, ROWS, type RowKey, renderTable } from "./table.ts";
 
@@ -32,6 +34,12 @@ const GROUPS: readonly Group[] = [
   { keys: ["watchers"], measure: async (context) => [await measureWatchers(context)] },
   { keys: ["step-1000"], measure: async (context) => [await measureLongTurn(context)] },
   { keys: ["history"], measure: async ({ world }) => [await measureHistory(world)] },
+  { keys: ["exec-local"], measure: async () => [await measureCommands("exec-local")] },
+  { keys: ["exec-bubblewrap"], measure: async () => [await measureCommands("exec-bubblewrap")] },
+  { keys: ["exec-docker"], measure: async () => [await measureCommands("exec-docker")] },
+  { keys: ["exec-modal"], measure: async () => [await measureCommands("exec-modal")] },
+  { keys: ["first-command"], measure: async () => [await measureFirstCommand()] },
+  { keys: ["snapshot", "restore"], measure: () => measureSnapshots() },
   { keys: ["worker-kill", "api-kill"], measure: ({ world }) => measureKills(world) },
   {
     keys: ["load"],
