@@ -52,8 +52,12 @@ describe.concurrent("taking", () => {
     expect(await namedBlobs(kept.store)).toEqual(blobsOf(kept.store));
   });
 
-  test("an empty workspace is a snapshot, once", async () => {
+  test("a workspace that never held anything is no snapshot; one that was emptied is, once", async () => {
     await using kept = await aKeptWorkspace();
+    expect(await kept.take()).toBeUndefined();
+    write(kept, "a.txt", "hello");
+    await kept.take();
+    await kept.sandbox.removeFile("a.txt");
 
     const taken = await kept.take();
 
