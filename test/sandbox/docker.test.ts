@@ -14,6 +14,7 @@ import { run, text } from "./commands.ts";
 import { describeSandboxProvider } from "./conformance.ts";
 import { describeDocker, testOwner } from "./docker-cases.ts";
 import { killsByDocker } from "./docker-kills.ts";
+import { describeDockerNetwork } from "./docker-network-cases.ts";
 
 const which = await whichEngine();
 const reason = typeof which === "object" ? which.reason : undefined;
@@ -47,6 +48,8 @@ if (reason !== undefined) {
       };
     });
     describeDocker(options);
+    if (process.getuid?.() === 0) describeDockerNetwork(options);
+    else test.skip("a container with an allow-list: entering its network takes root", () => undefined);
 
     test("an image that holds nothing but BusyBox is enough", { timeout: 60_000 }, async ({ skip }) => {
       const given = await options(BUSYBOX_IMAGE);

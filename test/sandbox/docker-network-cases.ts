@@ -1,39 +1,21 @@
-/** Containers with an allow-list, on a real engine: what is on it is reached by the proxy, and nothing else is at all. */
+/** Containers with an allow-list: what is on it is reached by the proxy, and nothing else is at all. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { expect, test } from "vitest";
-import { createDockerProvider } from "../../sandbox/docker.ts";
-import { HOST_IMAGE, startTestEngine, whichEngine } from "../support/docker-engine.ts";
+import { createDockerProvider, type DockerProviderOptions } from "../../sandbox/docker.ts";
 import { run, text } from "./commands.ts";
-import { testOwner } from "./docker-cases.ts";
 
-const which = await whichEngine();
-const reason =
-  typeof which === "object"
-    ? which.reason
-    : process.getuid?.() === 0
-      ? undefined
-      : "entering a container's network takes root";
-
-test.skipIf(reason !== undefined)(
-  `a container reaches what its list names, and each decision is told${reason ? ` (skipped: ${reason})` : ""}`,
-  { timeout: 90_000 },
-  async () => {
-    const started = await startTestEngine();
-    if (started.engine === undefined) throw new Error(started.reason);
+/** On an engine of this host, by root: whoever calls it has looked at that. */
+export function describeDockerNetwork(options: () => Promise<DockerProviderOptions>): void {
+  test("a container reaches what its list names, and each decision is told", { timeout: 90_000 }, async () => {
     const networkFolder = mkdtempSync(path.join(os.tmpdir(), "perdure-docker-net-"));
     const server = createServer((_, response) => response.end("reached\n"));
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const { port } = server.address() as AddressInfo;
-    const provider = createDockerProvider({
-      engine: started.engine,
-      owner: testOwner(),
-      image: HOST_IMAGE,
-      networkFolder,
-    });
+    const provider = createDockerProvider({ ...(await options()), networkFolder });
     const id = "sbx_network";
     try {
       const sandbox = await provider.open(id, { network: { allow: [`127.0.0.1:${port}`] } });
@@ -59,8 +41,7 @@ test.skipIf(reason !== undefined)(
     } finally {
       await provider.remove(id);
       server.close();
-      await started.close();
       rmSync(networkFolder, { recursive: true, force: true, maxRetries: 5 });
     }
-  },
-);
+  });
+}
