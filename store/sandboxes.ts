@@ -226,6 +226,8 @@ export async function isInUse(database: Database, sessionId: SessionId): Promise
       .select("id")
       .where("session_id", "=", sessionId)
       .where("state", "<>", "closed")
+      // One that nobody serves any more is none, whatever its row says.
+      .where("served_at", ">", Date.now() - LIMITS.terminalLostMs)
       .executeTakeFirst(),
   ]);
   return [turn, command, terminal].some((found) => found !== undefined);

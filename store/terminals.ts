@@ -44,6 +44,7 @@ export async function makeTerminal(database: Database, key: TerminalKey, size: S
     if (session.closed_at !== null) {
       throw new ProblemError("SESSION_CLOSED", `session ${sessionId} is closed and has no sandbox; make a new session`);
     }
+    await closeLost(tx, sessionId, now);
     const others = await tx
       .selectFrom("terminals")
       .select(["id", "state"])
@@ -70,6 +71,22 @@ export async function makeTerminal(database: Database, key: TerminalKey, size: S
       })
       .execute();
   });
+}
+
+/** Those whose worker, and everybody who watched, went away without a word. */
+async function closeLost(tx: Tx, sessionId: SessionId, now: number): Promise<void> {
+  const reason = "the worker that served it is gone";
+  const lost = await tx
+    .updateTable("terminals")
+    .set({ state: "closed", reason, writer: null })
+    .where("session_id", "=", sessionId)
+    .where("state", "<>", "closed")
+    .where("served_at", "<", now - LIMITS.terminalLostMs)
+    .returning("id")
+    .execute();
+  if (lost.length === 0) return;
+  const facts = lost.map(({ id }) => ({ type: "terminal.closed" as const, terminalId: id as TerminalId, reason }));
+  await append(tx, sessionId, facts);
 }
 
 export async function findTerminal(database: Database, id: TerminalId): Promise<TerminalRecord | undefined> {

@@ -270,6 +270,29 @@ describe("an open terminal", () => {
   });
 });
 
+test("a terminal whose worker and watchers have all gone is closed when the next one is opened", async () => {
+  const id = await aSession();
+  const { client, shell } = await aTerminal(id);
+  await client[Symbol.asyncDispose]();
+  await waitFor(
+    "nobody writes",
+    async () => (await findTerminal(world.store.database, shell.terminalId))?.writer === null,
+  );
+  const longAgo = Date.now() - LIMITS.terminalLostMs - 1_000;
+  await world.store.database.write((tx) =>
+    tx.updateTable("terminals").set({ served_at: longAgo }).where("id", "=", shell.terminalId).execute(),
+  );
+
+  const { client: next, shell: another } = await aTerminal(id);
+
+  expect(await findTerminal(world.store.database, shell.terminalId)).toMatchObject({
+    state: "closed",
+    reason: "the worker that served it is gone",
+  });
+  await another.close("end");
+  await next[Symbol.asyncDispose]();
+});
+
 describe("a client that misbehaves", () => {
   test.each([
     ["no JSON", "ls\r"],
