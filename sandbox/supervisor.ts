@@ -163,6 +163,8 @@ look() {
   read -r before <"$call/../../used"
   echo "$used" >"$call/../../used"
   if [ "$used" -gt "$disk" ] && [ "$used" -gt "$before" ]; then
+    # It writes on until it is gone, which is not the next one's doing.
+    echo 999999999999 >"$call/../../used"
     once stop "exited 153"
     echo "perdure: the workspace holds more than its $((disk / 1024)) MiB; the command was ended, what it wrote is still there" >&4
     end "exited 153 0"
