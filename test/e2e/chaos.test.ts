@@ -1,8 +1,12 @@
-/** Short runs of chaos and of the proof of approvals, as `npm run chaos` does them for minutes. */
+/** Short runs of chaos, of the proof of approvals and of chaos with sandboxes, as `npm run chaos` does them for minutes. */
 import { expect, test } from "vitest";
 import { proveApprovals } from "../../bench/approvals/run.ts";
 import { findingsOf } from "../../bench/approvals/table.ts";
 import { runChaos } from "../../bench/chaos/run.ts";
+import { runSandboxChaos } from "../../bench/sandboxes/run.ts";
+import { detectBubblewrap } from "../../sandbox/bubblewrap-detect.ts";
+
+const bubblewrap = await detectBubblewrap();
 
 test("kills at random instants lose nothing, repeat nothing and leave nothing behind", async () => {
   // This seed's sessions are steered, interrupted in a command and in an answer, take a message back, and decide.
@@ -26,3 +30,18 @@ test("kills while people decide lose no decision, and nothing runs without one o
   expect(findingsOf(report)).toEqual([]);
   expect(report.audits.map(({ asked }) => asked)).toEqual([10]);
 });
+
+test.skipIf(!bubblewrap.works)(
+  `sandboxes that are killed lose nothing in silence, and no command begins twice${bubblewrap.works ? "" : `: ${bubblewrap.reason}`}`,
+  async () => {
+    const report = await runSandboxChaos({
+      ...{ provider: "bubblewrap", seed: 9, sessions: 2, turns: 2, stormMs: 7_000 },
+      pace: { minMs: 200, maxMs: 900 },
+      tell: () => undefined,
+    });
+
+    expect(report.violations).toEqual([]);
+    expect(report.kills.sandbox).toBeGreaterThanOrEqual(1);
+    expect(report.looks).toBeGreaterThan(0);
+  },
+);
