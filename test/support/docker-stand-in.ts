@@ -31,6 +31,7 @@ interface Engine {
   readonly execs: Map<string, StandInExec>;
   /** Images by their name, with the folder that they begin with. */
   readonly images: Map<string, string | undefined>;
+  readonly sockets: Set<Duplex>;
   refusal: { path: RegExp; status: number; times: number } | undefined;
 }
 
@@ -50,13 +51,18 @@ interface Asked {
 export async function startDockerStandIn(): Promise<DockerStandIn> {
   const folder = mkdtempSync(path.join(os.tmpdir(), "perdure-engine-"));
   const images = new Map([[STAND_IN_IMAGE, undefined]]);
-  const engine: Engine = { folder, containers: new Map(), execs: new Map(), images, refusal: undefined };
+  const maps = { containers: new Map(), execs: new Map(), sockets: new Set<Duplex>() };
+  const engine: Engine = { folder, ...maps, images, refusal: undefined };
   const server = createServer((request, response) => {
     answer(engine, request, response).catch((thrown: unknown) => reply(response, 500, { message: String(thrown) }));
   });
   server.on("upgrade", (request, socket, head) => {
     socket.on("error", () => undefined); // A client that is killed leaves in the middle of anything.
     startExec(engine, request, { socket, head });
+  });
+  server.on("connection", (socket) => {
+    engine.sockets.add(socket);
+    socket.once("close", () => engine.sockets.delete(socket));
   });
   const socketPath = path.join(folder, "engine.sock");
   await new Promise<void>((resolve) => server.listen(socketPath, resolve));
@@ -74,8 +80,9 @@ export async function startDockerStandIn(): Promise<DockerStandIn> {
 
 async function close(engine: Engine, server: Server): Promise<void> {
   await Promise.all([...engine.containers.values()].map((container) => container.remove()));
-  server.closeAllConnections();
-  await new Promise((resolve) => server.close(resolve));
+  const closed = new Promise((resolve) => server.close(resolve));
+  for (const socket of engine.sockets) socket.destroy(); // Those of programs are no longer the server's.
+  await closed;
   rmSync(engine.folder, { recursive: true, force: true, maxRetries: 5 });
 }
 
