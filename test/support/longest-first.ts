@@ -3,10 +3,19 @@ import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 /** Files that take more than about eight seconds alone, the longest first. Others come behind them in vitest's own order. */
 const LONG: readonly string[] = [
-  "backends/copilot/conformance.test.ts",
   "e2e/chaos.test.ts",
+  "sandbox/docker.test.ts",
+  "backends/copilot/conformance.test.ts",
+  "sandbox/docker-stand-in.test.ts",
+  "sandbox/modal.test.ts",
+  "sandbox/bubblewrap.test.ts",
   "backends/copilot/conformance-resumed.test.ts",
   "e2e/recovery.test.ts",
+  "e2e/sandboxes.test.ts",
+  "sandbox/remote.test.ts",
+  "sandbox/docker-hostile.test.ts",
+  "sandbox/bubblewrap-hostile.test.ts",
+  "sandbox/local.test.ts",
   "backends/openai/conformance.test.ts",
   "e2e/plugins.test.ts",
   "e2e/approvals.test.ts",
