@@ -19,6 +19,7 @@ export function createModalChannel(link: ModalLink): ModalChannel {
       if (signal?.aborted) throw aborted();
       let isAwaited = true;
       const started = link.use("start a program in the sandbox", async (handle) => {
+        // Without a time limit: for each stream that is left before its end, the SDK would keep a timer until then.
         const begun = await handle.exec([...argv], { mode: "binary" });
         // Nobody waits any more, so nobody would ever end it.
         if (!isAwaited) void begun.closeStdin();
