@@ -18,16 +18,15 @@ export interface DockerEngine {
   call<T>(what: string, request: (docker: Docker) => Promise<T>, timeoutMs?: number): Promise<T>;
 }
 
-/** What an engine answered instead of doing it. */
-export class DockerError extends Error {
-  override readonly name = "DockerError";
+/** What an engine answered instead of doing it: a failure like others for who does not look closer. */
+export class DockerError extends SandboxError {
   /** As HTTP has them: 404 no such thing, 409 a conflict, 304 nothing to do. */
   readonly status: number;
   /** The engine's own words, cut. */
   readonly said: string;
 
   constructor(what: string, status: number, said: string, options?: ErrorOptions) {
-    super(`the engine would not ${what}: ${said}`, options);
+    super("failed", `the Docker engine would not ${what}: ${said}`, options);
     this.status = status;
     this.said = said;
   }
@@ -114,7 +113,7 @@ async function within<T>(what: string, work: Promise<T>, timeoutMs: number): Pro
 }
 
 function inWords(what: string, thrown: unknown): Error {
-  if (thrown instanceof SandboxError || thrown instanceof DockerError) return thrown;
+  if (thrown instanceof SandboxError) return thrown;
   const said = saidBy(thrown);
   if (thrown instanceof Error && "statusCode" in thrown && typeof thrown.statusCode === "number") {
     return new DockerError(what, thrown.statusCode, said, { cause: thrown });

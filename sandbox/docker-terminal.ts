@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import type { Duplex } from "node:stream";
 import { createDockerChannel, startExec } from "./docker-channel.ts";
 import { WORKSPACE } from "./docker-container.ts";
-import { type DockerEngine, DockerError } from "./docker-engine.ts";
+import type { DockerEngine } from "./docker-engine.ts";
 import type { Terminal, TerminalOptions } from "./provider.ts";
 import { SandboxError } from "./provider.ts";
 
@@ -67,7 +67,7 @@ async function endSession(engine: DockerEngine, container: string, mark: string)
     await ending.exit;
   } catch (thrown) {
     // With the container its shells are gone too.
-    if (!(thrown instanceof SandboxError || thrown instanceof DockerError)) throw thrown;
+    if (!(thrown instanceof SandboxError)) throw thrown;
   }
 }
 

@@ -231,7 +231,7 @@ async function inspect(engine: DockerEngine, name: string): Promise<Container | 
     return await engine.call("tell of the container", (docker) => docker.getContainer(name).inspect());
   } catch (thrown) {
     if (thrown instanceof DockerError && thrown.status === 404) return undefined;
-    throw thrown instanceof DockerError ? new SandboxError("failed", thrown.message, { cause: thrown }) : thrown;
+    throw thrown;
   }
 }
 

@@ -291,7 +291,10 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   process.stdout.write(`${standIn.engine}\n`);
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.once(signal, () => {
-      standIn.close().finally(() => process.exit(0));
+      standIn.close().then(
+        () => process.exit(0),
+        () => process.exit(1),
+      );
     });
   }
 }
