@@ -28,9 +28,6 @@ export async function detectBubblewrap(search: BubblewrapSearch = {}): Promise<B
   if (bwrap === undefined) {
     return { works: false, reason: "bwrap is not installed (package bubblewrap), or not on the PATH" };
   }
-  if (findProgram("setsid", SEARCH_PATH) === undefined) {
-    return { works: false, reason: "setsid is not installed (package util-linux)" };
-  }
   const resetsSignals = (await run(["/usr/bin/env", "--default-signal=TERM", "true"])).code === 0;
   const folder = mkdtempSync(path.join(os.tmpdir(), "perdure-bwrap-"));
   try {

@@ -16,6 +16,7 @@ import {
   readFileSync,
   readlinkSync,
   renameSync,
+  statSync,
   writeFileSync,
 } from "node:fs";
 import path from "node:path";
@@ -57,9 +58,8 @@ export interface ProfileParts {
 
 /** bwrap's arguments for the command's own namespaces. Writes what it makes up into the folder. */
 export function profileArguments({ folder, readOnly, binds }: ProfileParts): readonly string[] {
-  const madeUp = path.join(folder, "etc");
-  mkdirSync(madeUp, { recursive: true });
-  for (const [name, text] of Object.entries(MADE_UP)) replaceText(path.join(madeUp, name), text);
+  const etc = path.join(folder, "etc");
+  const shownOfEtc = composeEtc(etc);
   const tmpfs = (place: string, bytes: number): readonly string[] => [
     ...["--perms", "1777", "--size", String(bytes), "--tmpfs", place],
   ];
@@ -78,11 +78,21 @@ export function profileArguments({ folder, readOnly, binds }: ProfileParts): rea
       "/dev",
     ],
     ...tmpfs("/tmp", LIMITS.sandboxTemporaryMiB * MIB),
-    ...["--dir", "/etc", "--dir", "/run", "--dir", "/var", "--symlink", "../tmp", "/var/tmp", "--dir", "/root"],
-    ...Object.keys(MADE_UP).flatMap((name) => ["--ro-bind", path.join(madeUp, name), `/etc/${name}`]),
-    ...SHOWN_OF_ETC.filter((name) => existsSync(`/etc/${name}`)).flatMap((name) => [
-      ...["--ro-bind-try", `/etc/${name}`, `/etc/${name}`],
-    ]),
+    ...[
+      "--dir",
+      "/run",
+      "--dir",
+      "/var",
+      "--symlink",
+      "../tmp",
+      "/var/tmp",
+      "--dir",
+      "/root",
+      "--ro-bind",
+      etc,
+      "/etc",
+    ],
+    ...shownOfEtc.flatMap((name) => ["--ro-bind-try", `/etc/${name}`, `/etc/${name}`]),
     ...readOnly.flatMap((shown) => ["--ro-bind-try", shown, shown]),
     ...["--bind", path.join(folder, "workspace"), INSIDE.workspace],
     ...["--ro-bind", path.join(folder, "calls"), INSIDE.calls],
@@ -113,9 +123,21 @@ function kernelFiles(): readonly string[] {
     const place = `/proc/${name}`;
     const stats = /^\d+$/.test(name) ? undefined : lstatSync(place, { throwIfNoEntry: false });
     if (stats === undefined || stats.isSymbolicLink()) return [];
-    if (stats.isDirectory() || (stats.mode & 0o222) !== 0) return ["--ro-bind", place, place];
+    if (hasWritable(place)) return ["--ro-bind", place, place];
     return (stats.mode & 0o044) === 0 ? ["--ro-bind", "/dev/null", place] : [];
   });
+}
+
+/** Whether anything in it may be written by its owner, as far as it goes; looked at for each sandbox, not for each command. */
+function hasWritable(place: string, depth = 3): boolean {
+  try {
+    const stats = lstatSync(place);
+    if (stats.isSymbolicLink()) return false;
+    if (!stats.isDirectory()) return (stats.mode & 0o222) !== 0;
+    return depth === 0 || readdirSync(place).some((name) => hasWritable(path.join(place, name), depth - 1));
+  } catch {
+    return true;
+  }
 }
 
 /** Writes them as `--args` reads them. */
@@ -123,9 +145,24 @@ export function writeProfile(file: string, given: readonly string[]): void {
   replaceText(file, given.map((word) => `${word}\0`).join(""));
 }
 
+/** Puts together what is shown as /etc, and tells which folders of the host's are shown in it: each mount costs every command. */
+function composeEtc(etc: string): readonly string[] {
+  mkdirSync(etc, { recursive: true });
+  for (const [name, text] of Object.entries(MADE_UP)) replaceText(path.join(etc, name), text);
+  return SHOWN_OF_ETC.filter((name) => {
+    const stats = statSync(`/etc/${name}`, { throwIfNoEntry: false });
+    if (stats === undefined) return false;
+    const place = path.join(etc, name);
+    mkdirSync(path.dirname(place), { recursive: true });
+    if (stats.isDirectory()) mkdirSync(place, { recursive: true });
+    else if (stats.isFile()) replaceText(place, readFileSync(`/etc/${name}`));
+    return stats.isDirectory();
+  });
+}
+
 /** At once, and only when it is another: commands may be on their way in by the one that is there. */
-function replaceText(file: string, text: string): void {
-  if (existsSync(file) && readFileSync(file, "utf8") === text) return;
+function replaceText(file: string, text: string | Uint8Array): void {
+  if (existsSync(file) && readFileSync(file).equals(Buffer.from(text))) return;
   const written = `${file}.${randomUUID()}`;
   writeFileSync(written, text);
   renameSync(written, file);
@@ -144,9 +181,9 @@ export function entranceArguments(
   { cwd, inner }: { readonly cwd: string; readonly inner: readonly string[] },
 ): readonly string[] {
   return [
-    // Not --new-session, which would take the outer init out of the supervisor's group too.
-    ...[bwrap, "--unshare-user", "--unshare-pid", "--dev-bind", "/", "/", "--", "setsid"],
-    ...[bwrap, "--args", String(PROFILE_DESCRIPTOR), "--chdir", cwd, "--"],
+    // The outer init stays in the supervisor's group. The inner one leads a new one, and it is the command's.
+    ...[bwrap, "--unshare-user", "--unshare-pid", "--dev-bind", "/", "/", "--"],
+    ...[bwrap, "--args", String(PROFILE_DESCRIPTOR), "--new-session", "--chdir", cwd, "--"],
     ...(resetsSignals ? ["/usr/bin/env", "--default-signal=HUP,INT,QUIT,TERM"] : []),
     ...inner,
   ];

@@ -178,12 +178,12 @@ const CONFINED_COMMAND = `
 forward() {
   tries=50
   while [ "$tries" -gt 0 ] && kill -0 "$child"; do
-    init= inner= second=
+    init= outer= inner= first=
     read -r init _ </proc/$child/task/$child/children
-    [ -z "$init" ] || read -r inner _ </proc/$init/task/$init/children
-    [ -z "$inner" ] || read -r second _ </proc/$inner/task/$inner/children
-    [ -z "$second" ] || read -r second _ </proc/$second/task/$second/children
-    [ -z "$second" ] || { kill -TERM "-$inner"; return; }
+    [ -z "$init" ] || read -r outer _ </proc/$init/task/$init/children
+    [ -z "$outer" ] || read -r inner _ </proc/$outer/task/$outer/children
+    [ -z "$inner" ] || read -r first _ </proc/$inner/task/$inner/children
+    [ -z "$first" ] || { kill -TERM "-$inner"; return; }
     tries=$((tries - 1))
     nap 20
   done
@@ -243,8 +243,8 @@ ${SUPERVISION}${PLAIN_COMMAND}`;
  * `sh -c CONFINED_START_SCRIPT perdure <call folder> <workspace> <timeout in ms> <file for 5> <cgroup files> <KiB of disk>
  * <program> [argument …]`: as above, but for a command that runs in namespaces of its own, in which the program puts it. The
  * program finds the file open at 5. It joins the cgroups whose files are named, one in a line; the workspace is looked at now
- * and then, and a command that makes it grow beyond its bound is ended. `inner` is the process group to be told of a TERM: the
- * command must not be in ours, where it could signal us, so it leads the group of the program's child's first child.
+ * and then, and a command that makes it grow beyond its bound is ended. The command must not be in our process group, where it
+ * could signal us: it is in that of the inner init, three generations below the program, which is told of a TERM.
  */
 export const CONFINED_START_SCRIPT: string = `${PRELUDE}
 call=$1 dir=$2 timeout=$3 profile=$4 joins=$5 disk=$6

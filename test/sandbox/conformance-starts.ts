@@ -57,8 +57,13 @@ export function describeStarts(test: ConformanceTest): void {
         await Promise.all(some.map((callId) => sandbox.start({ callId, command, timeoutMs: 5_000 })));
       }
 
-      const ends = await Promise.all(callIds.map(async (callId) => (await watch(sandbox, callId)).end?.ended));
-      expect(new Set(ends)).toEqual(new Set(["exited"]));
+      const ends = await Promise.all(
+        callIds.map(async (callId) => {
+          const { end, stderr } = await watch(sandbox, callId);
+          return end?.ended === "exited" ? `exited ${end.exitCode} ${text(stderr)}` : end?.ended;
+        }),
+      );
+      expect(new Set(ends)).toEqual(new Set(["exited 0 "]));
       expect(lines(await sandbox.readFile("effects"))).toHaveLength(callIds.length);
     });
 
