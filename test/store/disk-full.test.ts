@@ -1,6 +1,6 @@
 /** A full disk is said to be one, loses nothing that was stored, and stops mattering when there is room again. Needs root, to mount a small one. */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { openBlobStore } from "../../store/blobs.ts";
@@ -8,12 +8,12 @@ import { openDatabase } from "../../store/database.ts";
 import { append } from "../../store/event-log.ts";
 import { aSession, logOf, temporaryFolder } from "./store-builder.ts";
 
-/** A disk of 1 MiB, or why there is none. */
-function smallDisk(): string | Error {
+/** A small disk, or why there is none. */
+function smallDisk(size: "1m" | "3m"): string | Error {
   const folder = temporaryFolder();
   const place = path.join(folder.path, "disk");
   mkdirSync(place);
-  const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", place], { encoding: "utf8" });
+  const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", `size=${size}`, "tmpfs", place], { encoding: "utf8" });
   onTestFinished(() => {
     if (mounted.status === 0) spawnSync("umount", ["-l", place]);
     folder[Symbol.dispose]();
@@ -22,7 +22,7 @@ function smallDisk(): string | Error {
 }
 
 test("a blob that does not fit is StoreError full, leaves nothing, and fits when there is room", async (context) => {
-  const disk = smallDisk();
+  const disk = smallDisk("1m");
   if (disk instanceof Error) return context.skip(`no small disk can be mounted here: ${disk.message}`);
   const blobs = await openBlobStore(path.join(disk, "blobs"));
   const small = await blobs.put(Buffer.from("kept"));
@@ -38,12 +38,13 @@ test("a blob that does not fit is StoreError full, leaves nothing, and fits when
 });
 
 test("a transaction that does not fit is StoreError full, leaves nothing, and is taken when there is room", async (context) => {
-  const disk = smallDisk();
+  const disk = smallDisk("3m");
   if (disk instanceof Error) return context.skip(`no small disk can be mounted here: ${disk.message}`);
   const database = await openDatabase(path.join(disk, "perdure.db"));
   onTestFinished(() => database.close());
   const sessionId = await aSession(database);
-  writeFileSync(path.join(disk, "ballast"), Buffer.alloc(500 * 1024));
+  const { bavail, bsize } = statfsSync(disk);
+  writeFileSync(path.join(disk, "ballast"), Buffer.alloc(bavail * bsize - 200 * 1024));
   const write = () =>
     database.write((tx) =>
       append(

@@ -1,6 +1,6 @@
 /** A writer that is killed at any instant leaves whole facts and nothing half written, and its successor goes on from there. */
 import { setTimeout as delay } from "node:timers/promises";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import type { SessionId } from "../../contract/ids.ts";
 import type { Database } from "../../store/database.ts";
 import { type ChildProgram, startProgram } from "./fixtures/child-program.ts";
@@ -9,13 +9,15 @@ import { aSession, logOf, temporaryStore } from "./store-builder.ts";
 const KILLS = 30;
 const AT_ONCE = 3;
 
-test("30 kills in mid-work leave no gap, no half step and no repeated result", { timeout: 60_000 }, async () => {
+test("30 kills in mid-work leave no gap, no half step and no repeated result", { timeout: 120_000 }, async () => {
   await using store = await temporaryStore();
   const sessions = await Promise.all(Array.from({ length: AT_ONCE }, () => aSession(store.database)));
 
   for (let kill = 0; kill < KILLS; kill += AT_ONCE) {
     await Promise.all(sessions.map((sessionId) => workAndDie(store.file, sessionId)));
   }
+  // Whatever the kills left, the next one goes on from there to the end of a turn.
+  await Promise.all(sessions.map((sessionId) => workToAnEnd(store, sessionId)));
 
   for (const sessionId of sessions) {
     const said = await countsOf(store.database, sessionId);
@@ -31,6 +33,19 @@ async function workAndDie(file: string, sessionId: SessionId): Promise<void> {
   await delay(Math.random() * 100); // The instant of the kill is what is random here; nothing waits for it.
   worker.kill();
   expect(await worker.ended).toBe("SIGKILL");
+}
+
+async function workToAnEnd(
+  store: { readonly file: string; readonly database: Database },
+  sessionId: SessionId,
+): Promise<void> {
+  const turns = store.database.read.selectFrom("turns").select("id").where("session_id", "=", sessionId);
+  const ended = async (): Promise<number> => (await turns.where("state", "=", "completed").execute()).length;
+  const before = await ended();
+  await using worker: ChildProgram = startProgram("session-worker.ts", store.file, sessionId);
+  await vi.waitUntil(async () => (await ended()) > before, { timeout: 30_000, interval: 20 });
+  worker.kill();
+  await worker.ended;
 }
 
 type Counts = (...key: readonly (string | number)[]) => number;
