@@ -32,10 +32,11 @@ export async function detectBubblewrap(search: BubblewrapSearch = {}): Promise<B
   const folder = mkdtempSync(path.join(os.tmpdir(), "perdure-bwrap-"));
   try {
     for (const name of ["workspace", "calls"]) mkdirSync(path.join(folder, name));
-    const profile = profileArguments({ folder, readOnly: [], binds: [] });
+    const parts = { folder, readOnly: [], binds: [] };
+    const profile = profileArguments(parts);
     const entrance: Entrance = { bwrap, resetsSignals };
     const inner = ["/bin/sh", "-c", `exit ${EXIT_CODE}`];
-    const given = entranceArguments(entrance, { cwd: "/workspace", inner });
+    const given = entranceArguments(entrance, { parts, cwd: "/workspace", inner });
     // As arguments here: there is no supervisor that opens the file of them.
     const at = given.lastIndexOf("--args");
     const tried = await run([...given.slice(0, at), ...profile, ...given.slice(at + 2)]);

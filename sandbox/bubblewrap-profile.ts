@@ -178,14 +178,28 @@ export interface Entrance {
 /** The outer init, then the command's namespaces, then `inner`, which begins in `cwd`. */
 export function entranceArguments(
   { bwrap, resetsSignals }: Entrance,
-  { cwd, inner }: { readonly cwd: string; readonly inner: readonly string[] },
+  { parts, cwd, inner }: { readonly parts: ProfileParts; readonly cwd: string; readonly inner: readonly string[] },
 ): readonly string[] {
   return [
     // The outer init stays in the supervisor's group. The inner one leads a new one, and it is the command's.
-    ...[bwrap, "--unshare-user", "--unshare-pid", "--dev-bind", "/", "/", "--"],
+    ...[bwrap, "--unshare-user", "--unshare-pid", ...outerFolders(parts), "--"],
     ...[bwrap, "--args", String(PROFILE_DESCRIPTOR), "--new-session", "--chdir", cwd, "--"],
     ...(resetsSignals ? ["/usr/bin/env", "--default-signal=HUP,INT,QUIT,TERM"] : []),
     ...inner,
+  ];
+}
+
+/**
+ * What the inner bwrap needs of the host to do its work, under its own names. Not the whole root: a mount of the host that
+ * goes while all of them are taken over would make the way in fail.
+ */
+function outerFolders({ folder, readOnly, binds }: ProfileParts): readonly string[] {
+  const shown = [...readOnly, ...binds.map(({ source }) => source)];
+  return [
+    ...systemFolders(),
+    ...["--dev-bind", "/dev", "/dev", "--dev-bind", "/proc", "/proc", "--ro-bind", "/etc", "/etc"],
+    ...shown.flatMap((one) => ["--ro-bind-try", one, one]),
+    ...["--bind", folder, folder],
   ];
 }
 

@@ -141,12 +141,12 @@ function createSandbox(
   const environment = { ...host.environment, ...(hasNetwork && proxyVariables()) };
   const cgroup = sandboxCgroup(kept.cgroups, folder);
   const prelude = hasNetwork ? relayScript(relayPrelude()) : VARIABLES_SCRIPT;
+  const parts = { folder, readOnly: host.readOnly, binds: hasNetwork ? relayBinds(folder) : [] };
   let isProfileWritten = false;
   const prepare = async (): Promise<readonly string[]> => {
     if (hasNetwork) await startEgress({ folder, allow, run: (script) => launcher.run(script) });
     if (!isProfileWritten) {
-      const binds = hasNetwork ? relayBinds(folder) : [];
-      writeProfile(profile, profileArguments({ folder, readOnly: host.readOnly, binds }));
+      writeProfile(profile, profileArguments(parts));
       isProfileWritten = true;
     }
     return holdLimits(cgroup, kept);
@@ -169,7 +169,7 @@ function createSandbox(
       const inner = isPlain ? ran : ["/bin/sh", "-c", prelude, "perdure", ...ran];
       const disk = String((kept.spec.diskMiB ?? LIMITS.sandboxDiskMiB) * 1024);
       const supervised = [call, workspace, String(command.timeoutMs), profile, joins.join("\n"), disk];
-      const args = [...supervised, ...processLimits(kept), ...entranceArguments(entrance, { cwd, inner })];
+      const args = [...supervised, ...processLimits(kept), ...entranceArguments(entrance, { parts, cwd, inner })];
       return { script: CONFINED_START_SCRIPT, args, env: { ...environment, ...variables } };
     },
     networkDecisions: async (from) => readDecisions(folder, from),
