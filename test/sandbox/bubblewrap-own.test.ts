@@ -206,7 +206,7 @@ describe.skipIf(!found.works)(
       const callId = newCallId();
       await sandbox.start({
         callId,
-        command: "echo ${#TOKEN}; while [ ! -e stop ]; do sleep 0.05; done",
+        command: 'printf %s "$TOKEN" | wc -c; while [ ! -e stop ]; do sleep 0.05; done',
         timeoutMs: 20_000,
         secrets: { TOKEN: secret },
       });
