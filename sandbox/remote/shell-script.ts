@@ -330,7 +330,8 @@ poll_call() {
   while look "$out" "$err" || return ${STATUS.noCall}; do
     [ -z "$ended" ] && [ "$out_count" -eq 0 ] && [ "$err_count" -eq 0 ] && [ "$waited" -lt "$4" ] || break
     if [ "$pace" = 200 ]; then
-      if claimed; then is_watched || { watched=0; break; }; fi
+      # What it printed and recorded after the look and before its parent ended would be missing.
+      if claimed; then is_watched || { watched=0; look "$out" "$err" || return ${STATUS.noCall}; break; }; fi
     fi
     digits=$((1000 + pace))
     sleep "0.\${digits#1}" || sleep 1
