@@ -1,8 +1,7 @@
 /** What keeps sandboxes in order: their workspaces in snapshots, idle ones stopped, and those that no session owns removed. */
 import { log } from "@temporalio/activity";
-import type { SandboxId, SessionId } from "../contract/ids.ts";
+import type { SandboxId, SessionId, TurnId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
-import type { TurnKey } from "../contract/steps.ts";
 import { hostQueue } from "../contract/task-queue.ts";
 import { SandboxError, type SandboxProvider } from "../sandbox/provider.ts";
 import { sweepBlobs } from "../store/artifacts.ts";
@@ -18,6 +17,11 @@ export interface IdleKey {
   readonly idleMs: number;
 }
 
+export interface SnapshotKey {
+  readonly sessionId: SessionId;
+  readonly turnId?: TurnId;
+}
+
 export interface Swept {
   readonly removed: number;
   readonly stopped: number;
@@ -26,8 +30,8 @@ export interface Swept {
 }
 
 export interface SandboxUpkeep {
-  /** Keeps the workspace as a turn has left it. */
-  snapshotWorkspace(turn: TurnKey): Promise<void>;
+  /** Keeps the workspace as a turn, a command or a caller has left it. */
+  snapshotWorkspace(key: SnapshotKey): Promise<void>;
   /** Stops a sandbox that nobody has used for so long, its workspace kept. 0: it is stopped, or there is none; else when to look again. */
   stopIdleSandbox(key: IdleKey): Promise<{ readonly againInMs: number }>;
   /** The task queues of the hosts that live, so that each can be swept. */
@@ -41,12 +45,12 @@ const IDS_TOLD = 20;
 export function createSandboxUpkeep(deps: RunToolDeps): SandboxUpkeep {
   const { database } = deps.store;
   return {
-    snapshotWorkspace: (turn) =>
+    snapshotWorkspace: (key) =>
       attempted(deps.identity, async () => {
-        const record = await currentSandbox(database, turn.sessionId);
-        await using sandbox = await findSandbox(deps, turn.sessionId);
+        const record = await currentSandbox(database, key.sessionId);
+        await using sandbox = await findSandbox(deps, key.sessionId);
         if (!sandbox || record?.state !== "ready") return;
-        await takeSnapshot(deps, { ...turn, sandbox, generation: record.generation });
+        await takeSnapshot(deps, { ...key, sandbox, generation: record.generation });
       }),
     stopIdleSandbox: (key) => attempted(deps.identity, async () => ({ againInMs: await stopIdle(deps, key) })),
     listHostQueues: async () => (await liveHosts(database)).map(hostQueue),

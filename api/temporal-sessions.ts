@@ -11,6 +11,7 @@ import type { SessionId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import { sessionAgent } from "../contract/steps.ts";
 import { TASK_QUEUE } from "../contract/task-queue.ts";
+import type { WorkspaceAnswer } from "../contract/workspace.ts";
 import {
   answerQuestion,
   closeSession,
@@ -26,12 +27,22 @@ import {
 } from "../workflows/messages.ts";
 import { type SessionStart, type Sessions, SessionsError } from "./sessions.ts";
 import { toSessionsError } from "./temporal-error.ts";
-import { type Bounded, commandWorkflowId, lookInto, runCommand, serveTerminal } from "./temporal-workspaces.ts";
+import {
+  type Bounded,
+  commandWorkflowId,
+  keepSoon,
+  lookInto,
+  runCommand,
+  serveTerminal,
+} from "./temporal-workspaces.ts";
 
 const STATUS = defineSearchAttributeKey("PerdureStatus", SearchAttributeType.KEYWORD);
 const AGENT = defineSearchAttributeKey("PerdureAgent", SearchAttributeType.KEYWORD);
 /** The update that tells of the end of a wait, by its kind: each is a line of its own in Temporal's UI. */
 const WAIT_UPDATE = { approval: decideApproval, question: answerQuestion, tool: submitToolResult } as const;
+
+/** Answers after which the workspace is another than before. */
+const CHANGES: ReadonlySet<WorkspaceAnswer["found"]> = new Set(["written", "removed", "downloaded"] as const);
 
 /** Opens the gateway without connecting: a Temporal that is away now may be there at the first call. */
 export function openTemporalSessions(at: { readonly address: string; readonly namespace: string }): Sessions {
@@ -80,7 +91,12 @@ export function openTemporalSessions(at: { readonly address: string; readonly na
     close: (sessionId) => bounded(LIMITS.updateTimeoutMs, () => handle(sessionId).signal(closeSession)),
     progress: (sessionId) => bounded(LIMITS.queryTimeoutMs, () => handle(sessionId).query(getProgress)),
     purge: (sessionId) => purge({ client, bounded }, sessionId),
-    workspace: (request, key) => lookInto({ client, bounded }, request, key),
+    workspace: async (request, key) => {
+      const answer = await lookInto({ client, bounded }, request, key);
+      // The answer does not wait for it.
+      if (CHANGES.has(answer.found)) void keepSoon({ client, bounded }, request.sessionId).catch(() => undefined);
+      return answer;
+    },
     runCommand: (command) => bounded(LIMITS.queryTimeoutMs, () => runCommand(client, command)),
     stopCommand: (callId) =>
       bounded(LIMITS.queryTimeoutMs, async () => {

@@ -1,12 +1,18 @@
 /** The short workflows of live workspaces, as the gateway starts and awaits them. */
 import { createHash, randomUUID } from "node:crypto";
 import type { Client, WorkflowHandle } from "@temporalio/client";
-import type { CallId } from "../contract/ids.ts";
+import type { CallId, SessionId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import { TASK_QUEUE } from "../contract/task-queue.ts";
 import type { TerminalKey } from "../contract/terminals.ts";
 import type { CommandKey, WorkspaceAnswer, WorkspaceRequest } from "../contract/workspace.ts";
-import { COMMAND_WORKFLOW, TERMINAL_WORKFLOW, WORKSPACE_WORKFLOW } from "../workflows/messages.ts";
+import {
+  COMMAND_WORKFLOW,
+  KEEP_WORKFLOW,
+  TERMINAL_WORKFLOW,
+  WORKSPACE_WORKFLOW,
+  workspaceChanged,
+} from "../workflows/messages.ts";
 import { isKind, SessionsError } from "./sessions.ts";
 
 export type Bounded = <T>(timeoutMs: number, call: () => Promise<T>) => Promise<T>;
@@ -73,6 +79,21 @@ async function result(bounded: Bounded, handle: WorkflowHandle): Promise<Workspa
 async function isWorkedAt(bounded: Bounded, handle: WorkflowHandle): Promise<boolean> {
   const { raw } = await bounded(LIMITS.queryTimeoutMs, () => handle.describe());
   return (raw.pendingActivities ?? []).some(({ state }) => Number(state) === STARTED);
+}
+
+/** Has the workspace kept soon. What cannot be begun now is kept by the next turn, or when the sandbox idles. */
+export async function keepSoon({ client, bounded }: Through, sessionId: SessionId): Promise<void> {
+  await bounded(LIMITS.queryTimeoutMs, () =>
+    client.workflow.signalWithStart(KEEP_WORKFLOW, {
+      workflowId: `keep-${sessionId}`,
+      taskQueue: TASK_QUEUE,
+      args: [{ sessionId }],
+      signal: workspaceChanged,
+      workflowTaskTimeout: LIMITS.workflowTaskTimeoutMs,
+      workflowExecutionTimeout: LIMITS.keepTimeoutMs,
+      staticSummary: `keeps the workspace of ${sessionId}`,
+    }),
+  );
 }
 
 export function commandWorkflowId(callId: CallId): string {

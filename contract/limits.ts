@@ -120,6 +120,9 @@ export const LIMITS = {
   snapshotBytesMax: 20 * 1024 * 1024 * 1024,
   /** Snapshots of one session that are kept. */
   snapshotsKept: 2,
+  /** A workspace that a caller has changed is kept so soon, and what else changes until then with it. */
+  keepAfterMs: 2_000,
+  keepTimeoutMs: 3_600_000,
   /** A file of so many bytes is a blob of its own; smaller ones lie together in packs of at most so many. */
   snapshotLargeBytes: 1024 * 1024,
   snapshotPackBytes: 8 * 1024 * 1024,

@@ -1,10 +1,20 @@
 /** A caller's command: a short workflow of its own. What is asked for is a row; only its id is here. */
-import { ApplicationFailure, CancellationScope, isCancellation } from "@temporalio/workflow";
+import { ApplicationFailure, CancellationScope, isCancellation, log } from "@temporalio/workflow";
 import type { CommandKey } from "../contract/workspace.ts";
 import { atSandbox } from "./at-sandbox.ts";
 import { beside } from "./proxies.ts";
 
 export async function commandRequest(key: CommandKey): Promise<void> {
+  await settle(key);
+  // The caller has been answered by now. What the command has changed outlives its sandbox.
+  const kept = { summary: "snapshot the workspace" };
+  const { sessionId } = key;
+  await CancellationScope.nonCancellable(() =>
+    atSandbox((activities) => activities.snapshotWorkspace.executeWithOptions(kept, [{ sessionId }])),
+  ).catch((error: unknown) => log.warn("the workspace was not kept", { error: String(error) }));
+}
+
+async function settle(key: CommandKey): Promise<void> {
   try {
     await run(key);
   } catch (error) {

@@ -39,6 +39,13 @@ export const closeSession = defineSignal("closeSession");
 /** The small authoritative snapshot; `temporal workflow query --type getProgress` shows it too. */
 export const getProgress = defineQuery<Progress>("getProgress");
 
+/** What keeps a workspace hears of another change. */
+export const workspaceChanged = defineSignal("workspaceChanged");
+
+export interface WorkspaceKey {
+  readonly sessionId: SessionId;
+}
+
 /** What starts a session's workflow. Its id is the session's id. */
 export interface SessionInput {
   readonly sessionId: SessionId;
@@ -54,3 +61,4 @@ export const COMMAND_WORKFLOW = "commandRequest";
 export const TERMINAL_WORKFLOW = "terminalRequest";
 export const PURGE_WORKFLOW = "purgeSession";
 export const SWEEP_WORKFLOW = "sweepSandboxes";
+export const KEEP_WORKFLOW = "keepWorkspace";

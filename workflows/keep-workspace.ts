@@ -1,0 +1,23 @@
+/** Keeps a workspace soon after a caller has changed it: one workflow per session, however many changes come together. */
+import { setHandler, sleep } from "@temporalio/workflow";
+import { LIMITS } from "../contract/limits.ts";
+import { atSandbox } from "./at-sandbox.ts";
+import { type WorkspaceKey, workspaceChanged } from "./messages.ts";
+
+/** Snapshots of one run; the next change begins another. */
+const ROUNDS_MAX = 100;
+
+export async function keepWorkspace({ sessionId }: WorkspaceKey): Promise<void> {
+  let hasChanged = true;
+  setHandler(workspaceChanged, () => {
+    hasChanged = true;
+  });
+  for (let round = 0; hasChanged && round < ROUNDS_MAX; round++) {
+    // Others may follow at once; what comes while the snapshot is taken is kept by the next.
+    await sleep(LIMITS.keepAfterMs);
+    hasChanged = false;
+    await atSandbox((activities) =>
+      activities.snapshotWorkspace.executeWithOptions({ summary: "snapshot the workspace" }, [{ sessionId }]),
+    );
+  }
+}
