@@ -44,7 +44,12 @@ export interface SandboxDeps {
  * when the newest is gone, or its host is, the log says that it is lost and a new generation takes its place.
  * Throws an ApplicationFailure of the type ELSEWHERE when only the workers of another host reach it.
  */
-export async function openSandbox(deps: SandboxDeps, sessionId: SessionId): Promise<Sandbox> {
+export async function openSandbox(
+  deps: SandboxDeps,
+  sessionId: SessionId,
+  /** Called when it is not there yet, or not any more, before it is made: that may take long, and end in the middle. */
+  beforeMaking: () => Promise<void> = async () => undefined,
+): Promise<Sandbox> {
   const { database } = deps.store;
   const record = await currentSandbox(database, sessionId);
   switch (record?.state) {
@@ -52,14 +57,24 @@ export async function openSandbox(deps: SandboxDeps, sessionId: SessionId): Prom
       throw ApplicationFailure.nonRetryable(`the sandbox of session ${sessionId} is stopped`, "SandboxStopped");
     case "ready":
     case "starting": {
-      if (record.host !== "" && record.host !== deps.host) return await openFromAfar(deps, sessionId, record);
-      if (record.state === "starting") return await finish(deps, sessionId, record);
+      if (record.host !== "" && record.host !== deps.host) {
+        await beforeMaking();
+        return await openFromAfar(deps, sessionId, record);
+      }
+      if (record.state === "starting") {
+        await beforeMaking();
+        return await finish(deps, sessionId, record);
+      }
       const alive = await deps.sandboxes.provider(record.provider).find(record.sandboxId);
-      if (!alive) return await replace(deps, sessionId, { record, reason: "it is no longer there" });
+      if (!alive) {
+        await beforeMaking();
+        return await replace(deps, sessionId, { record, reason: "it is no longer there" });
+      }
       await noteUse(database, record);
       return alive;
     }
     default:
+      await beforeMaking();
       return await make(deps, sessionId, { generation: (record?.generation ?? 0) + 1 });
   }
 }

@@ -35,12 +35,12 @@ export async function runToolInSandbox(deps: RunToolDeps, begun: BegunCall, run:
     return ran({ outcome: "unknown", text: `This call was lost ${ATTEMPTS_MAX} times. What it did is unknown.` });
   }
   const sessionId = begun.call.session_id as SessionId;
+  const place = new CallPlace(deps, begun);
   for (let lost = 0; ; lost++) {
     let sandbox: Sandbox | undefined;
     try {
-      sandbox = await openSandbox(deps, sessionId);
-      if (run.tool.replay !== "safe" && (await mayHaveRunBefore(deps, begun, sandbox)))
-        return ran(lostInMidRun(), sandbox);
+      sandbox = await openSandbox(deps, sessionId, () => place.leave());
+      if (run.tool.replay !== "safe" && (await place.mayHaveRunBefore(sandbox))) return ran(lostInMidRun(), sandbox);
       return ran(await runOnce(deps, begun, { ...run, sandbox, args: parsed.args }), sandbox);
     } catch (error) {
       await sandbox?.[Symbol.asyncDispose]();
@@ -74,16 +74,42 @@ async function runOnce(
   });
 }
 
-/** An attempt before this one began it in a sandbox that is lost: under the same id it would run a second time in this one. */
-async function mayHaveRunBefore(deps: RunToolDeps, begun: BegunCall, sandbox: Sandbox): Promise<boolean> {
-  const { database } = deps.store;
-  const { call, epoch } = begun;
-  const { generation } = sessionOfSandbox(sandbox.id);
-  if (generation === call.generation || !(await hasLostSince(database.read, call.session_id, call.generation)))
+/**
+ * The generation of the sandbox that a call was begun in, as its row says: the newest when its first attempt began, which is
+ * the one that it runs in unless that has to be made first. 0: it was begun in none.
+ */
+class CallPlace {
+  readonly #deps: RunToolDeps;
+  readonly #begun: BegunCall;
+  #generation: number;
+
+  constructor(deps: RunToolDeps, begun: BegunCall) {
+    this.#deps = deps;
+    this.#begun = begun;
+    this.#generation = begun.call.generation;
+  }
+
+  /** The sandbox has to be made, so nothing of this call is begun yet: should this attempt be lost now, the next one may. */
+  async leave(): Promise<void> {
+    if (this.#begun.epoch === 1) await this.#note(0);
+  }
+
+  /** Whether an attempt before this one began it in a sandbox that is lost: under the same id it would run again in this one. */
+  async mayHaveRunBefore(sandbox: Sandbox): Promise<boolean> {
+    const { generation } = sessionOfSandbox(sandbox.id);
+    if (generation === this.#generation) return false;
+    const { epoch, call } = this.#begun;
+    const isBegun = epoch > 1 && this.#generation > 0;
+    if (isBegun) return await hasLostSince(this.#deps.store.database.read, call.session_id, this.#generation);
+    await this.#note(generation);
     return false;
-  // The first attempt has begun nothing yet: it is here that it will.
-  if (epoch === 1) await noteGeneration(database, begun, generation);
-  return epoch > 1;
+  }
+
+  async #note(generation: number): Promise<void> {
+    if (generation === this.#generation) return;
+    await noteGeneration(this.#deps.store.database, this.#begun, generation);
+    this.#generation = generation;
+  }
 }
 
 function lostInMidRun(): ToolResult {

@@ -33,13 +33,23 @@ function byProvider() {
 
 function byCase() {
   const names = [...new Set([...suites.values()].flatMap((cases) => [...cases.keys()]))];
-  const rows = names.map((name) => [name.slice(0, 110), ...[...suites.values()].map((cases) => cases.get(name) ?? "-")]);
+  const rows = names.map((name) => [
+    name.slice(0, 110),
+    ...[...suites.values()].map((cases) => cases.get(name) ?? "-"),
+  ]);
   return table([["case", ...suites.keys()], ...rows]);
 }
 
 function table(rows) {
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-  return `${rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column])).join("  ").trimEnd()).join("\n")}\n`;
+  return `${rows
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column]))
+        .join("  ")
+        .trimEnd(),
+    )
+    .join("\n")}\n`;
 }
 
 function readReport(file) {
