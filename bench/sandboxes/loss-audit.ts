@@ -135,8 +135,7 @@ class Audit {
     this.#open.delete(event.callId);
     const { call } = open;
     if (event.outcome !== "ok") {
-      // A loss that is found when the call begins may be all that its next attempt knows of the one before.
-      if (open.losses !== this.#losses || this.#wasKilled(open.startedAt, event.at)) return;
+      if (this.#wasKilled(open.startedAt, event.at)) return;
       this.#note("only a lost sandbox costs a result", `${call.label} ended as ${event.outcome}: ${event.result}`);
       return;
     }
