@@ -52,8 +52,8 @@ export function describeStreams(given: () => Given): void {
         played.say(prompt);
 
         const error = await failureOf(played.step(run));
-        const call = seen().find(({ conversation }) => linesOf(conversation).includes(`user: ${prompt}`));
-        await until(() => call?.closedEarlyAt !== undefined);
+        const call = () => seen().find(({ conversation }) => linesOf(conversation).includes(`user: ${prompt}`));
+        await until(() => call()?.closedEarlyAt !== undefined);
 
         expect(error).toMatchObject({ code: "TIMEOUT", retryable: true });
         expect(error.message).toContain(`${SILENCE_MS} ms`);
