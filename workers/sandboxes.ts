@@ -49,7 +49,7 @@ function docker({ config, owner }: SandboxesOptions): ProviderEntry {
     return { name: "docker", provider: undefined, reason };
   }
   const networkFolder = path.join(config.stateDir, "sandboxes", "docker");
-  const provider = createDockerProvider({ owner, image: config.sandbox.image, networkFolder });
+  const provider = createDockerProvider({ owner, image: config.sandbox.image, canPull: true, networkFolder });
   return { name: "docker", provider, reason: null };
 }
 

@@ -5,14 +5,14 @@
  * stands for the sessions that run somewhere with it.
  */
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { findTemporal } from "../../cli/temporal-server.ts";
 import { scripted, startWorld, type World } from "../support/world.ts";
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
-const RELEASE = "0.2";
+const RELEASE = "0.3";
 
 const list = { name: "list_files", args: {} };
 const bash = (command: string) => ({ name: "bash", args: { command } });
@@ -89,6 +89,25 @@ const SHAPES: Readonly<Record<string, (world: World, id: string) => Promise<void
     await world.session(id).post(scripted({ tools: [list] }, { text: "after" }));
     await stream.next("turn.completed", ({ output }) => output === "after");
   },
+  // Its sandbox is stopped while it idles, and comes back; a long command has an activity of its own.
+  idle: async (world, id) => {
+    const session = world.session(id);
+    const stream = session.stream();
+    await session.post(scripted({ tools: [bash("echo kept > kept; sleep 0.5")] }, { text: "done" }));
+    await stream.next("sandbox.stopped");
+    await session.post(scripted({ tools: [bash("cat kept")] }, { text: "again" }));
+    await stream.next("turn.completed", ({ output }) => output === "again");
+  },
+  lost: async (world, id) => {
+    const session = world.session(id);
+    const stream = session.stream();
+    await session.post(scripted({ tools: [bash("echo kept > kept")] }, { text: "done" }));
+    await stream.next("sandbox.snapshotted");
+    await session.post(scripted({ tools: [bash("echo begun; sleep 60")] }, { text: "never mind" }));
+    await stream.next("tool.output", ({ text }) => text.includes("begun"));
+    rmSync(path.join(world.stateDir, "sandboxes", `sbx_${id}-1`), { recursive: true, force: true });
+    await stream.next("turn.completed", ({ output }) => output === "never mind");
+  },
 };
 
 const ask = (question: string) => ({ name: "ask_user", args: { question } });
@@ -100,6 +119,7 @@ const SESSIONS: Readonly<Record<string, object>> = {
     },
   },
   people: { clientTools: [{ name: "look_up" }] },
+  idle: { sandbox: { idleTimeoutMs: 1_000 } },
 };
 
 async function say(world: World, id: string, content: string): Promise<void> {

@@ -20,7 +20,8 @@ beforeAll(async () => {
 const read = (name: string): unknown => JSON.parse(readFileSync(path.join(HISTORIES, name), "utf8"));
 
 const FIRST = ["plain-turn", "tool-loop", "interrupt", "continue-as-new", "continue-as-new-run-2", "failed-turn"];
-const SHAPES = { "0.1": FIRST, "0.2": [...FIRST, "approvals", "people", "steering", "configured"] };
+const SECOND = [...FIRST, "approvals", "people", "steering", "configured"];
+const SHAPES = { "0.1": FIRST, "0.2": SECOND, "0.3": [...SECOND, "idle", "lost"] };
 
 test.each(Object.entries(SHAPES))(
   "there is a history of each shape that a session of %s can take",
