@@ -1,16 +1,5 @@
 /** The last step on the way into a bubblewrap sandbox: sh that gives a command its own variables and the way to the proxy. */
-
-const BECOME = `
-become() {
-  for perdure_name in \${PERDURE_SECRETS-}; do
-    eval "perdure_value=\\$PERDURE_SECRET_$perdure_name"
-    unset "PERDURE_SECRET_$perdure_name"
-    export "$perdure_name=$perdure_value"
-  done
-  unset PERDURE_SECRETS perdure_name perdure_value
-  exec "$@"
-}
-`;
+import { BECOME } from "./supervisor.ts";
 
 /** `sh -c … perdure <program> [argument …]`: becomes the program, with the variables of \`secretVariables\`. */
 export const VARIABLES_SCRIPT: string = `${BECOME}

@@ -5,6 +5,7 @@
 import type { CallId } from "../contract/ids.ts";
 import type { DockerEngine } from "./docker-engine.ts";
 import type { CommandEvent, Sandbox } from "./provider.ts";
+import { unless } from "./remote/shells.ts";
 
 const FIRST_LOOK_MS = 500;
 const LOOK_EVERY_MS = 2_000;
@@ -77,16 +78,4 @@ async function passed(ms: number, signal: AbortSignal): Promise<boolean> {
   const ended = await unless(signal, waited.promise);
   clearTimeout(timer);
   return ended === true;
-}
-
-async function unless<T>(signal: AbortSignal, work: Promise<T>): Promise<T | undefined> {
-  if (signal.aborted) return undefined;
-  const aborted = Promise.withResolvers<undefined>();
-  const abort = (): void => aborted.resolve(undefined);
-  signal.addEventListener("abort", abort, { once: true });
-  try {
-    return await Promise.race([work, aborted.promise]);
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
 }

@@ -113,13 +113,8 @@ cd -- "$dir" || { end "exited 126"; exit 0; }
 trap : HUP INT QUIT TERM USR1 USR2 ALRM PIPE
 `;
 
-const PLAIN_COMMAND = `
-shell=bash
-command -v bash >/dev/null 2>&1 || shell=sh
-# By its path, as the command's own PATH may lead elsewhere. Only with variables of its own, for it costs two processes.
-[ $# -eq 0 ] || set -- "$(command -v env)" "$@"
-[ "$#\${PERDURE_SECRETS-}" = 0 ] || shell=$(command -v "$shell")
-# Becomes the command, in its own subshell, with names that no secret has: after it nothing but the arguments is used.
+/** A function of sh: becomes a program with the variables of `secretVariables`, in names that no secret has: after it nothing but the arguments is used. */
+export const BECOME: string = `
 become() {
   for perdure_name in \${PERDURE_SECRETS-}; do
     eval "perdure_value=\\$PERDURE_SECRET_$perdure_name"
@@ -129,7 +124,15 @@ become() {
   unset PERDURE_SECRETS perdure_name perdure_value
   exec "$@"
 }
-# Whoever starts a call puts its input there first, so the winner finds it.
+`;
+
+const PLAIN_COMMAND = `
+shell=bash
+command -v bash >/dev/null 2>&1 || shell=sh
+# By its path, as the command's own PATH may lead elsewhere. Only with variables of its own, for it costs two processes.
+[ $# -eq 0 ] || set -- "$(command -v env)" "$@"
+[ "$#\${PERDURE_SECRETS-}" = 0 ] || shell=$(command -v "$shell")
+${BECOME}# Whoever starts a call puts its input there first, so the winner finds it.
 [ ! -e "$call/input" ] || exec <"$call/input"
 watch &
 watcher=$!

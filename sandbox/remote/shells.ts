@@ -201,7 +201,7 @@ const NO_SHELL = new SandboxError(
 );
 
 /** What `work` gives, or undefined as soon as the signal is aborted. */
-async function unless<T>(signal: AbortSignal | undefined, work: Promise<T>): Promise<T | undefined> {
+export async function unless<T>(signal: AbortSignal | undefined, work: Promise<T>): Promise<T | undefined> {
   if (signal === undefined) return work;
   work.catch(() => undefined);
   if (signal.aborted) return undefined;

@@ -49,7 +49,7 @@ const heldBy = (means: "disk" | "memory" | "processes") => (capabilities: Sandbo
 export const HOSTILE_PROGRAMS: readonly HostileProgram[] = [
   {
     name: "read the host's /etc/shadow",
-    command: () => "cat /etc/shadow /proc/1/root/etc/shadow",
+    command: () => "cat /etc/shadow /proc/1/roo?/etc/shadow",
     broke: /^\w+:[$!*][^:]*:\d+:\d+:/m,
     skip: onlySharedSystem,
   },
