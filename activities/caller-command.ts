@@ -12,9 +12,9 @@ import {
   noteCommandGeneration,
   publishCommandOutput,
 } from "../store/commands.ts";
-import { hasLostSince, sessionOfSandbox } from "../store/sandboxes.ts";
 import { type CommandContext, type CommandRun, runCommand } from "../tools/command-run.ts";
 import { attempted, type RunningAttempt } from "./attempt.ts";
+import { BegunPlace } from "./begun-place.ts";
 import { OutputPublisher } from "./output-publisher.ts";
 import type { RunToolDeps } from "./run-tool.ts";
 import { publishTraces } from "./sandbox-traces.ts";
@@ -82,10 +82,13 @@ async function runIn(deps: RunToolDeps, begun: BegunCommand, io: Io): Promise<Co
   const { epoch } = begun;
   if (io.isToStop && epoch === 1) return ended("interrupted", "It was stopped before it was run.");
   if (epoch > ATTEMPTS_MAX) return ended("unknown", `It was lost ${ATTEMPTS_MAX} times. What it did is unknown.`);
+  const { database } = deps.store;
+  const note = (generation: number): Promise<void> => noteCommandGeneration(database, begun, generation);
+  const place = new BegunPlace({ ...begun, database, note });
   let sandbox: Sandbox | undefined;
   try {
-    sandbox = await openSandbox(deps, begun.sessionId);
-    if (await mayHaveRunBefore(deps, begun, sandbox)) return LOST;
+    sandbox = await openSandbox(deps, begun.sessionId, () => place.leave());
+    if (await place.mayHaveRunBefore(sandbox)) return LOST;
     const run = await runOnce(deps, begun, { ...io, sandbox });
     const { sessionId, callId } = begun;
     await publishTraces(deps, { sessionId, callId, sandbox });
@@ -127,17 +130,6 @@ async function runOnce(
       output: io.output,
     },
   );
-}
-
-/** An attempt before this one began it in a sandbox that is lost: under the same id it would run a second time in this one. */
-async function mayHaveRunBefore(deps: RunToolDeps, begun: BegunCommand, sandbox: Sandbox): Promise<boolean> {
-  const { database } = deps.store;
-  const { sessionId, epoch } = begun;
-  const { generation } = sessionOfSandbox(sandbox.id);
-  if (generation === begun.generation || !(await hasLostSince(database.read, sessionId, begun.generation)))
-    return false;
-  if (epoch === 1) await noteCommandGeneration(database, begun, generation);
-  return epoch > 1;
 }
 
 function ended(outcome: CommandRun["outcome"], text: string): CommandRun {

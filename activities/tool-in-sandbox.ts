@@ -2,9 +2,9 @@
 import type { CallId, SessionId } from "../contract/ids.ts";
 import { type Sandbox, SandboxError } from "../sandbox/provider.ts";
 import { type BegunCall, noteGeneration, noteIntent } from "../store/calls.ts";
-import { hasLostSince, sessionOfSandbox } from "../store/sandboxes.ts";
 import { parseArguments } from "../tools/registry.ts";
 import type { Tool, ToolResult } from "../tools/tool.ts";
+import { BegunPlace } from "./begun-place.ts";
 import type { OutputPublisher } from "./output-publisher.ts";
 import type { RunToolDeps } from "./run-tool.ts";
 import { callSecrets } from "./secret-choice.ts";
@@ -35,7 +35,9 @@ export async function runToolInSandbox(deps: RunToolDeps, begun: BegunCall, run:
     return ran({ outcome: "unknown", text: `This call was lost ${ATTEMPTS_MAX} times. What it did is unknown.` });
   }
   const sessionId = begun.call.session_id as SessionId;
-  const place = new CallPlace(deps, begun);
+  const { database } = deps.store;
+  const note = (generation: number): Promise<void> => noteGeneration(database, begun, generation);
+  const place = new BegunPlace({ database, sessionId, epoch: begun.epoch, generation: begun.call.generation, note });
   for (let lost = 0; ; lost++) {
     let sandbox: Sandbox | undefined;
     try {
@@ -72,44 +74,6 @@ async function runOnce(
     intent: call.intent ?? undefined,
     noteIntent: (note) => noteIntent(deps.store.database, begun, note),
   });
-}
-
-/**
- * The generation of the sandbox that a call was begun in, as its row says: the newest when its first attempt began, which is
- * the one that it runs in unless that has to be made first. 0: it was begun in none.
- */
-class CallPlace {
-  readonly #deps: RunToolDeps;
-  readonly #begun: BegunCall;
-  #generation: number;
-
-  constructor(deps: RunToolDeps, begun: BegunCall) {
-    this.#deps = deps;
-    this.#begun = begun;
-    this.#generation = begun.call.generation;
-  }
-
-  /** The sandbox has to be made, so nothing of this call is begun yet: should this attempt be lost now, the next one may. */
-  async leave(): Promise<void> {
-    if (this.#begun.epoch === 1) await this.#note(0);
-  }
-
-  /** Whether an attempt before this one began it in a sandbox that is lost: under the same id it would run again in this one. */
-  async mayHaveRunBefore(sandbox: Sandbox): Promise<boolean> {
-    const { generation } = sessionOfSandbox(sandbox.id);
-    if (generation === this.#generation) return false;
-    const { epoch, call } = this.#begun;
-    const isBegun = epoch > 1 && this.#generation > 0;
-    if (isBegun) return await hasLostSince(this.#deps.store.database.read, call.session_id, this.#generation);
-    await this.#note(generation);
-    return false;
-  }
-
-  async #note(generation: number): Promise<void> {
-    if (generation === this.#generation) return;
-    await noteGeneration(this.#deps.store.database, this.#begun, generation);
-    this.#generation = generation;
-  }
 }
 
 function lostInMidRun(): ToolResult {
