@@ -1,13 +1,15 @@
 /** An interactive shell in a container, by an `exec` with a terminal. */
 import { randomBytes } from "node:crypto";
 import type { Duplex } from "node:stream";
+import { setTimeout as delay } from "node:timers/promises";
+import type Docker from "dockerode";
 import { createDockerChannel, startExec } from "./docker-channel.ts";
 import { WORKSPACE } from "./docker-container.ts";
 import type { DockerEngine } from "./docker-engine.ts";
 import type { Terminal, TerminalOptions } from "./provider.ts";
 import { SandboxError } from "./provider.ts";
 
-const RESIZE_MS = 5_000;
+const RESIZE = { timeoutMs: 5_000, triesMax: 20, againMs: 50 } as const;
 const CLOSE_MS = 5_000;
 
 /** The shell of the terminal tells its session by a file, so that all of it can be ended: an exec itself cannot. */
@@ -41,22 +43,52 @@ export async function openDockerTerminal(
     stdin: true,
     terminal: true,
   });
-  const resize = (columns: number, rows: number): void => {
-    engine
-      .call("resize the terminal", (docker) => docker.getExec(id).resize({ w: columns, h: rows }), RESIZE_MS)
-      .catch(() => undefined); // The shell may have ended.
-  };
-  resize(options.columns, options.rows);
+  const resize = oneAfterAnother(async ({ columns, rows }: ScreenSize) => {
+    const request = (docker: Docker): Promise<unknown> => docker.getExec(id).resize({ w: columns, h: rows });
+    await engine.call("resize the terminal", request, RESIZE.timeoutMs);
+  });
+  resize({ columns: options.columns, rows: options.rows });
   return {
     output: untilBroken(socket),
     write: (input) => {
       if (!socket.destroyed) socket.write(input);
     },
-    resize,
+    resize: (columns, rows) => resize({ columns, rows }),
     async close() {
       socket.destroy();
       await endSession(engine, container, mark);
     },
+  };
+}
+
+interface ScreenSize {
+  readonly columns: number;
+  readonly rows: number;
+}
+
+/** Only the newest size is wanted, and requests that are under way at once may arrive in any order. One that fails may be too early. */
+function oneAfterAnother(send: (size: ScreenSize) => Promise<void>): (size: ScreenSize) => void {
+  let wanted: ScreenSize | undefined;
+  let isSending = false;
+  const sendAll = async (): Promise<void> => {
+    for (let failures = 0; wanted && failures < RESIZE.triesMax; ) {
+      const size = wanted;
+      try {
+        await send(size);
+        if (wanted === size) wanted = undefined;
+      } catch {
+        failures += 1; // The shell has not begun yet, or has ended.
+        await delay(RESIZE.againMs);
+      }
+    }
+  };
+  return (size) => {
+    wanted = size;
+    if (isSending) return;
+    isSending = true;
+    void sendAll().finally(() => {
+      isSending = false;
+    });
   };
 }
 

@@ -68,11 +68,16 @@ trim_both() {
   kept=$kept1; trim 3 stdout $kept1; kept1=$kept
   kept=$kept2; trim 4 stderr $kept2; kept2=$kept
 }
-# Everything that was printed is in the spools before the record is there.
+# Everything that was printed is in the spools before the record is there. The reason of a stop is a moment younger than its
+# file; should its writer have died in between, it was a kill.
 why=
 end() {
   trim_both
-  [ ! -e "$call/stop" ] || { read -r why <"$call/stop"; set -- "$why 0"; }
+  if [ -e "$call/stop" ]; then
+    looks=20
+    until read -r why <"$call/stop" || [ "$looks" -eq 0 ]; do looks=$((looks - 1)); nap 5; done
+    set -- "\${why:-killed} 0"
+  fi
   once exit "$1 ."
 }
 

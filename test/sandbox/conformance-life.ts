@@ -87,7 +87,7 @@ export function describeLife(test: ConformanceTest): void {
     test("a sandbox that is killed in mid-command is lost, and its id gives a new one", async ({ given, skip }) => {
       const { provider, sandbox, killSandbox } = given;
       skip(killSandbox === undefined, "nobody outside can kill sandboxes of this provider");
-      const callId = await startedCommand(sandbox, `echo up; ${beats("beat")}`);
+      const callId = await startedCommand(sandbox, `printf x >> beat; echo up; ${beats("beat")}`);
       const watching = watch(sandbox, callId).then(({ end }) => end?.ended, kindOf);
 
       await killSandbox?.(sandbox.id);

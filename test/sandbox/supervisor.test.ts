@@ -1,7 +1,7 @@
 /** The supervisor's scripts in every shell that this machine has: images differ in theirs. */
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -49,6 +49,19 @@ for (const [program, ...options] of SHELLS) {
       expect(readEnd(call)).toMatchObject({ ended: "signalled", signal: "SIGKILL" });
       expect(readFileSync(path.join(call, "stdout"), "utf8")).toBe("out\n");
       expect(readFileSync(path.join(call, "stderr"), "utf8")).toBe("err\n");
+    });
+
+    test("waits for the reason of a stop that has only just been made, and takes a missing one for a kill", async () => {
+      const [young, dead] = [newCall(), newCall()];
+      for (const call of [young, dead]) writeFileSync(path.join(call, "stop"), "");
+
+      const started = start(young, "echo never");
+      await eventually(() => readClaim(young) !== undefined, "the call is claimed");
+      writeFileSync(path.join(young, "stop"), "timed_out\n");
+      await Promise.all([started, start(dead, "echo never")]);
+
+      expect(readEnd(young)).toMatchObject({ ended: "timed_out" });
+      expect(readEnd(dead)).toMatchObject({ ended: "killed" });
     });
 
     test("lets one of 60 starters win", async () => {
