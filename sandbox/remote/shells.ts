@@ -1,4 +1,5 @@
 /** The warm shells of one handle of a remote sandbox: made when they are needed, shared by requests, closed when idle. */
+import { setTimeout as delay } from "node:timers/promises";
 import { LIMITS } from "../../contract/limits.ts";
 import { SandboxError } from "../provider.ts";
 import { type RequestOptions, ShellEndedError, type ShellPlace, WarmShell } from "./shell.ts";
@@ -6,6 +7,8 @@ import { type RequestOptions, ShellEndedError, type ShellPlace, WarmShell } from
 /** Shells that are opened at once: while one is, another may come free. */
 const OPENING_MAX = 2;
 const OPEN_AGAIN_MS = 250;
+/** Before a request whose shell was ended is asked again. */
+const PAUSES_MS = [0, 50, 250, 500] as const;
 
 export interface Reply {
   readonly status: number;
@@ -39,11 +42,11 @@ export class Shells {
   }
 
   /**
-   * Asks for something that may be asked again: when the shell ends in the middle, a new one is asked, once. Throws
+   * Asks for something that may be asked again: when the shell ends in the middle, a new one is asked, a few times. Throws
    * SandboxError: `lost` when there is none to be had, `failed` for an answer that is too long, too late or no answer.
    */
   async ask(line: string, options: AskOptions = {}): Promise<Reply> {
-    const asking = this.#askTwice(line, options);
+    const asking = this.#askAgain(line, options);
     const reply = await unless(options.signal, asking);
     if (reply !== undefined) return reply;
     throw new SandboxError("failed", "the request was given up");
@@ -123,14 +126,17 @@ export class Shells {
     for (const waiter of this.#waiting.splice(0)) waiter.fail(closed);
   }
 
-  async #askTwice(line: string, options: AskOptions): Promise<Reply> {
-    try {
-      return await this.#askOnce(line, options).catch((thrown: unknown) => {
-        if (thrown instanceof ShellEndedError) return this.#askOnce(line, options);
-        throw thrown;
-      });
-    } catch (thrown) {
-      throw thrown instanceof ShellEndedError ? await this.whyEnded() : thrown;
+  /** A sandbox that is out of memory kills what it finds, our shells among it, and is well again a moment later. */
+  async #askAgain(line: string, options: AskOptions): Promise<Reply> {
+    for (let tries = 0; ; tries++) {
+      try {
+        return await this.#askOnce(line, options);
+      } catch (thrown) {
+        if (!(thrown instanceof ShellEndedError) && thrown !== NO_SHELL) throw thrown;
+        const pauseMs = PAUSES_MS[tries];
+        if (pauseMs === undefined) throw thrown === NO_SHELL ? thrown : await this.whyEnded();
+        await delay(pauseMs);
+      }
     }
   }
 
