@@ -7,8 +7,8 @@ import { type RequestOptions, ShellEndedError, type ShellPlace, WarmShell } from
 /** Shells that are opened at once: while one is, another may come free. */
 const OPENING_MAX = 2;
 const OPEN_AGAIN_MS = 250;
-/** Before a request whose shell was ended is asked again. */
-const PAUSES_MS = [0, 50, 250, 500] as const;
+/** Before a request whose shell was ended is asked again: some ten seconds, where shells have run before. */
+const PAUSES_MS = [0, 50, 250, 500, 1_000, 1_000, 2_000, 2_000, 3_000] as const;
 
 export interface Reply {
   readonly status: number;
@@ -35,6 +35,8 @@ export class Shells {
   readonly #idle = new Map<WarmShell, NodeJS.Timeout>();
   readonly #waiting: Waiter[] = [];
   #opening = 0;
+  /** A shell could be run in it once: what ends them now may pass. */
+  #hasWorked = false;
   #isClosed = false;
 
   constructor(place: ShellPlace) {
@@ -126,14 +128,17 @@ export class Shells {
     for (const waiter of this.#waiting.splice(0)) waiter.fail(closed);
   }
 
-  /** A sandbox that is out of memory kills what it finds, our shells among it, and is well again a moment later. */
+  /**
+   * A sandbox that is out of memory kills what it finds, our shells among it; one that is full of processes has no room for
+   * what they start. Both are the doing of its commands, and pass with them.
+   */
   async #askAgain(line: string, options: AskOptions): Promise<Reply> {
     for (let tries = 0; ; tries++) {
       try {
         return await this.#askOnce(line, options);
       } catch (thrown) {
         if (!(thrown instanceof ShellEndedError) && thrown !== NO_SHELL) throw thrown;
-        const pauseMs = PAUSES_MS[tries];
+        const pauseMs = this.#hasWorked || tries === 0 ? PAUSES_MS[tries] : undefined;
         if (pauseMs === undefined) throw thrown === NO_SHELL ? thrown : await this.whyEnded();
         await delay(pauseMs);
       }
@@ -173,6 +178,7 @@ export class Shells {
         .then(
           (shell) => {
             this.#all.add(shell);
+            this.#hasWorked = true;
             this.giveBack(shell);
           },
           (thrown: unknown) => this.#failOne(thrown),
