@@ -23,12 +23,15 @@ export interface RunToolDeps extends SandboxDeps {
 export type RunTool = (key: CallKey) => Promise<CallResult>;
 
 export function createRunTool(deps: RunToolDeps): RunTool {
-  return (key) => attempted(deps.identity, (running) => runCall(deps, key, running));
+  return (key) =>
+    attempted(deps.identity, async (running) => {
+      await requireSandboxHere(deps, key.sessionId);
+      return await runCall(deps, key, running);
+    });
 }
 
-/** Runs a call for an attempt, or finds its committed outcome. Throws ELSEWHERE, with nothing begun, where its sandbox is not reached. */
+/** Runs a call for an attempt, or finds its committed outcome. Whoever calls it has seen that its sandbox is reached from here. */
 export async function runCall(deps: RunToolDeps, key: CallKey, running: RunningAttempt): Promise<CallResult> {
-  await requireSandboxHere(deps, key.sessionId);
   const begun = await beginCall(deps.store.database, key, running.attempt);
   // What an earlier attempt left in the artifact folders is not known here: the upload will look.
   if (begun.state === "done") return { outcome: begun.outcome, artifacts: true };
