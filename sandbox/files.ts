@@ -19,6 +19,7 @@ import type { Readable } from "node:stream";
 import { setImmediate } from "node:timers/promises";
 import { promisify } from "node:util";
 import { LIMITS } from "../contract/limits.ts";
+import { taking } from "./given-stream.ts";
 import { packWorkspace, unpackInto } from "./host-archive.ts";
 import { codeOf, toSandboxError } from "./host-errors.ts";
 import { HeldFolders, placeStats } from "./host-folders.ts";
@@ -72,15 +73,17 @@ export function createSandboxFiles(folders: FileFolders): SandboxFiles {
     readFile: (given, range) =>
       guarded(given, () => readRange(openRegular(given, readable(folders, given)), given, range)),
     openFile: (given) => guarded(given, () => openStream(openRegular(given, readable(folders, given)))),
-    writeFile: (given, content) => guarded(given, () => replaceFile(folders, given, content)),
+    writeFile: (given, content) => taking(content, () => guarded(given, () => replaceFile(folders, given, content))),
     removeFile: (given) => guarded(given, () => removePath(folders, given)),
     scan: (options) => guarded("the workspace", () => scanWorkspace(workspace, options)),
     pack: (paths) => guarded("the workspace", () => packWorkspace(workspace, paths)),
     unpack: (tar) =>
-      guarded("an entry of the archive", () => {
-        makeTemporary(folders);
-        return unpackInto(workspace, folders.temporary, tar);
-      }),
+      taking(tar, () =>
+        guarded("an entry of the archive", () => {
+          makeTemporary(folders);
+          return unpackInto(workspace, folders.temporary, tar);
+        }),
+      ),
     listFiles: (given, options) => guarded(given, () => listBelow(folders, given, options)),
   };
 }

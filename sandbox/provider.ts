@@ -73,7 +73,7 @@ export interface Sandbox {
   openFile(path: string): Promise<Readable>;
   /**
    * Replaces a file at once (temporary name, then rename); makes its folders; keeps the mode of a file that is there. From a
-   * stream in constant memory; a stream that fails leaves what was there.
+   * stream in constant memory; a stream that fails leaves what was there. The stream is closed whatever comes of it.
    */
   writeFile(path: string, content: Uint8Array | Readable): Promise<void>;
   /** Removes a file, a symlink (not what it names), or a folder with all that is in it. false: nothing was there. The workspace itself is `denied`. */
@@ -91,6 +91,7 @@ export interface Sandbox {
   /**
    * Lays a tar of ours (folders, files, symlinks; relative paths without `..`) into the workspace, with modes; what is there
    * under the same path is replaced. An entry that would leave the workspace is `denied`, and what cannot be laid is `failed`.
+   * The stream is closed whatever comes of it.
    */
   unpack(tar: Readable): Promise<void>;
 

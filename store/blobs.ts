@@ -1,12 +1,13 @@
 /** Bytes by their SHA-256, as files. A blob is whole or not there: it is written under a temporary name and renamed. */
 import { createHash, randomUUID } from "node:crypto";
-import { createReadStream, createWriteStream } from "node:fs";
+import { createWriteStream } from "node:fs";
 import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { Readable, Transform, type Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { LIMITS } from "../contract/limits.ts";
 import { StoreError } from "./error.ts";
+import { openReadStream } from "./read-stream.ts";
 
 export interface Blob {
   readonly sha256: string;
@@ -55,10 +56,9 @@ export async function openBlobStore(folder: string): Promise<BlobStore> {
       }
     },
     open: async (sha256, range) => {
-      const file = place(sha256);
-      const found = await stat(file).catch(() => undefined);
-      if (!found?.isFile()) throw new StoreError("corrupt", `blob ${sha256} is not in the store`);
-      return createReadStream(file, range);
+      const content = await openReadStream(place(sha256), range);
+      if (!content) throw new StoreError("corrupt", `blob ${sha256} is not in the store`);
+      return content;
     },
     has: async (sha256) => (await stat(place(sha256)).catch(() => undefined))?.isFile() ?? false,
     remove: (sha256) => rm(place(sha256), { force: true }),

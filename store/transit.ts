@@ -3,13 +3,14 @@
  * done with one removes it. What a killed process leaves is removed later. Nothing here outlives its request.
  */
 import { createHash, randomUUID } from "node:crypto";
-import { createReadStream, createWriteStream } from "node:fs";
+import { createWriteStream } from "node:fs";
 import { mkdir, readdir, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { LIMITS } from "../contract/limits.ts";
 import { StoreError } from "./error.ts";
+import { openReadStream } from "./read-stream.ts";
 
 export interface Passing {
   readonly id: string;
@@ -71,9 +72,9 @@ export async function openTransit(folder: string): Promise<Transit> {
       }
     },
     open: async (id, range) => {
-      const found = await stat(fileOf(id)).catch(() => undefined);
-      if (!found?.isFile()) throw new StoreError("failed", "the bytes in transit are gone");
-      return createReadStream(fileOf(id), range);
+      const content = await openReadStream(fileOf(id), range);
+      if (!content) throw new StoreError("failed", "the bytes in transit are gone");
+      return content;
     },
     remove: (id) => rm(fileOf(id), { force: true }),
   };

@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { Readable } from "node:stream";
 import { LIMITS } from "../../contract/limits.ts";
+import { taking } from "../given-stream.ts";
 import type { FileInfo, Sandbox } from "../provider.ts";
 import { SandboxError } from "../provider.ts";
 import { absoluteInside, isSpool, type RemoteFolders, words } from "./remote-paths.ts";
@@ -65,12 +66,13 @@ export function createRemoteFiles(shells: Shells, folders: RemoteFolders): Remot
         throw thrown instanceof ShellEndedError ? await shells.whyEnded() : thrown;
       }
     },
-    async writeFile(given, content) {
-      const target = absoluteInside(workspace, given);
-      const line = `write_file ${words(target, randomBytes(12).toString("hex"))}`;
-      const blocks = content instanceof Uint8Array ? inBlocks([content]) : inBlocks(content);
-      await giveBlocks(shells, { line, blocks, given });
-    },
+    writeFile: (given, content) =>
+      taking(content, async () => {
+        const target = absoluteInside(workspace, given);
+        const line = `write_file ${words(target, randomBytes(12).toString("hex"))}`;
+        const blocks = content instanceof Uint8Array ? inBlocks([content]) : inBlocks(content);
+        await giveBlocks(shells, { line, blocks, given });
+      }),
     async removeFile(given) {
       const target = absoluteInside(workspace, given);
       if (target === workspace) throw new SandboxError("denied", "the workspace itself may not be removed");

@@ -1,5 +1,6 @@
 /** A Sandbox over an ExecChannel: commands, files and snapshots by POSIX sh inside, in any image that has `sh`. */
 import type { SandboxId } from "../../contract/ids.ts";
+import { taking } from "../given-stream.ts";
 import type { Sandbox } from "../provider.ts";
 import { SandboxError } from "../provider.ts";
 import type { ExecChannel } from "./channel.ts";
@@ -64,7 +65,7 @@ export function createRemoteSandbox(options: RemoteSandboxOptions): Sandbox {
     ...createRemoteFiles(shells, folders),
     ...createRemoteListings(shells, folders),
     pack: async (paths) => packRemote(shells, paths),
-    unpack: (tar) => unpackRemote(shells, folders, tar),
+    unpack: (tar) => taking(tar, () => unpackRemote(shells, folders, tar)),
     spoolPath: (callId, stream) => `${folders.state}/calls/${checkedCallId(callId)}/${stream}`,
     networkDecisions: async () => ({ decisions: [], next: 0 }),
     ...extras,

@@ -1,4 +1,5 @@
 /** Conformance: the files of the workspace, and that no path leads out of it. */
+import { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { describe, expect } from "vitest";
 import { LIMITS } from "../../contract/limits.ts";
@@ -80,6 +81,31 @@ export function describeFiles(test: ConformanceTest): void {
       await expect(sandbox.writeFile("file/below", bytes("x"))).rejects.toMatchObject({ kind: "not_found" });
       await expect(sandbox.writeFile("fifo", bytes("x"))).rejects.toMatchObject({ kind: "denied" });
       await expect(sandbox.listFiles("file", { depth: 1, max: 9 })).rejects.toMatchObject({ kind: "not_found" });
+    });
+
+    test("a stream is closed whatever comes of it, and one that fails when it was refused ends nothing", async ({
+      given,
+    }) => {
+      const { sandbox } = given;
+      await run(sandbox, "mkdir folder; echo x > file");
+      const refused: readonly [(content: Readable) => Promise<void>, string][] = [
+        [(content) => sandbox.writeFile("folder", content), "is_folder"],
+        [(content) => sandbox.writeFile("file/below", content), "not_found"],
+        [(content) => sandbox.writeFile("../out", content), "denied"],
+        [(content) => sandbox.unpack(content), "failed"],
+      ];
+
+      for (const [take, kind] of refused) {
+        const content = new Readable({ read: () => undefined });
+        content.push(Buffer.alloc(2_048, "no tar "));
+        content.push(null);
+        await expect(take(content)).rejects.toMatchObject({ name: "SandboxError", kind });
+        expect(content.destroyed).toBe(true);
+        content.emit("error", new Error("too late"));
+      }
+      const content = Readable.from([bytes("whole")]);
+      await sandbox.writeFile("new", content);
+      expect(content.destroyed).toBe(true);
     });
 
     test("stat tells kind, size and time, and undefined for what is not there", async ({ given }) => {

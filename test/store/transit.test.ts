@@ -22,6 +22,20 @@ test("what is put is opened, whole or a part of it, until it is removed", async 
   await expect(transit.open(id)).rejects.toMatchObject({ name: "StoreError", kind: "failed" });
 });
 
+test("one that is removed while it is open is read to its end, and ends nothing when nobody reads it", async () => {
+  using folder = temporaryFolder();
+  const transit = await openTransit(folder.path);
+  const { id } = await transit.put(Buffer.from("content"));
+  const [read, unread] = [await transit.open(id), await transit.open(id)];
+
+  await transit.remove(id);
+
+  expect(Buffer.concat(await read.toArray()).toString()).toBe("content");
+  unread.destroy(new Error("nobody listens"));
+  await new Promise((closed) => unread.once("close", closed));
+  expect(unread.destroyed).toBe(true);
+});
+
 test("the same bytes twice are two, so that one who is done takes nothing from another", async () => {
   using folder = temporaryFolder();
   const transit = await openTransit(folder.path);
