@@ -18,9 +18,6 @@ export default defineConfig({
     pool: "forks",
     maxWorkers: 2,
     teardownTimeout: 10_000,
-    // On a strange machine only, where a real engine or a kill may meet a moment that no deadline foresaw. The reporter says
-    // "retry" of each, and each is a fault to be found: by hand nothing is tried again.
-    retry: process.env["CI"] ? 1 : 0,
     sequence: { sequencer: LongestFirst },
     projects: [
       {
