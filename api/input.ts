@@ -14,7 +14,7 @@ export function parseFrom<T extends z.ZodType>(schema: T, value: unknown, place:
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const root = place === "body" ? "" : `/${place}`;
-  const faults = parsed.error.issues.flatMap((issue) => faultsOf(issue, root));
+  const faults = parsed.error.issues.flatMap((issue) => faultsOf(issue, root, value));
   throw invalid(faults);
 }
 
@@ -32,12 +32,15 @@ export function invalid(faults: readonly Fault[]): ProblemError {
   return new ProblemError("INVALID_INPUT", words.join("; ") + more, { errors: faults.slice(0, FAULTS_MAX) });
 }
 
-function faultsOf(issue: z.core.$ZodIssue, root: string): readonly Fault[] {
+/** `within`: the value that the issue's path leads into. */
+function faultsOf(issue: z.core.$ZodIssue, root: string, within: unknown): readonly Fault[] {
   const path = root + issue.path.map(pointerPart).join("");
   if (issue.code === "unrecognized_keys") {
     return issue.keys.map((key) => ({ path: path + pointerPart(key), message: "this field is not known here" }));
   }
-  if (issue.code === "invalid_union" && issue.errors.length > 0) return faultsOfUnion(issue.errors, path);
+  if (issue.code === "invalid_union" && issue.errors.length > 0) {
+    return faultsOfUnion(issue.errors, path, valueAt(within, issue.path));
+  }
   // A name in a record: the rule that it breaks is in the issues below.
   if (issue.code === "invalid_key") return issue.issues.map(({ message }) => ({ path, message }));
   if (issue.code === "invalid_type" && issue.expected === "nonoptional") return [{ path, message: "this is required" }];
@@ -45,18 +48,33 @@ function faultsOf(issue: z.core.$ZodIssue, root: string): readonly Fault[] {
 }
 
 /** Of a union, the member that the client meant: the first that takes the value's own type, and of those the first that misses no field. */
-function faultsOfUnion(members: readonly (readonly z.core.$ZodIssue[])[], path: string): readonly Fault[] {
-  const ofItsType = members.filter((issues) => !issues.some(isOtherType));
+function faultsOfUnion(
+  members: readonly (readonly z.core.$ZodIssue[])[],
+  path: string,
+  value: unknown,
+): readonly Fault[] {
+  const ofItsType = members.filter((issues) => !issues.some((issue) => isOtherType(issue, value)));
   const meant = ofItsType.find((issues) => !issues.some(isMissingField)) ?? ofItsType[0];
-  if (meant) return meant.flatMap((issue) => faultsOf(issue, path));
-  const faults = members.flatMap((issues) => issues.flatMap((issue) => faultsOf(issue, path)));
+  if (meant) return meant.flatMap((issue) => faultsOf(issue, path, value));
+  const faults = members.flatMap((issues) => issues.flatMap((issue) => faultsOf(issue, path, value)));
   return [{ path, message: [...new Set(faults.map((fault) => fault.message))].join(", or: ") }];
 }
 
-function isOtherType(issue: z.core.$ZodIssue): boolean {
+function isOtherType(issue: z.core.$ZodIssue, value: unknown): boolean {
   if (issue.path.length > 0) return false;
-  if (issue.code === "invalid_union") return issue.errors.every((issues) => issues.some(isOtherType));
+  if (issue.code === "invalid_union") {
+    return issue.errors.every((issues) => issues.some((one) => isOtherType(one, value)));
+  }
+  // An object that is none of some words was not meant as one.
+  if (issue.code === "invalid_value") return issue.values.every((word) => typeof word !== typeof value);
   return issue.code === "invalid_type";
+}
+
+function valueAt(within: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce(
+    (value: unknown, key) => (value as Record<PropertyKey, unknown> | undefined | null)?.[key],
+    within,
+  );
 }
 
 /** A value of JSON is never undefined: what is, is not there. */

@@ -89,6 +89,10 @@ describe("making a session", () => {
     ["an id with ..", { id: "../etc" }, "/id"],
     ["an artifact folder outside", { agent: { artifacts: ["../out"] } }, "/agent/artifacts/0"],
     ["an unknown tool", { agent: { tools: ["rm"] } }, "/agent/tools/0"],
+    ["a sandbox's wrong type", { sandbox: { provider: "docker", cpu: "1" } }, "/sandbox/cpu"],
+    ["a sandbox of an unknown provider", { sandbox: { provider: "moon" } }, "/sandbox/provider"],
+    ["a sandbox by an unknown name", { sandbox: "moon" }, "/sandbox"],
+    ["a sandbox's variable without a name", { sandbox: { environment: { "A B": "x" } } }, "/sandbox/environment/A B"],
   ])("%s is refused with its place", async (_what, json, path) => {
     await using world = await ApiWorld.start();
 
