@@ -1,0 +1,161 @@
+/** The worker's life: reads its environment, hands back what its predecessor left, runs until it is told to stop. */
+import { mkdirSync } from "node:fs";
+import { flushCompileCache } from "node:module";
+import path from "node:path";
+import { Client, Connection } from "@temporalio/client";
+import pino, { type Logger } from "pino";
+import { BACKENDS } from "../backends/registry.ts";
+import { type Config, ConfigError, EXIT_CONFIG, readConfig, secretValues } from "../contract/config.ts";
+import { createRedaction } from "../contract/redaction.ts";
+import { installationId } from "../store/installation.ts";
+import { openStore, type Store } from "../store/store.ts";
+import { loadPlugins, PluginError, type SourcedTool } from "../tools/plugin-loader.ts";
+import { createToolbox } from "../tools/registry.ts";
+import { Announcing, announcedTools } from "./announcement.ts";
+import { createBackends, type WorkerBackends } from "./backends.ts";
+import { handBackAttempts } from "./hand-back.ts";
+import { isAlive, isGone, ownProcessName } from "./process-name.ts";
+import { askEngines, createSandboxes } from "./sandboxes.ts";
+import { openScratch } from "./scratch.ts";
+import { ensureSearchAttributes } from "./search-attributes.ts";
+import { takeSecrets } from "./secrets.ts";
+import { ensureSweeps } from "./sweeps.ts";
+import { startWorker, type WorkerDeps } from "./worker.ts";
+
+const DEFAULT_ADDRESS = "127.0.0.1:7233";
+
+/** What the parts of this process are made of. */
+interface Made {
+  readonly config: Config;
+  readonly store: Store;
+  readonly logger: Logger;
+  readonly backends: WorkerBackends;
+  readonly tools: WorkerDeps["tools"];
+  readonly sandboxes: WorkerDeps["sandboxes"];
+  readonly secrets: WorkerDeps["secrets"];
+}
+
+const HOST_ID = process.env["PERDURE_HOST_ID"] || undefined;
+const NAME = ownProcessName(HOST_ID);
+
+async function main(): Promise<void> {
+  const stopped = stopSignal();
+  const given = readConfig(process.env);
+  const config = { ...given, stateDir: path.resolve(given.stateDir) };
+  const logger = pino({ level: config.logLevel, base: { process: "worker" } }, pino.destination(2));
+  const warn = (fields: object, message: string): void => logger.warn(fields, message);
+  const secrets = takeSecrets(process.env, { file: config.secretsFile, warn });
+  const added = await loadTools(secrets, { config, logger });
+  mkdirSync(config.stateDir, { recursive: true });
+  await using store = await openStore(config.stateDir);
+  await using scratch = openScratch(config.stateDir, NAME.id);
+  await using backends = await createBackends({ config, scratchDir: scratch.folder, warn });
+  const tools = createToolbox(added.map(({ tool }) => tool));
+  const sandboxes = await createSandboxes({ config, owner: await installationId(store.database), warn });
+  const made: Made = { config, store, logger, backends, tools, sandboxes, secrets };
+  const [worker, handed] = await Promise.all([start(made), prepareTemporal(config, store)]);
+  process.send?.({ type: "ready" });
+  logger.info({ temporal: config.temporalAddress ?? DEFAULT_ADDRESS, handed }, "worker ready");
+  await using _announcing = announce(made, added);
+  askEngines(sandboxes).catch((error: unknown) => warn({ err: error }, "an engine was not asked what it can do"));
+  scratch.sweep().catch((error: unknown) => warn({ err: error }, "what dead workers left was not removed"));
+  flushCompileCache(); // Now, because a killed process writes nothing at its end.
+  stopped.addEventListener("abort", () => worker.shutdown());
+  if (stopped.aborted) worker.shutdown();
+  await worker.done;
+}
+
+/** First of all: when its tools cannot be used, nothing else of a worker is. */
+function loadTools(
+  secrets: WorkerDeps["secrets"],
+  { config, logger }: Pick<Made, "config" | "logger">,
+): Promise<readonly SourcedTool[]> {
+  const redact = createRedaction(secretValues(process.env));
+  return loadPlugins(config.toolModules, {
+    folder: process.cwd(),
+    log: (level, fields, message) => logger[level](fields, message),
+    redact: (text) => redact(secrets.redactor.text(text)),
+  });
+}
+
+function announce(
+  { config, store, logger, backends, tools, sandboxes }: Made,
+  added: readonly SourcedTool[],
+): Announcing {
+  const sources = new Map(added.map(({ source, tool }) => [tool.name, source]));
+  return new Announcing({
+    database: store.database,
+    id: NAME.id,
+    config,
+    tools: announcedTools(tools.tools, sources),
+    sandboxes: sandboxes.announced,
+    host: NAME.host,
+    backends: BACKENDS.flatMap((entry) => {
+      const backend = backends.byName.get(entry.name);
+      return backend ? [{ entry, backend }] : [];
+    }),
+    isGone: (id) => isGone(id, HOST_ID),
+    warn: (fields, message) => logger.warn(fields, message),
+  });
+}
+
+/** Aborts when this process is told to stop, or when the supervisor that started it is gone. */
+function stopSignal(): AbortSignal {
+  const stop = new AbortController();
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop.abort());
+  process.once("disconnect", () => stop.abort());
+  return stop.signal;
+}
+
+function start({ config, store, logger, backends, tools, sandboxes, secrets }: Made): ReturnType<typeof startWorker> {
+  return startWorker({
+    store,
+    sandboxes,
+    backends: backends.byName,
+    tools,
+    secrets,
+    downloads: { allow: config.downloadsAllow },
+    host: NAME.host,
+    process: NAME.process,
+    address: config.temporalAddress ?? DEFAULT_ADDRESS,
+    namespace: config.temporalNamespace,
+    logger,
+  });
+}
+
+/** Beside the worker's own start, so that what its predecessor left is waiting when it begins to poll. */
+async function prepareTemporal(config: Config, store: Store): Promise<number> {
+  const namespace = config.temporalNamespace;
+  const connection = await Connection.connect({ address: config.temporalAddress ?? DEFAULT_ADDRESS });
+  try {
+    const client = new Client({ connection, namespace });
+    const handed = await handBackAttempts({ store, client, host: NAME.host, isAlive });
+    await ensureSearchAttributes(connection, namespace);
+    await ensureSweeps(client);
+    return handed;
+  } finally {
+    await connection.close();
+  }
+}
+
+/** To start again would not help: whoever supervises this process hears why, and does not. */
+function endUnusable(reason: string): void {
+  const message = reason.replaceAll(/^/gm, "worker: "); // The supervisor says whose worker it is.
+  process.stderr.write(`${message.replaceAll(/^/gm, "perdure ")}\n`);
+  const end = (): void => process.exit(EXIT_CONFIG);
+  if (process.send) process.send({ type: "unusable", message }, undefined, undefined, end);
+  else end();
+}
+
+/** Ends the process when the worker has ended. */
+export function runWorker(): void {
+  main().then(
+    () => process.exit(0),
+    (error: unknown) => {
+      const reason = error instanceof Error ? error.message : String(error);
+      if (error instanceof ConfigError || error instanceof PluginError) return endUnusable(reason);
+      process.stderr.write(`the worker stopped: ${reason}\n`);
+      process.exit(1);
+    },
+  );
+}
