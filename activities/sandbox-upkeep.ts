@@ -6,7 +6,8 @@ import { hostQueue } from "../contract/task-queue.ts";
 import { SandboxError, type SandboxProvider } from "../sandbox/provider.ts";
 import { sweepBlobs } from "../store/artifacts.ts";
 import { liveHosts, ownsSandbox } from "../store/sandbox-owners.ts";
-import { currentSandbox, idleSandboxes, isInUse, type SandboxRecord, stopSandboxRow } from "../store/sandboxes.ts";
+import { restsSince } from "../store/sandbox-use.ts";
+import { currentSandbox, idleSandboxes, type SandboxRecord, stopSandboxRow } from "../store/sandboxes.ts";
 import { attempted } from "./attempt.ts";
 import type { RunToolDeps } from "./run-tool.ts";
 import { findSandbox } from "./session-sandbox.ts";
@@ -65,12 +66,16 @@ async function stopIdle(deps: RunToolDeps, { sessionId, idleMs }: IdleKey): Prom
   await using sandbox = await findSandbox(deps, sessionId);
   const record = await currentSandbox(database, sessionId);
   if (!sandbox || record?.state !== "ready") return 0;
-  const leftMs = record.usedAt + idleMs - Date.now();
+  const since = await restsSince(database.read, sessionId);
+  if (since === undefined) return idleMs;
+  const usedAt = Math.max(record.usedAt, since);
+  const leftMs = usedAt + idleMs - Date.now();
   // Its last use is written down only now and then, so it may be a little younger than its row says.
   if (leftMs > 0) return Math.max(leftMs, LIMITS.sandboxUseNotedMs / 10);
-  if (await isInUse(database, sessionId)) return idleMs;
   await takeSnapshot(deps, { sessionId, sandbox, generation: record.generation });
-  await stopSandboxRow(database, sessionId, { record, reason: "idle" });
+  const stop = { record: { ...record, usedAt }, reason: "idle" } as const;
+  // Somebody came meanwhile.
+  if (!(await stopSandboxRow(database, sessionId, stop))) return idleMs;
   await deps.sandboxes.provider(record.provider).remove(record.sandboxId);
   return 0;
 }

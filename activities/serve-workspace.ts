@@ -6,6 +6,7 @@ import type { SessionId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { WorkspaceAnswer, WorkspaceProblem, WorkspaceRequest } from "../contract/workspace.ts";
 import { type Sandbox, SandboxError } from "../sandbox/provider.ts";
+import { idleMsOf, noteUse } from "../store/sandbox-use.ts";
 import { currentSandbox } from "../store/sandboxes.ts";
 import { TooLongError } from "../store/transit.ts";
 import { attempted, type RunningAttempt } from "./attempt.ts";
@@ -19,6 +20,9 @@ import { packArchive } from "./workspace-archive.ts";
 export type ServeWorkspace = (work: WorkspaceRequest) => Promise<WorkspaceAnswer>;
 /** Without rules, a download reaches public addresses only. */
 export type ServeWorkspaceDeps = RunToolDeps & { readonly downloads?: DownloadRules };
+
+/** Sandboxes that one request may lose before it is told so. */
+const SANDBOXES_MAX = 3;
 
 type Work<Operation extends WorkspaceRequest["operation"]> = Extract<WorkspaceRequest, { operation: Operation }>;
 
@@ -45,10 +49,31 @@ async function serve(
   if (isLook && !(await currentSandbox(deps.store.database, work.sessionId))) {
     return nothing("NOT_FOUND", "the session has no sandbox yet: it is made when an agent or a write first needs it");
   }
-  await using sandbox = await openSandbox(deps, work.sessionId);
-  const answer = await done(deps, sandbox, { work, signal: running.signal });
-  if (work.operation !== "read" && work.operation !== "archive") await tellChanges(deps, work.sessionId, sandbox);
-  return answer;
+  for (let lost = 0; ; lost++) {
+    try {
+      await using sandbox = await openSandbox(deps, work.sessionId);
+      using _use = await staysUsed(deps, work.sessionId);
+      const answer = await done(deps, sandbox, { work, signal: running.signal });
+      if (work.operation !== "read" && work.operation !== "archive") await tellChanges(deps, work.sessionId, sandbox);
+      return answer;
+    } catch (error) {
+      // Its files are in the next one: a look finds them there, and a write leaves there what it would have left here.
+      if (!(error instanceof SandboxError && error.kind === "lost") || lost >= SANDBOXES_MAX) throw error;
+    }
+  }
+}
+
+/** A large file may take longer than a sandbox may idle. */
+async function staysUsed(deps: ServeWorkspaceDeps, sessionId: SessionId): Promise<Disposable> {
+  const { database } = deps.store;
+  const record = await currentSandbox(database, sessionId);
+  if (!record) return { [Symbol.dispose]: () => undefined };
+  const timer = setInterval(() => {
+    // The next beat tries again.
+    noteUse(database, record).catch(() => undefined);
+  }, idleMsOf(record) / 2);
+  timer.unref();
+  return { [Symbol.dispose]: () => clearInterval(timer) };
 }
 
 /** Whoever follows the log sees what came from outside, too, and the next call is not taken for its maker. */

@@ -11,11 +11,11 @@ import { hostQueue } from "../contract/task-queue.ts";
 import { type Sandbox, SandboxError } from "../sandbox/provider.ts";
 import type { SandboxProviders } from "../sandbox/registry.ts";
 import { StoreError } from "../store/error.ts";
+import { noteUse } from "../store/sandbox-use.ts";
 import {
   beginSandbox,
   currentSandbox,
   isHostSeen,
-  noteUse,
   readySandbox,
   type SandboxRecord,
   stopSandboxRow,
@@ -70,8 +70,10 @@ export async function openSandbox(
         await beforeMaking();
         return await replace(deps, sessionId, { record, reason: "it is no longer there" });
       }
-      await noteUse(database, record);
-      return alive;
+      if (await noteUse(database, record)) return alive;
+      // It was stopped in this moment.
+      await alive[Symbol.asyncDispose]();
+      return await openSandbox(deps, sessionId, beforeMaking);
     }
     default:
       await beforeMaking();

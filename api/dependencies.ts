@@ -4,6 +4,7 @@ import type { Store } from "../store/store.ts";
 import { EventTail } from "../store/tail.ts";
 import { CommandDelivery } from "./command-delivery.ts";
 import { EventStreams } from "./event-stream.ts";
+import { IdleWatch } from "./idle-watch.ts";
 import { MessageDelivery } from "./message-delivery.ts";
 import { Metrics } from "./metrics.ts";
 import { ProgressWatches } from "./progress-watch.ts";
@@ -27,6 +28,7 @@ export interface Dependencies extends Outside, AsyncDisposable {
   readonly decisions: WaitDelivery;
   readonly commands: CommandDelivery;
   readonly terminals: TerminalWatches;
+  readonly idle: IdleWatch;
 }
 
 /** Makes the rest. Disposing it stops what it began; the store and the gateway stay their owner's. */
@@ -44,6 +46,7 @@ export function createDependencies(outside: Outside): Dependencies {
   );
   const commands = new CommandDelivery({ database: store.database, sessions }, report("a command was not delivered"));
   const terminals = new TerminalWatches(store.database, report("terminals cannot be followed"));
+  const idle = new IdleWatch({ database: store.database, sessions }, report("idle sandboxes cannot be stopped"));
   return {
     ...outside,
     tail,
@@ -54,10 +57,11 @@ export function createDependencies(outside: Outside): Dependencies {
     decisions,
     commands,
     terminals,
+    idle,
     [Symbol.asyncDispose]: async () => {
       streams[Symbol.dispose]();
       progress[Symbol.dispose]();
-      await Promise.all([delivery, decisions, commands, terminals].map((one) => one[Symbol.asyncDispose]()));
+      await Promise.all([delivery, decisions, commands, terminals, idle].map((one) => one[Symbol.asyncDispose]()));
       await tail[Symbol.asyncDispose]();
     },
   };

@@ -19,6 +19,7 @@ export function createLazySessions(load: () => Promise<Sessions>): Sessions {
     workspace: async (request, key) => await (await loaded()).workspace(request, key),
     runCommand: async (command) => await (await loaded()).runCommand(command),
     stopCommand: async (callId) => await (await loaded()).stopCommand(callId),
+    stopIdle: async (key) => await (await loaded()).stopIdle(key),
     serveTerminal: async (key) => await (await loaded()).serveTerminal(key),
     check: async () => await (await loaded()).check(),
     [Symbol.asyncDispose]: async () => {

@@ -26,6 +26,8 @@ export async function startServer(
   acceptTerminals(server, deps);
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.on("clientError", answerUnreadable);
+  // Node would answer an `Expect` that it does not know by itself, with 417 and no words; it may as well be ignored.
+  server.on("checkExpectation", (request, response) => server.emit("request", request, response));
   try {
     await listen(server, at);
   } catch (error) {
@@ -35,6 +37,7 @@ export async function startServer(
   deps.delivery.startReconciler();
   deps.decisions.startReconciler();
   deps.commands.startReconciler();
+  deps.idle.start();
   let draining: Promise<void> | undefined;
   return {
     port: (server.address() as AddressInfo).port,

@@ -4,6 +4,7 @@ import type { CallId, MessageId, SessionId } from "../contract/ids.ts";
 import type { InterruptTurn, MessageTaken, Progress, SubmitMessage, WaitEnded } from "../contract/session.ts";
 import type { TerminalKey } from "../contract/terminals.ts";
 import type { CommandKey, WorkspaceAnswer, WorkspaceRequest } from "../contract/workspace.ts";
+import type { IdleSandboxKey } from "../workflows/messages.ts";
 
 /** A session's workflow as it is started; the same for every start of the same session. */
 export interface SessionStart {
@@ -35,6 +36,8 @@ export interface Sessions extends AsyncDisposable {
   runCommand(command: CommandKey): Promise<void>;
   /** Has it ended. Throws `missing` when nothing runs it. */
   stopCommand(callId: CallId): Promise<void>;
+  /** Has a sandbox stopped that nobody has used for so long. */
+  stopIdle(key: IdleSandboxKey): Promise<void>;
   /** Has a terminal served, as long as it is open. */
   serveTerminal(key: TerminalKey): Promise<void>;
   /** Resolves when Temporal answers. */

@@ -34,6 +34,7 @@ import {
   lookInto,
   runCommand,
   serveTerminal,
+  stopIdle,
 } from "./temporal-workspaces.ts";
 
 const STATUS = defineSearchAttributeKey("PerdureStatus", SearchAttributeType.KEYWORD);
@@ -102,6 +103,7 @@ export function openTemporalSessions(at: { readonly address: string; readonly na
       bounded(LIMITS.queryTimeoutMs, async () => {
         await client.workflow.getHandle(commandWorkflowId(callId)).cancel();
       }),
+    stopIdle: (key) => bounded(LIMITS.queryTimeoutMs, () => stopIdle(client, key)),
     serveTerminal: (key) => bounded(LIMITS.queryTimeoutMs, () => serveTerminal(client, key)),
     check: () =>
       bounded(LIMITS.readyTimeoutMs, async () => {

@@ -8,6 +8,8 @@ import type { TerminalKey } from "../contract/terminals.ts";
 import type { CommandKey, WorkspaceAnswer, WorkspaceRequest } from "../contract/workspace.ts";
 import {
   COMMAND_WORKFLOW,
+  IDLE_WORKFLOW,
+  type IdleSandboxKey,
   KEEP_WORKFLOW,
   TERMINAL_WORKFLOW,
   WORKSPACE_WORKFLOW,
@@ -110,6 +112,18 @@ export async function runCommand(client: Client, command: CommandKey): Promise<v
     workflowIdConflictPolicy: "USE_EXISTING",
     workflowIdReusePolicy: "ALLOW_DUPLICATE",
     staticSummary: `a command of a caller in ${command.sessionId}`,
+  });
+}
+
+export async function stopIdle(client: Client, key: IdleSandboxKey): Promise<void> {
+  await client.workflow.start(IDLE_WORKFLOW, {
+    workflowId: `idle-${key.sessionId}`,
+    taskQueue: TASK_QUEUE,
+    args: [key],
+    workflowTaskTimeout: LIMITS.workflowTaskTimeoutMs,
+    workflowExecutionTimeout: LIMITS.keepTimeoutMs,
+    workflowIdConflictPolicy: "USE_EXISTING",
+    staticSummary: `stops the idle sandbox of ${key.sessionId}`,
   });
 }
 

@@ -66,6 +66,8 @@ export const LIMITS = {
   hostGoneMs: 60_000,
   /** A process that makes a sandbox and dies is waited for so long; it says more often that it lives. */
   sandboxMakerMs: 8_000,
+  /** So often it is looked for idle sandboxes that their sessions do not know of. */
+  idleLookMs: 5_000,
   /** The use of a sandbox is written down so often. */
   sandboxUseNotedMs: 10_000,
   /** What making, finding or removing a sandbox of another machine may take. */

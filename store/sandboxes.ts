@@ -1,10 +1,11 @@
 /** Sandbox rows: one per generation of a session's sandbox, with where it lives, what it was made from, and what was lost before it. */
-import { type Kysely, type RawBuilder, sql } from "kysely";
+import { type Kysely, type RawBuilder, type SqlBool, sql } from "kysely";
 import type { SandboxId, SessionId, SnapshotId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { SandboxProviderName, SandboxSpec } from "../contract/sandbox.ts";
 import type { Database } from "./database.ts";
 import { append } from "./event-log.ts";
+import { idleMsOf, isAtWork, lastWork, restsSince } from "./sandbox-use.ts";
 import type { SandboxesTable, Schema } from "./schema.ts";
 import { restoredFrom } from "./snapshot-origin.ts";
 
@@ -145,30 +146,38 @@ export async function readySandbox(database: Database, sessionId: SessionId, rec
   });
 }
 
-/** Stops a sandbox for good, or until it is needed again, and says so, once. */
+/**
+ * Stops a sandbox for good, or until it is needed again, and says so, once. false: it is idle no more, because somebody has used
+ * it since its record was read, and what they have done may be in no snapshot.
+ */
 export async function stopSandboxRow(
   database: Database,
   sessionId: SessionId,
   stop: { readonly record: SandboxRecord; readonly reason: "closed" | "idle" },
-): Promise<void> {
+): Promise<boolean> {
   const { sandboxId, provider, generation } = stop.record;
   const from = stop.reason === "closed" ? ["starting", "ready", "idle"] : ["ready"];
-  await database.write(async (tx) => {
+  return await database.write(async (tx) => {
     const before = await tx
       .selectFrom("sandboxes")
-      .select("state")
+      .select(["state", "used_at"])
       .where("session_id", "=", sessionId)
       .where("generation", "=", generation)
       .executeTakeFirst();
-    if (!before || !from.includes(before.state)) return;
+    if (!before || !from.includes(before.state)) return true;
+    if (stop.reason === "idle") {
+      const restedSince = await restsSince(tx, sessionId);
+      if (restedSince === undefined || Math.max(restedSince, before.used_at) > stop.record.usedAt) return false;
+    }
     await tx
       .updateTable("sandboxes")
       .set({ state: stop.reason === "closed" ? "stopped" : "idle", changed_at: Date.now() })
       .where("session_id", "=", sessionId)
       .where("generation", "=", generation)
       .execute();
-    if (before.state === "idle") return; // That it stopped is said.
+    if (before.state === "idle") return true; // That it stopped is said.
     await append(tx, sessionId, [{ type: "sandbox.stopped", sandboxId, provider, generation, reason: stop.reason }]);
+    return true;
   });
 }
 
@@ -196,58 +205,28 @@ export async function takeMaking(database: Database, record: SandboxRecord, make
   });
 }
 
-/** Takes note of a use, at most every few seconds: an idle sandbox is one that nobody has used for long. */
-export async function noteUse(database: Database, record: SandboxRecord): Promise<void> {
-  const now = Date.now();
-  if (now - record.usedAt < LIMITS.sandboxUseNotedMs) return;
-  await database.write((tx) =>
-    tx.updateTable("sandboxes").set({ used_at: now }).where("id", "=", record.sandboxId).execute(),
-  );
+export interface IdleSandbox {
+  readonly sessionId: SessionId;
+  readonly idleMs: number;
+  readonly record: SandboxRecord;
 }
 
-/** Whether anything of the session is at work: a turn, a caller's command, a terminal. */
-export async function isInUse(database: Database, sessionId: SessionId): Promise<boolean> {
-  const { read } = database;
-  const [turn, command, terminal] = await Promise.all([
-    read
-      .selectFrom("turns")
-      .select("id")
-      .where("session_id", "=", sessionId)
-      .where("state", "=", "running")
-      .executeTakeFirst(),
-    read
-      .selectFrom("commands")
-      .select("id")
-      .where("session_id", "=", sessionId)
-      .where("state", "<>", "done")
-      .executeTakeFirst(),
-    read
-      .selectFrom("terminals")
-      .select("id")
-      .where("session_id", "=", sessionId)
-      .where("state", "<>", "closed")
-      // One that nobody serves any more is none, whatever its row says.
-      .where("served_at", ">", Date.now() - LIMITS.terminalLostMs)
-      .executeTakeFirst(),
-  ]);
-  return [turn, command, terminal].some((found) => found !== undefined);
-}
-
-/** Sandboxes that nobody has used for as long as their spec lets them idle. */
-export async function idleSandboxes(
-  database: Database,
-): Promise<readonly { readonly sessionId: SessionId; readonly idleMs: number; readonly record: SandboxRecord }[]> {
+/** Sandboxes that nobody has used for as long as their spec lets them idle; a little longer, for their sessions' own timers are first. */
+export async function idleSandboxes(database: Database): Promise<readonly IdleSandbox[]> {
+  const session = sql.ref("sandboxes.session_id");
   const rows = await database.read
     .selectFrom("sandboxes")
     .innerJoin("sessions", "sessions.id", "sandboxes.session_id")
     .selectAll("sandboxes")
+    .select(lastWork(session).as("worked_at"))
     .where("sandboxes.state", "=", "ready")
     .where("sessions.closed_at", "is", null)
+    .where(sql<SqlBool>`not ${isAtWork(session)}`)
     .execute();
   return rows.flatMap((row) => {
     const record = toRecord(row);
-    const idleMs = record.spec.idleTimeoutMs ?? LIMITS.sandboxIdleMs.default;
-    const isIdle = Date.now() - record.usedAt > idleMs + LIMITS.sandboxUseNotedMs;
+    const idleMs = idleMsOf(record);
+    const isIdle = Date.now() - Math.max(record.usedAt, row.worked_at) > idleMs + LIMITS.sandboxUseNotedMs;
     return isIdle ? [{ sessionId: row.session_id as SessionId, idleMs, record }] : [];
   });
 }

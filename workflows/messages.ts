@@ -46,6 +46,11 @@ export interface WorkspaceKey {
   readonly sessionId: SessionId;
 }
 
+/** `idleMs`: how long nobody must have used it. */
+export interface IdleSandboxKey extends WorkspaceKey {
+  readonly idleMs: number;
+}
+
 /** What starts a session's workflow. Its id is the session's id. */
 export interface SessionInput {
   readonly sessionId: SessionId;
@@ -61,4 +66,5 @@ export const COMMAND_WORKFLOW = "commandRequest";
 export const TERMINAL_WORKFLOW = "terminalRequest";
 export const PURGE_WORKFLOW = "purgeSession";
 export const SWEEP_WORKFLOW = "sweepSandboxes";
+export const IDLE_WORKFLOW = "idleSandbox";
 export const KEEP_WORKFLOW = "keepWorkspace";

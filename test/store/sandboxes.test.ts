@@ -1,11 +1,14 @@
 /** Sandbox rows: one newest generation, each change said once, whoever makes it. */
 import { expect, test } from "vitest";
 import type { SessionId } from "../../contract/ids.ts";
+import { LIMITS } from "../../contract/limits.ts";
 import type { Database } from "../../store/database.ts";
+import { noteUse, restsSince } from "../../store/sandbox-use.ts";
 import {
   beginSandbox,
   currentSandbox,
   hasLostSince,
+  idleSandboxes,
   isHostSeen,
   readySandbox,
   type SandboxRecord,
@@ -16,7 +19,7 @@ import {
   takeNews,
   type WantedSandbox,
 } from "../../store/sandboxes.ts";
-import { aSession, logOf, temporaryStore, typesOf } from "./store-builder.ts";
+import { aMessage, aSession, aStep, logOf, temporaryStore, typesOf } from "./store-builder.ts";
 
 const at = (generation: number, host = "h1"): WantedSandbox => ({
   provider: "local",
@@ -30,7 +33,8 @@ const loss = { reason: "its host is gone", lost: ["the files"] };
 async function ready(database: Database, sessionId: SessionId, wanted = at(1)): Promise<SandboxRecord> {
   const record = await beginSandbox(database, sessionId, wanted);
   await readySandbox(database, sessionId, record);
-  return record;
+  // As whoever stops it would read it.
+  return (await currentSandbox(database, sessionId)) as SandboxRecord;
 }
 
 test("the same generation begun by many at once is one, and is said once", async () => {
@@ -97,6 +101,49 @@ test("an idle sandbox is no lost one: what comes after it replaces nothing", asy
   ]);
   expect(await hasLostSince(database.read, sessionId, 1)).toBe(false);
   expect(await takeNews(database, sessionId)).toBeUndefined();
+});
+
+test("a sandbox rests when nothing of its session is at work, and from the end of the last of it", async () => {
+  await using store = await temporaryStore();
+  const { database } = store;
+  const sessionId = await aSession(database);
+  const record = await ready(database, sessionId, { ...at(1), spec: { idleTimeoutMs: 1_000 } });
+  const long = Date.now() - LIMITS.sandboxUseNotedMs - 2_000;
+  await database.write((tx) => tx.updateTable("sandboxes").set({ used_at: long }).execute());
+  const idle = async () => (await idleSandboxes(database)).map(({ idleMs }) => idleMs);
+  const turn = (values: { state: string; ended_at: number | null }) =>
+    database.write((tx) => tx.updateTable("turns").set(values).where("session_id", "=", sessionId).execute());
+
+  const before = await idle();
+  await aStep(database, await aMessage(database, sessionId));
+  const during = [await idle(), await restsSince(database.read, sessionId)];
+  await turn({ state: "completed", ended_at: Date.now() });
+  const justAfter = await idle();
+  await turn({ state: "completed", ended_at: long });
+
+  expect(before).toEqual([1_000]);
+  expect(during).toEqual([[], undefined]);
+  expect(justAfter).toEqual([]);
+  expect(await idle()).toEqual([1_000]);
+  expect(await restsSince(database.read, sessionId)).toBe(long);
+  expect(record.usedAt).toBeGreaterThan(long);
+});
+
+test("an idle sandbox that somebody uses while it is being stopped stays; whoever comes later is told that it is stopped", async () => {
+  await using store = await temporaryStore();
+  const { database } = store;
+  const sessionId = await aSession(database);
+  await ready(database, sessionId);
+  await database.write((tx) => tx.updateTable("sandboxes").set({ used_at: 1 }).execute());
+  const record = (await currentSandbox(database, sessionId)) as SandboxRecord;
+
+  const wasThere = await noteUse(database, record);
+  const stopped = await stopSandboxRow(database, sessionId, { record, reason: "idle" });
+  const now = (await currentSandbox(database, sessionId)) as SandboxRecord;
+  const stoppedLater = await stopSandboxRow(database, sessionId, { record: now, reason: "idle" });
+
+  expect([wasThere, stopped, now.state]).toEqual([true, false, "ready"]);
+  expect([stoppedLater, await noteUse(database, record)]).toEqual([true, false]);
 });
 
 test("the model is told of a loss once, and only when the next sandbox is there", async () => {

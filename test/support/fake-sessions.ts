@@ -8,6 +8,7 @@ import type { CommandKey, DownloadOrder, WorkspaceAnswer, WorkspaceRequest } fro
 import { removeUnusedBlobs } from "../../store/artifacts.ts";
 import { closeSession, purgeSession } from "../../store/sessions.ts";
 import type { Store } from "../../store/store.ts";
+import type { IdleSandboxKey } from "../../workflows/messages.ts";
 
 type Method = keyof Omit<Sessions, typeof Symbol.asyncDispose>;
 
@@ -135,6 +136,10 @@ export class FakeSessions implements Sessions {
   async runCommand(command: CommandKey): Promise<void> {
     this.#note("runCommand", command.callId);
     this.commands.push(command);
+  }
+
+  async stopIdle(key: IdleSandboxKey): Promise<void> {
+    this.#note("stopIdle", key.sessionId);
   }
 
   async stopCommand(callId: CallId): Promise<void> {
