@@ -53,7 +53,8 @@ async function failureOf(
   return { code: event.code, message: event.message, retryable: event.retryable };
 }
 
-const ENDING = /^\{"seq":\d+,"at":\d+,"type":"(turn\.(completed|failed|interrupted)|message\.refused|session\.closed)"/;
+const ENDING =
+  /^\{"seq":\d+,"at":\d+,"type":"(turn\.(completed|failed|interrupted)|message\.(refused|removed)|session\.closed)"/;
 
 /** Resolves when the log says after `after` that the turn ended, or can no more come about, or when the signal aborts. */
 export async function turnOver(

@@ -7,7 +7,11 @@ import { LIMITS } from "./limits.ts";
 import { Usage } from "./usage.ts";
 import { WaitKind, type WaitVerdict } from "./waits.ts";
 
-export const SessionStatus = z.enum(["idle", "running", "waiting", "closed"]).meta({ id: "SessionStatus" });
+export const SessionStatus = z.enum(["idle", "running", "waiting", "closed"]).meta({
+  id: "SessionStatus",
+  description:
+    "`running` from a message's acceptance on, until no message waits and no turn runs; `waiting`: its turn waits for somebody.",
+});
 export type SessionStatus = z.infer<typeof SessionStatus>;
 
 /** How a turn ended. */

@@ -76,6 +76,7 @@ export async function receiveMessage(database: Database, wanted: NewMessage): Pr
         received_at: Date.now(),
       })
       .execute();
+    await settleStatus(tx, sessionId);
     await append(tx, sessionId, [
       { type: "message.received", messageId, turnId, mode, content: wanted.content },
       ...(position > 0 && mode !== "interrupt"
@@ -96,6 +97,9 @@ async function repeated(tx: Tx, wanted: NewMessage, hash: string): Promise<Recei
   if (!row) return undefined;
   if (row.content_hash !== hash) {
     throw new ProblemError("CONFLICT", `message ${wanted.id} exists with other content or another mode; use a new id`);
+  }
+  if (row.state === "removed") {
+    throw new ProblemError("CONFLICT", `message ${wanted.id} was taken back and will not be answered; use a new id`);
   }
   const ahead = await tx
     .selectFrom("messages")
@@ -123,6 +127,21 @@ async function count(tx: Tx, sessionId: SessionId, states: readonly MessageState
     .where("state", "in", [...states])
     .executeTakeFirst();
   return Number(counted?.count ?? 0);
+}
+
+/**
+ * The status of a session between turns: idle when no message waits, and running when one does, for it has been accepted
+ * and is to be answered. Whoever asks right then must not take it for done. While a turn runs, the turn says what it is.
+ */
+export async function settleStatus(tx: Tx, sessionId: SessionId): Promise<void> {
+  if ((await count(tx, sessionId, ["taken"])) > 0) return;
+  const waiting = await count(tx, sessionId, ["received", "submitted"]);
+  await tx
+    .updateTable("sessions")
+    .set({ status: waiting > 0 ? "running" : "idle" })
+    .where("id", "=", sessionId)
+    .where("closed_at", "is", null)
+    .execute();
 }
 
 /** Notes that the workflow has taken the message into its queue. */
@@ -153,7 +172,9 @@ export async function markRefused(
       .where("state", "in", ["received", "submitted"])
       .returning("id")
       .executeTakeFirst();
-    if (refused) await append(tx, ids.sessionId, [{ type: "message.refused", messageId: ids.messageId, message }]);
+    if (!refused) return;
+    await settleStatus(tx, ids.sessionId);
+    await append(tx, ids.sessionId, [{ type: "message.refused", messageId: ids.messageId, message }]);
   });
 }
 
@@ -222,6 +243,7 @@ export async function removeMessage(database: Database, sessionId: SessionId, me
       .where("session_id", "=", sessionId)
       .where("id", "=", messageId)
       .execute();
+    await settleStatus(tx, sessionId);
     await append(tx, sessionId, [{ type: "message.removed", messageId }]);
   });
 }

@@ -10,6 +10,7 @@ import { applyPendingConfiguration } from "./configuration.ts";
 import type { Database, Tx } from "./database.ts";
 import { SupersededError } from "./error.ts";
 import { append } from "./event-log.ts";
+import { settleStatus } from "./messages.ts";
 import { partialReply } from "./partial-reply.ts";
 import type { TurnsTable } from "./schema.ts";
 import { appendMessages } from "./transcript.ts";
@@ -111,8 +112,7 @@ export async function endTurn(database: Database, ending: TurnEnding): Promise<T
       .where("turn_id", "=", turnId) // Those that joined it, too.
       .where("state", "=", "taken")
       .execute();
-    if (session.closed_at === null)
-      await tx.updateTable("sessions").set({ status: "idle" }).where("id", "=", sessionId).execute();
+    await settleStatus(tx, sessionId);
     facts.push(outcomeFact(turn, ending), ...queued(late));
     facts.push(...(await applyPendingConfiguration(tx, sessionId)));
     await append(tx, sessionId, facts);

@@ -292,9 +292,23 @@ test("a waiting message is listed and can be taken back, once and for good", asy
     await world.call(`DELETE ${messages}/none`),
   ];
   const after = await world.call(`GET ${messages}?state=removed`);
+  const again = await world.call(`POST ${messages}`, { json: { id: "b", content: "b" } });
 
   expect(before.body).toMatchObject({ messages: [{ messageId: "a", state: "waiting", content: "a" }], next: "1" });
   expect(answers.map(({ status }) => status)).toEqual([204, 204, 404]);
   expect(after.body).toMatchObject({ messages: [{ messageId: "b", state: "removed" }], next: null });
+  expect(again).toMatchObject({ status: 409, body: { detail: expect.stringContaining("taken back") } });
   expect(world.sessions.removed).toEqual(["b", "b"]);
+});
+
+test("who waits for the turn of a message is answered when it is taken back", async () => {
+  await using world = await ApiWorld.start();
+  const id = await world.createSession();
+  const messages = `/v1/sessions/${id}/messages`;
+  const posting = world.call(`POST ${messages}?wait=2m`, { json: { id: "m1", content: "x" } });
+  await until(() => world.sessions.submitted.length > 0);
+
+  await world.call(`DELETE ${messages}/m1`);
+
+  expect((await posting).status).toBe(202);
 });

@@ -162,7 +162,7 @@ test("the end of a turn says what it cuts off, then how it ended, then what foll
     "message.queued",
     "session.updated",
   ]);
-  expect(await statusOf(database, sessionId)).toBe("idle");
+  expect(await statusOf(database, sessionId)).toBe("running");
   const open = database.read.selectFrom("waits").select("call_id").where("state", "=", "pending");
   expect(await open.execute()).toEqual([]);
 });

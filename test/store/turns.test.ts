@@ -1,6 +1,7 @@
 /** A turn ends once, in words, whatever still ran of it. */
 import { expect, test } from "vitest";
 import { SupersededError } from "../../store/error.ts";
+import { markRefused, removeMessage } from "../../store/messages.ts";
 import { purgeSession } from "../../store/sessions.ts";
 import { endStep, publishReply } from "../../store/steps.ts";
 import { messagesAfter } from "../../store/transcript.ts";
@@ -85,18 +86,24 @@ test("a failure without a reason is still told in words and with a code", async 
   });
 });
 
-test("the session is running while a turn runs and idle after it", async () => {
+test("the session is running from a message's acceptance to the end of its turn, and idle when nothing waits", async () => {
   await using store = await temporaryStore();
   const { database } = store;
   const sessionId = await aSession(database);
   const status = async () =>
     (await database.read.selectFrom("sessions").select("status").executeTakeFirstOrThrow()).status;
-  const ids = await aMessage(database, sessionId);
   expect(await status()).toBe("idle");
-
-  await aStep(database, ids);
+  const ids = await aMessage(database, sessionId);
   expect(await status()).toBe("running");
 
+  await aStep(database, ids);
+  const next = await aMessage(database, sessionId);
   await endTurn(database, { ...ids, outcome: "completed" });
+  expect(await status()).toBe("running");
+
+  await removeMessage(database, sessionId, next.messageId);
+  expect(await status()).toBe("idle");
+  const refused = await aMessage(database, sessionId);
+  await markRefused(database, refused, "for a test");
   expect(await status()).toBe("idle");
 });
