@@ -88,7 +88,8 @@ function readBody(operation: Operation): RequestHandler {
   const { bodyBytesMax: limit } = LIMITS;
   // Bytes are streamed by whoever takes them.
   if (!operation.body) return (_request, _response, next) => next();
-  const parse = express.json({ limit, type: () => true });
+  // Not strict: `null` and `1` are JSON, and it is the schema that says why they are not what is expected.
+  const parse = express.json({ limit, type: () => true, strict: false });
   return (request, response, next) => {
     const hasBody =
       request.headers["transfer-encoding"] !== undefined || Number(request.headers["content-length"] ?? 0) > 0;

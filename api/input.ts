@@ -43,7 +43,9 @@ function faultsOf(issue: z.core.$ZodIssue, root: string, within: unknown): reado
   }
   // A name in a record: the rule that it breaks is in the issues below.
   if (issue.code === "invalid_key") return issue.issues.map(({ message }) => ({ path, message }));
-  if (issue.code === "invalid_type" && issue.expected === "nonoptional") return [{ path, message: "this is required" }];
+  if (issue.code === "invalid_type" && valueAt(within, issue.path) === undefined) {
+    return [{ path, message: path === "" ? "expected a body of JSON; there is none" : "this is required" }];
+  }
   return [{ path, message: issue.message }];
 }
 
@@ -94,10 +96,7 @@ function refuseHostile(body: unknown): void {
   const look = (value: unknown, path: readonly string[]): void => {
     if (typeof value !== "object" || value === null) return;
     if (path.length > jsonDepthMax) {
-      throw new ProblemError(
-        "INVALID_INPUT",
-        `expected at most ${jsonDepthMax} nested objects and lists; this body nests deeper`,
-      );
+      throw invalidField("", `expected at most ${jsonDepthMax} nested objects and lists; this body nests deeper`);
     }
     if (Object.hasOwn(value, "__proto__")) {
       throw invalidField([...path, "__proto__"].map(pointerPart).join(""), "this name is not allowed for a field");
@@ -105,10 +104,7 @@ function refuseHostile(body: unknown): void {
     const keys = Object.keys(value);
     values += keys.length;
     if (values > jsonValuesMax) {
-      throw new ProblemError(
-        "INVALID_INPUT",
-        `expected at most ${jsonValuesMax} fields and list items; this body has more`,
-      );
+      throw invalidField("", `expected at most ${jsonValuesMax} fields and list items; this body has more`);
     }
     for (const key of keys) {
       const item = (value as Record<string, unknown>)[key];

@@ -91,6 +91,13 @@ function fromExpress(thrown: unknown): ProblemError | undefined {
       errors: [{ path: "", message: thrown.message }],
     });
   }
-  if (thrown.status >= 400 && thrown.status < 500) return new ProblemError("INVALID_INPUT", thrown.message, cause);
+  if (thrown.status >= 400 && thrown.status < 500) return unreadable(thrown);
   return undefined;
+}
+
+/** The router cannot decode a part of the path, or the parser cannot get the body as it was announced: its encoding, its length. */
+function unreadable(thrown: Error): ProblemError {
+  const { message } = thrown;
+  const [path, words] = thrown instanceof URIError ? ["/path", message] : ["", `the body cannot be read: ${message}`];
+  return new ProblemError("INVALID_INPUT", words, { cause: thrown, errors: [{ path, message: words }] });
 }

@@ -33,6 +33,44 @@ describe("bodies", () => {
   });
 
   test.each([
+    ["a bare value", "5", "", /expected object, received number/],
+    ["null", "null", "", /expected object, received null/],
+    [
+      "a field that is not there",
+      '{"overrides":{"policy":{"rules":[{"action":"ask"}]}}}',
+      "/overrides/policy/rules/0/tool",
+      /^this is required$/,
+    ],
+    ["a list that never ends", "[".repeat(1_000) + "]".repeat(1_000), "", /at most 64 nested/],
+  ])("%s is told in words, with its place", async (_what, text, path, words) => {
+    await using world = await ApiWorld.start();
+
+    const refused = await world.call("POST /v1/sessions", { text, headers: JSON_HEADERS });
+
+    expect(refused.body).toMatchObject({ errors: [{ path, message: expect.stringMatching(words) }] });
+  });
+
+  test("one that is needed and is not there is asked for", async () => {
+    await using world = await ApiWorld.start();
+
+    const answer = await raw(world, "POST /v1/agents HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+
+    expect(answer).toContain('"errors":[{"path":"","message":"expected a body of JSON; there is none"}]');
+  });
+
+  test("one in another encoding than it says is refused in words", async () => {
+    await using world = await ApiWorld.start();
+    const headers = { ...JSON_HEADERS, "content-encoding": "gzip" };
+
+    const refused = await world.call("POST /v1/sessions", { text: "{}", headers });
+
+    expect(refused).toMatchObject({
+      status: 400,
+      body: { errors: [{ path: "", message: expect.stringMatching(/^the body cannot be read: /) }] },
+    });
+  });
+
+  test.each([
     "text/plain",
     "application/x-www-form-urlencoded",
     "multipart/form-data; boundary=x",
@@ -93,6 +131,25 @@ describe("routes", () => {
     expect(answer).toMatch(/^HTTP\/1\.1 400 /);
     expect(answer).toContain('"code":"INVALID_INPUT"');
     expect((await world.call("GET /healthz")).status).toBe(200);
+  });
+
+  test("an expectation that nobody knows is ignored", async () => {
+    await using world = await ApiWorld.start();
+
+    const answer = await raw(
+      world,
+      "GET /healthz HTTP/1.1\r\nHost: localhost\r\nExpect: x\r\nConnection: close\r\n\r\n",
+    );
+
+    expect(answer).toMatch(/^HTTP\/1\.1 200 /);
+  });
+
+  test("a part of the path that cannot be decoded is refused in words", async () => {
+    await using world = await ApiWorld.start();
+
+    const refused = await world.call("GET /v1/agents/%ff");
+
+    expect(refused).toMatchObject({ status: 400, body: { errors: [{ path: "/path" }] } });
   });
 
   test("a fault of ours says nothing of itself", async () => {
