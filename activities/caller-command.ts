@@ -97,12 +97,22 @@ async function runIn(deps: RunToolDeps, begun: BegunCommand, io: Io): Promise<Co
     if (!(error instanceof SandboxError)) throw error;
     // Not even opened: nothing was started, and another attempt finds the next one.
     if (error.kind === "lost" && !sandbox) throw error;
-    if (error.kind === "lost") return LOST;
+    if (error.kind === "lost") return await tellLoss(deps, begun);
     if (io.isToStop && error.kind === "not_found") return ended("interrupted", "It was stopped before it was run.");
     return ended("error", error.message);
   } finally {
     await sandbox?.[Symbol.asyncDispose]();
   }
+}
+
+/** That the sandbox is lost is told before its command's end, and not only when somebody needs the next one. */
+async function tellLoss(deps: RunToolDeps, { sessionId }: BegunCommand): Promise<CommandRun> {
+  try {
+    await using _next = await openSandbox(deps, sessionId);
+  } catch (error) {
+    if (!(error instanceof SandboxError)) throw error; // It is told all the same, or whoever needs one hears why there is none.
+  }
+  return LOST;
 }
 
 async function runOnce(
