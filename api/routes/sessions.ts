@@ -13,7 +13,7 @@ import type { SessionId } from "../../contract/ids.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import { type Progress, type Session, SessionStatus } from "../../contract/session.ts";
 import { configureSession } from "../../store/configuration.ts";
-import { createSession, findRequested, getSession, listSessions } from "../../store/sessions.ts";
+import { createSession, findRequested, findSession, getSession, listSessions } from "../../store/sessions.ts";
 import type { Dependencies } from "../dependencies.ts";
 import { IdempotencyHeaders, idempotencyKey, messageIdFor, sessionIdFor } from "../idempotency.ts";
 import { acceptMessage } from "../message-acceptance.ts";
@@ -54,7 +54,9 @@ function createOperation(deps: Dependencies): Operation {
       // Without an id of its own the message's id follows from the session's, so that a repeated request repeats the message.
       const id = first.id ?? messageIdFor(session.id, key ?? (body.id === undefined ? undefined : "first"));
       const message = await acceptMessage(deps, { session, id, mode: first.mode, content: first.content });
-      return { status: created ? 201 : 200, body: { ...session, message } };
+      // As it is with its message: it has something to do now.
+      const now = (await findSession(deps.store.database, session.id)) ?? session;
+      return { status: created ? 201 : 200, body: { ...now, message } };
     },
   });
 }

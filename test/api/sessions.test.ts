@@ -57,6 +57,7 @@ describe("making a session", () => {
 
     expect([first.status, again.status]).toEqual([201, 200]);
     expect(again.body["message"]).toEqual(first.body["message"]);
+    expect(first.body["status"]).toBe("running");
     expect(world.sessions.submitted).toHaveLength(1);
   });
 
