@@ -40,7 +40,7 @@ export const PROBLEMS = {
   SESSION_NOT_FOUND: { status: 404, title: "There is no such session", retryable: false },
   METHOD_NOT_ALLOWED: { status: 405, title: "This method is not supported here", retryable: false },
   NOT_ACCEPTABLE: { status: 406, title: "None of the accepted media types can be served", retryable: false },
-  CONFLICT: { status: 409, title: "The id is taken by something else", retryable: false },
+  CONFLICT: { status: 409, title: "This conflicts with what is there", retryable: false },
   ALREADY_DECIDED: { status: 409, title: "It is decided already, and the first decision stands", retryable: false },
   SESSION_CLOSED: { status: 409, title: "The session is closed", retryable: false },
   PRECONDITION_FAILED: { status: 412, title: "The condition of the request does not hold", retryable: false },
