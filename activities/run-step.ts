@@ -235,9 +235,12 @@ function asBackendError(error: unknown): BackendError {
   return new BackendError("PROVIDER_ERROR", `the step failed: ${message}`, { cause: error });
 }
 
-/** The provider's own wish when it has one, else twice as long each time, with a quarter of it left to chance. */
+/**
+ * The provider's own wish when it has one, else twice as long each time, with a quarter of it left to chance. "At once", or a
+ * time that is over, is no wish: all tries would be used up within milliseconds.
+ */
 function backOff(failures: number, askedMs: number | undefined): number {
-  if (askedMs !== undefined) return Math.min(askedMs, BACKOFF_MS.asked);
+  if (askedMs !== undefined && askedMs > 0) return Math.min(askedMs, BACKOFF_MS.asked);
   const full = Math.min(BACKOFF_MS.first * 2 ** failures, BACKOFF_MS.max);
   return Math.round(full * (0.75 + Math.random() * 0.25));
 }

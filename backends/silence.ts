@@ -1,10 +1,13 @@
-/** Aborts a request of which nothing was heard for too long; before the headers too. */
+/** Aborts a request of which nothing was heard for too long, before the headers too; or too much that says nothing. */
+import { LIMITS } from "../contract/limits.ts";
 import { BackendError } from "./backend.ts";
 
 export class SilenceGuard {
   readonly #controller = new AbortController();
   readonly #timer: NodeJS.Timeout;
   readonly #limitMs: number;
+  #unread = 0;
+  #isFlooded = false;
 
   constructor(limitMs: number) {
     this.#limitMs = limitMs;
@@ -19,12 +22,26 @@ export class SilenceGuard {
     return this.#controller.signal.aborted;
   }
 
-  heard(): void {
+  /** Bytes have come, perhaps of an event that is not whole yet, or of none. */
+  heard(bytes: number): void {
     this.#timer.refresh();
+    this.#unread += bytes;
+    if (this.#unread <= LIMITS.replyCharactersMax) return;
+    this.#isFlooded = true;
+    this.#controller.abort();
+  }
+
+  /** An event was read. */
+  eventRead(): void {
+    this.#unread = 0;
   }
 
   /** @param origin Where the provider is, as shown to people. */
   error(origin: string): BackendError {
+    if (this.#isFlooded) {
+      const message = `the model provider at ${origin} sent over ${LIMITS.replyCharactersMax} bytes without the end of an event; it was stopped`;
+      return new BackendError("INVALID_RESPONSE", message);
+    }
     return new BackendError("TIMEOUT", `nothing came from the model provider at ${origin} for ${this.#limitMs} ms`);
   }
 

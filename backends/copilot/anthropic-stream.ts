@@ -1,7 +1,7 @@
 /** Reads the events of Anthropic's Messages wire into a reply. */
 import type { StepOutput, StepSink } from "../backend.ts";
 import { BackendError } from "../backend.ts";
-import { brokenStream, type ErrorContext, providerError } from "../openai/errors.ts";
+import { brokenStream, type ErrorContext, providerError, saidIn } from "../openai/errors.ts";
 import { type OpenBlock, Reply, type ReplyReader, tokens } from "../openai/reply.ts";
 import { incomplete } from "../openai/responses-stream.ts";
 
@@ -31,13 +31,15 @@ interface RawEvent {
     readonly stop_reason?: string | null;
   };
   readonly usage?: RawUsage;
-  readonly error?: { readonly type?: string; readonly message?: string };
+  readonly error?: unknown;
 }
 
 interface OpenContent {
   readonly block: OpenBlock;
   readonly id: string | undefined;
   readonly name: string;
+  /** What a call began with. */
+  readonly input?: unknown;
 }
 
 export class AnthropicReader implements ReplyReader {
@@ -83,9 +85,11 @@ export class AnthropicReader implements ReplyReader {
         this.#isWhole = true;
         break;
       case "error":
-        this.#failure = providerError({ type: event.error?.type, message: event.error?.message }, this.#context);
+        this.#failure = this.#failureIn(event);
         break;
       default:
+        // A gateway puts in an error of its own, of no type.
+        if (event.error) this.#failure ??= this.#failureIn(event);
         // Pings, and kinds that are yet to come: none of them changes what the known ones mean.
         break;
     }
@@ -122,10 +126,15 @@ export class AnthropicReader implements ReplyReader {
     return { ...output, refusal: words === "" ? "the provider gives no reason" : words };
   }
 
+  /** The event's own type says that it is an error, and not which. */
+  #failureIn({ type: _, ...said }: RawEvent): BackendError {
+    return providerError(saidIn(said), this.#context);
+  }
+
   #start(index: number, content: NonNullable<RawEvent["content_block"]>): void {
     const { id, name = "" } = content;
     if (content.type === "tool_use") {
-      this.#open.set(index, { block: this.#reply.start("tool_call", name), id, name });
+      this.#open.set(index, { block: this.#reply.start("tool_call", name), id, name, input: content.input });
     } else if (content.type === "thinking") {
       this.#open.set(index, { block: this.#reply.start("thinking"), id, name });
       this.#grow(index, { thinking: content.thinking ?? "" });
@@ -149,9 +158,16 @@ export class AnthropicReader implements ReplyReader {
     const content = this.#open.get(index);
     if (content === undefined) return;
     this.#open.delete(index);
-    const { block, id, name } = content;
+    const { block, id, name, input } = content;
     if (block.type === "text") this.#reply.completeText(block, block.text);
     else if (block.type === "thinking") this.#reply.completeThinking(block, block.text);
-    else this.#reply.completeCall(block, { name, arguments: block.text, id });
+    // Some servers give a call's arguments at its start, and no delta of them.
+    else this.#reply.completeCall(block, { name, arguments: block.text || textOf(input), id });
   }
+}
+
+/** Nothing for an empty one: that is how each call begins. */
+function textOf(input: unknown): string {
+  const isEmpty = typeof input !== "object" || input === null || Object.keys(input).length === 0;
+  return isEmpty ? "" : JSON.stringify(input);
 }

@@ -7,9 +7,10 @@
  */
 import { LIMITS } from "../../contract/limits.ts";
 import { BackendError, type StepInput, type StepOutput, type StepSink } from "../backend.ts";
+import { watched } from "../openai/answer.ts";
 import { ChatReader } from "../openai/chat-stream.ts";
 import type { Send } from "../openai/connection.ts";
-import { type ErrorContext, providerError, toBackendError } from "../openai/errors.ts";
+import { type ErrorContext, providerError, saidIn, toBackendError } from "../openai/errors.ts";
 import { ResponsesReader } from "../openai/responses-stream.ts";
 import { SilenceGuard } from "../silence.ts";
 import { AnthropicReader } from "./anthropic-stream.ts";
@@ -86,9 +87,9 @@ export class ModelCall {
     const silence = new SilenceGuard(input.agent.limits.modelIdleTimeoutMs);
     const signal = AbortSignal.any([this.#stop.signal, silence.signal]);
     try {
-      const response = await send(new URL(request.url), { method: "POST", headers, signal }, [body]);
+      const answer = await send(new URL(request.url), { method: "POST", headers, signal }, [body]);
+      const response = watched(answer, { context, heard: (bytes) => silence.heard(bytes) });
       if (!response.ok) throw await failureOf(response, context);
-      if (response.body === null) throw new BackendError("PROVIDER_ERROR", `${context.origin} answered without a body`);
       return this.#pass(response, wire, silence);
     } catch (error) {
       silence[Symbol.dispose]();
@@ -135,8 +136,10 @@ export class ModelCall {
     using silence = io.silence;
     try {
       for await (const bytes of response.body ?? []) {
-        silence.heard();
-        for (const event of events.read(bytes)) reader.read(event);
+        for (const event of events.read(bytes)) {
+          silence.eventRead();
+          reader.read(event);
+        }
         const failure = reader.failure();
         if (failure !== undefined) throw failure;
         io.take(bytes);
@@ -197,19 +200,11 @@ async function boundedText(response: Response): Promise<string> {
   return text;
 }
 
-function parseError(text: string): { code?: string; type?: string; message?: string } {
+/** All of it, where it is no JSON or says nothing that is known. */
+function parseError(text: string): ReturnType<typeof saidIn> {
   try {
-    const body = JSON.parse(text) as { error?: unknown; message?: unknown };
-    const error = (typeof body.error === "object" && body.error !== null ? body.error : body) as Record<
-      string,
-      unknown
-    >;
-    const { code, type, message } = error;
-    return {
-      ...(typeof code === "string" || typeof code === "number" ? { code: String(code) } : {}),
-      ...(typeof type === "string" ? { type } : {}),
-      ...(typeof message === "string" ? { message } : {}),
-    };
+    const said = saidIn(JSON.parse(text));
+    return said.message === undefined && said.code === undefined ? { ...said, message: text } : said;
   } catch {
     return { message: text };
   }

@@ -4,36 +4,49 @@ import { BackendError } from "../backend.ts";
 
 export class ServerSentReader {
   readonly #decoder = new TextDecoder();
-  #rest = "";
+  /** Of the line that is not whole yet: joined once it is, for one that comes in thousands of pieces. */
+  #rest: string[] = [];
+  #restCharacters = 0;
   #data: string[] = [];
+  #dataCharacters = 0;
 
-  /** The events that these bytes complete. Throws SyntaxError when one holds no JSON. */
-  *read(bytes: Uint8Array): Generator<unknown> {
-    this.#rest += this.#decoder.decode(bytes, { stream: true });
-    if (this.#rest.length > LIMITS.replyCharactersMax) {
-      throw new BackendError(
-        "INVALID_RESPONSE",
-        `the provider sent a line of over ${LIMITS.replyCharactersMax} characters`,
-      );
+  /** The events that these bytes complete: objects and lists, for nothing else says anything here. Throws SyntaxError when one holds no JSON. */
+  *read(bytes: Uint8Array): Generator<object> {
+    const text = this.#decoder.decode(bytes, { stream: true });
+    this.#restCharacters += text.length;
+    if (this.#restCharacters + this.#dataCharacters > LIMITS.replyCharactersMax) {
+      const message = `the provider sent ${LIMITS.replyCharactersMax} characters without the end of an event`;
+      throw new BackendError("INVALID_RESPONSE", message);
     }
-    const lines = this.#rest.split(/\r\n|\n|\r(?!$)/);
-    this.#rest = lines.pop() ?? "";
+    const isOpen = !/[\r\n]/.test(text) && !this.#rest.at(-1)?.endsWith("\r");
+    this.#rest.push(text);
+    if (isOpen) return;
+    const lines = this.#rest.join("").split(/\r\n|\n|\r(?!$)/);
+    this.#rest = [lines.pop() ?? ""];
+    this.#restCharacters = this.#rest[0]?.length ?? 0;
     for (const line of lines) yield* this.#line(line);
   }
 
-  /** What was left without its empty line: some servers end so. */
-  *end(): Generator<unknown> {
-    yield* this.#line(this.#rest);
-    yield* this.#line("");
+  /** What was left without its empty line: some servers end so. What is no whole event was cut, and says nothing. */
+  *end(): Generator<object> {
+    try {
+      yield* this.#line(this.#rest.join("").trimEnd());
+      yield* this.#line("");
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error;
+    }
   }
 
-  *#line(line: string): Generator<unknown> {
+  *#line(line: string): Generator<object> {
     if (line.startsWith("data:")) {
       this.#data.push(line.slice(line.startsWith("data: ") ? 6 : 5));
+      this.#dataCharacters += line.length + 1;
     } else if (line === "" && this.#data.length > 0) {
       const data = this.#data.join("\n");
       this.#data = [];
-      if (data !== "[DONE]") yield JSON.parse(data) as unknown;
+      this.#dataCharacters = 0;
+      const event: unknown = data === "[DONE]" ? undefined : JSON.parse(data);
+      if (typeof event === "object" && event !== null) yield event;
     }
   }
 }

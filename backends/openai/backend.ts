@@ -12,6 +12,7 @@ import {
   type ValidationResult,
 } from "../backend.ts";
 import { SilenceGuard } from "../silence.ts";
+import { watched } from "./answer.ts";
 import { ChatReader } from "./chat-stream.ts";
 import { Concessions } from "./concessions.ts";
 import { createSend } from "./connection.ts";
@@ -101,7 +102,9 @@ class OpenAiBackend implements SteppedBackend {
     const { api } = input.agent.modelSettings;
     const wire: Wire = api ?? "responses";
     using silence = new SilenceGuard(input.agent.limits.modelIdleTimeoutMs);
-    using conversation = this.#splicer.splice(this.#pieces(input, wire));
+    using conversation = this.#splicer.splice(this.#pieces(input, wire), (answer) =>
+      watched(answer, { context, heard: (bytes) => silence.heard(bytes) }),
+    );
     const request = modelRequest({
       input,
       wire,
@@ -113,7 +116,7 @@ class OpenAiBackend implements SteppedBackend {
     const speaker = await this.#model(client, model, wire);
     try {
       for await (const event of speaker.getStreamedResponse(request)) {
-        silence.heard();
+        silence.eventRead();
         if (event.type === "model") reader.read(event.event);
       }
     } catch (error) {

@@ -1,7 +1,7 @@
 /** Reads the chunks of the Chat Completions wire into a reply. */
 import type { Usage } from "../../contract/usage.ts";
 import type { BackendError, StepOutput, StepSink } from "../backend.ts";
-import { brokenStream, type ErrorContext } from "./errors.ts";
+import { brokenStream, type ErrorContext, providerError, saidIn } from "./errors.ts";
 import { type OpenBlock, Reply, type ReplyReader, tokens } from "./reply.ts";
 import { incomplete } from "./responses-stream.ts";
 
@@ -31,6 +31,8 @@ interface RawChunk {
     readonly prompt_tokens_details?: { readonly cached_tokens?: number } | null;
     readonly completion_tokens_details?: { readonly reasoning_tokens?: number } | null;
   } | null;
+  /** In place of the rest of the reply. */
+  readonly error?: unknown;
 }
 
 /** A call while its pieces arrive. Its block begins with its arguments, when the name is whole. */
@@ -50,6 +52,7 @@ export class ChatReader implements ReplyReader {
   #finish: string | undefined;
   #usage: RawChunk["usage"];
   #model: string | undefined;
+  #failure: BackendError | undefined;
 
   constructor(sink: StepSink, context: ErrorContext) {
     this.#reply = new Reply(sink);
@@ -62,6 +65,7 @@ export class ChatReader implements ReplyReader {
 
   read(raw: unknown): void {
     const chunk = raw as RawChunk;
+    if (chunk.error) this.#failure ??= providerError(saidIn(chunk), this.#context);
     if (chunk.model) this.#model = chunk.model;
     if (chunk.usage) this.#usage = chunk.usage;
     const choice = chunk.choices?.find((one) => (one.index ?? 0) === 0);
@@ -78,15 +82,19 @@ export class ChatReader implements ReplyReader {
   }
 
   failure(): BackendError | undefined {
-    const isEarly = this.#finish === "length" || this.#finish === "content_filter";
-    return isEarly ? incomplete(this.#finish ?? "") : undefined;
+    if (this.#failure !== undefined) return this.#failure;
+    const reason = this.#finish ?? "";
+    if (reason === "length" || reason === "content_filter") return incomplete(reason);
+    // No standard has these two: gateways and servers end so what has failed in its middle.
+    if (reason === "error") return providerError({}, this.#context);
+    return reason === "insufficient_system_resource" ? providerError({ code: "overloaded" }, this.#context) : undefined;
   }
 
   finish(): StepOutput {
-    // A stream that was cut looks like a whole reply here; only the missing reason tells.
-    if (this.#finish === undefined) throw brokenStream(this.#context);
     const failure = this.failure();
     if (failure !== undefined) throw failure;
+    // A stream that was cut looks like a whole reply here; only the missing reason tells.
+    if (this.#finish === undefined) throw brokenStream(this.#context);
     this.#close();
     for (const call of this.#calls) {
       const block = call.block ?? this.#reply.start("tool_call", call.name);
@@ -132,8 +140,10 @@ export class ChatReader implements ReplyReader {
   #callOf(piece: RawCall): OpenCall {
     const index = piece.index ?? 0;
     const known = this.#callAt.get(index);
-    // Some servers give all parallel calls the same index: then a new id begins a new call.
-    const isNew = known === undefined || (piece.id && known.id !== undefined && piece.id !== known.id);
+    // Some servers give all parallel calls the same index: then a new id begins a new call. Others give each piece of a
+    // call an id of its own: such a piece has no name.
+    const isOther = piece.id && known?.id !== undefined && piece.id !== known.id;
+    const isNew = known === undefined || (isOther && piece.function?.name);
     if (!isNew) return known;
     // The blocks keep the order of the calls, also when the one before this has no arguments.
     for (const earlier of this.#calls) earlier.block ??= this.#reply.start("tool_call", earlier.name);

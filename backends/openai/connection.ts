@@ -2,10 +2,12 @@
  * HTTP for one request with a large body in pieces and a streamed answer, shaped as `fetch` gives it.
  *
  * The global `fetch` needs 4 ms more for a body of a megabyte, and breaks off a model that thinks in silence for 300 s.
- * This follows no redirect and unpacks nothing: a model's provider sends neither.
+ * This follows no redirect. It asks for nothing packed, and unpacks what comes so all the same.
  */
 import { type ClientRequest, Agent as HttpAgent, request as httpRequest, type IncomingMessage } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
+import { pipeline, type Readable } from "node:stream";
+import { constants, createBrotliDecompress, createUnzip } from "node:zlib";
 
 export type Send = (url: URL, init: RequestInit, body: readonly Uint8Array[]) => Promise<Response>;
 
@@ -56,11 +58,24 @@ function asResponse(message: IncomingMessage): Response {
     for (const one of Array.isArray(value) ? value : [value ?? ""]) headers.append(name, one);
   }
   const hasBody = status !== 204 && status !== 205 && status !== 304;
-  return new Response(hasBody ? bytesOf(message) : null, { status, headers });
+  const body = hasBody ? unpacked(message, headers) : undefined;
+  return new Response(body === undefined ? null : bytesOf(body), { status, headers });
+}
+
+/** Some gateways pack each answer, whatever was asked for. Each piece is given on as soon as it can be read. */
+function unpacked(message: IncomingMessage, headers: Headers): Readable {
+  const encoding = headers.get("content-encoding")?.trim().toLowerCase() ?? "";
+  const isBrotli = encoding === "br";
+  if (!isBrotli && !/^(x-)?gzip$|^deflate$/.test(encoding)) return message;
+  for (const name of ["content-encoding", "content-length"]) headers.delete(name);
+  const unzip = isBrotli
+    ? createBrotliDecompress({ flush: constants.BROTLI_OPERATION_FLUSH })
+    : createUnzip({ flush: constants.Z_SYNC_FLUSH });
+  return pipeline(message, unzip, () => undefined); // Whoever reads it is told of its end.
 }
 
 /** Reads on demand, so that a slow reader slows the provider and not our memory. */
-function bytesOf(message: IncomingMessage): ReadableStream<Uint8Array> {
+function bytesOf(message: Readable): ReadableStream<Uint8Array> {
   return new ReadableStream<Uint8Array>(
     {
       start(controller) {

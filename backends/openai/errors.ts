@@ -36,7 +36,8 @@ const TIMEOUTS = new Set([
 
 /** Makes the error of a step out of whatever was thrown. */
 export function toBackendError(error: unknown, context: ErrorContext): BackendError {
-  if (error instanceof BackendError) return error;
+  const own = ownCause(error);
+  if (own !== undefined) return own;
   const failure = asProviderFailure(error);
   if (failure !== undefined) return providerError(failure, context);
   const codes = causes(error);
@@ -47,7 +48,7 @@ export function toBackendError(error: unknown, context: ErrorContext): BackendEr
   const isConnection = codes.names.some((name) => name.startsWith("APIConnection"));
   if (
     isConnection ||
-    codes.codes.some((code) => /^(E[A-Z_]+|UND_ERR_|CERT_|DEPTH_|SELF_|UNABLE_)/.test(code)) ||
+    codes.codes.some((code) => /^(E[A-Z_]+|UND_ERR_|Z_|CERT_|DEPTH_|SELF_|UNABLE_)/.test(code)) ||
     codes.terminated
   ) {
     const message = `the connection to the model provider at ${context.origin} failed (${redact(reason, context)})`;
@@ -74,6 +75,19 @@ export function providerError(failure: ProviderFailure, context: ErrorContext): 
   const retryable = shouldRetry === "true" || (shouldRetry !== "false" && verdict.retryable);
   const message = said === "" ? verdict.what : `${verdict.what}: ${said}`;
   return new BackendError(verdict.code, message, { retryable, retryAfterMs: retryAfterMs(failure.headers) });
+}
+
+/** What the body of an error says, or an event in the middle of a stream: in an `error` of its own or beside it, as a text or in parts. */
+export function saidIn(body: unknown): ProviderFailure {
+  if (typeof body === "string") return { message: body };
+  if (typeof body !== "object" || body === null) return {};
+  if ("error" in body && body.error) return saidIn(body.error);
+  const { code, type, message } = body as Readonly<Record<string, unknown>>;
+  return {
+    ...(typeof code === "string" || typeof code === "number" ? { code: String(code) } : {}),
+    ...(typeof type === "string" ? { type } : {}),
+    ...(typeof message === "string" ? { message } : {}),
+  };
 }
 
 /** The error of a reply that ended before the provider had said that it is whole. */
@@ -108,7 +122,15 @@ function judge(failure: ProviderFailure, context: ErrorContext): Verdict {
     const variable = context.keyVariable ?? "OPENAI_API_KEY";
     return verdict("AUTH_INVALID", false, `the model provider refuses the key; check ${variable}`);
   }
+  if (status < 400) return verdict("PROVIDER_NOT_FOUND", false, elsewhere(failure, context));
   return byStatus(status, verdict);
+}
+
+/** A redirect is not followed: the request holds a key and a conversation, and is meant for one address. */
+function elsewhere({ headers }: ProviderFailure, { origin }: ErrorContext): string {
+  const location = headers?.get("location") ?? "";
+  const to = URL.canParse(location, origin) ? ` to ${new URL(location, origin).origin}` : "";
+  return `${origin} sends requests on${to}, which is not followed; check the provider's base URL`;
 }
 
 function byStatus(status: number, verdict: (code: TurnCode, retryable: boolean, what: string) => Verdict): Verdict {
@@ -143,12 +165,23 @@ function asProviderFailure(error: unknown): ProviderFailure | undefined {
     status: typeof status === "number" ? status : undefined,
     code: typeof code === "string" || typeof code === "number" ? String(code) : undefined,
     type: typeof type === "string" ? type : undefined,
-    message: typeof said === "string" ? said : error.message.replace(/^\d{3} /, ""),
+    // The SDK's words for an answer that has none.
+    message: typeof said === "string" ? said : error.message.replace(/^\d{3} (status code \(no body\))?/, ""),
     headers: headers instanceof Headers ? headers : undefined,
   };
 }
 
 const CAUSES_MAX = 6;
+
+/** Our own error, also when the SDK has wrapped it in one of its own. */
+function ownCause(error: unknown): BackendError | undefined {
+  let current: unknown = error;
+  for (let depth = 0; depth < CAUSES_MAX && current instanceof Error; depth++) {
+    if (current instanceof BackendError) return current;
+    current = current.cause;
+  }
+  return undefined;
+}
 
 function causes(error: unknown): { codes: string[]; names: string[]; message: string; terminated: boolean } {
   const found = { codes: [] as string[], names: [] as string[], message: String(error), terminated: false };

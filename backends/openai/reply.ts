@@ -119,7 +119,10 @@ function parseArguments(text: string): Record<string, unknown> | string {
   }
 }
 
-/** A count as a provider gave it: whole and not negative, 0 when it gave none. */
+/** More than any model reads or writes at once; sums of it stay whole numbers. */
+const TOKENS_MAX = 1e9;
+
+/** A count as a provider gave it: whole and not negative, 0 when it gave none that can be true. */
 export function tokens(count: unknown): number {
-  return typeof count === "number" && count > 0 && Number.isFinite(count) ? Math.floor(count) : 0;
+  return typeof count === "number" && count > 0 && count <= TOKENS_MAX ? Math.floor(count) : 0;
 }

@@ -15,9 +15,14 @@ export interface Splice extends Disposable {
   readonly marker: string;
 }
 
+interface Waiting {
+  readonly pieces: readonly Uint8Array[];
+  onAnswer(answer: Response): Response;
+}
+
 export class BodySplicer {
   readonly #name = `conversation:${randomUUID()}:`;
-  readonly #waiting = new Map<string, readonly Uint8Array[]>();
+  readonly #waiting = new Map<string, Waiting>();
   readonly #send: Send;
   #count = 0;
 
@@ -25,10 +30,13 @@ export class BodySplicer {
     this.#send = send;
   }
 
-  /** Registers the pieces of a JSON array: each holds one or more elements, or nothing. */
-  splice(pieces: readonly Uint8Array[]): Splice {
+  /**
+   * Registers the pieces of a JSON array: each holds one or more elements, or nothing.
+   * @param onAnswer Given the answer to the request before the SDK sees it.
+   */
+  splice(pieces: readonly Uint8Array[], onAnswer: Waiting["onAnswer"]): Splice {
     const marker = `${this.#name}${++this.#count}:`;
-    this.#waiting.set(marker, pieces);
+    this.#waiting.set(marker, { pieces, onAnswer });
     return { marker, [Symbol.dispose]: () => void this.#waiting.delete(marker) };
   }
 
@@ -38,19 +46,16 @@ export class BodySplicer {
     const { body } = init;
     if (body === undefined || body === null) return await this.#send(target, init, []);
     if (typeof body !== "string") throw new TypeError("expected the request's body to be text");
-    return await this.#send(target, init, this.#pieces(body));
-  };
-
-  #pieces(body: string): readonly Uint8Array[] {
     // The name is random and the quote before it is not escaped, so no text of a user or a tool can be taken for it.
     const start = body.indexOf(`"${this.#name}`);
-    if (start < 0) return [Buffer.from(body)];
+    if (start < 0) return await this.#send(target, init, [Buffer.from(body)]);
     const end = body.indexOf('"', start + 1);
-    const pieces = this.#waiting.get(body.slice(start + 1, end));
-    if (pieces === undefined) throw new Error("a request holds the marker of a conversation that was released");
-    const elements = pieces
+    const waiting = this.#waiting.get(body.slice(start + 1, end));
+    if (waiting === undefined) throw new Error("a request holds the marker of a conversation that was released");
+    const elements = waiting.pieces
       .filter((piece) => piece.length > 0)
       .flatMap((piece, i) => (i === 0 ? [piece] : [COMMA, piece]));
-    return [Buffer.from(`${body.slice(0, start)}[`), ...elements, Buffer.from(`]${body.slice(end + 1)}`)];
-  }
+    const whole = [Buffer.from(`${body.slice(0, start)}[`), ...elements, Buffer.from(`]${body.slice(end + 1)}`)];
+    return waiting.onAnswer(await this.#send(target, init, whole));
+  };
 }

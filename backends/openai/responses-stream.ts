@@ -1,7 +1,7 @@
 /** Reads the events of the Responses wire into a reply. */
 import type { Usage } from "../../contract/usage.ts";
 import { BackendError, type StepOutput, type StepSink } from "../backend.ts";
-import { brokenStream, type ErrorContext, providerError } from "./errors.ts";
+import { brokenStream, type ErrorContext, providerError, saidIn } from "./errors.ts";
 import { type OpenBlock, Reply, type ReplyReader, tokens } from "./reply.ts";
 
 interface RawPart {
@@ -40,8 +40,7 @@ interface RawEvent {
   readonly delta?: string;
   readonly item?: RawItem;
   readonly response?: RawResponse;
-  readonly code?: string | null;
-  readonly message?: string;
+  readonly error?: unknown;
 }
 
 export class ResponsesReader implements ReplyReader {
@@ -94,9 +93,11 @@ export class ResponsesReader implements ReplyReader {
         this.#failure = failureOf(event.response, this.#context);
         break;
       case "error":
-        this.#failure = providerError({ code: event.code ?? undefined, message: event.message }, this.#context);
+        this.#failure = this.#failureIn(event);
         break;
       default:
+        // A gateway puts in an error of its own, of no type.
+        if (event.error) this.#failure ??= this.#failureIn(event);
         // New kinds of events appear without notice, and none of them changes what the known ones mean.
         break;
     }
@@ -104,6 +105,11 @@ export class ResponsesReader implements ReplyReader {
 
   failure(): BackendError | undefined {
     return this.#failure;
+  }
+
+  /** The event's own type says that it is an error, and not which. */
+  #failureIn({ type: _, ...said }: RawEvent): BackendError {
+    return providerError(saidIn(said), this.#context);
   }
 
   finish(): StepOutput {

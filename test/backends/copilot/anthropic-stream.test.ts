@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { AnthropicReader } from "../../../backends/copilot/anthropic-stream.ts";
 import { ServerSentReader } from "../../../backends/copilot/server-sent.ts";
+import { LIMITS } from "../../../contract/limits.ts";
 import { Memory } from "../openai/step-builder.ts";
 
 const CONTEXT = { model: "m", origin: "https://provider.test", apiKey: "sk-secret" };
@@ -82,6 +83,21 @@ describe("a stream of Anthropic's", () => {
   });
 });
 
+test("a call whose arguments come with its start has them; its deltas count for more", () => {
+  const call = (index: number, input: object): unknown => ({
+    type: "content_block_start",
+    index,
+    content_block: { type: "tool_use", id: `c${index}`, name: "look", input },
+  });
+  const args = { type: "content_block_delta", index: 1, delta: { type: "input_json_delta", partial_json: '{"at":2}' } };
+  const stops = [0, 1, 2].map((index) => ({ type: "content_block_stop", index }));
+
+  const calls = [call(0, { at: 1 }), call(1, { at: 0 }), args, call(2, {}), ...stops];
+  const { blocks } = read(START, ...calls, ended("tool_use"), STOP).finish();
+
+  expect(blocks.map((block) => block.type === "tool_call" && block.arguments)).toEqual([{ at: 1 }, { at: 2 }, {}]);
+});
+
 describe("server-sent events", () => {
   const whole = 'event: a\r\ndata: {"n":1}\r\n\r\n: note\n\ndata: {"t":\ndata: "ü"}\n\ndata: [DONE]\n\ndata: {"n":3}';
 
@@ -95,6 +111,30 @@ describe("server-sent events", () => {
 
       expect(found).toEqual([{ n: 1 }, { t: "ü" }, { n: 3 }]);
     }
+  });
+
+  test("that are cut at the end are none, and what is neither object nor list is none", () => {
+    const reader = new ServerSentReader();
+
+    const found = [
+      ...reader.read(Buffer.from('data: null\n\ndata: 5\n\ndata: {"n":1}\n\ndata: {"n"')),
+      ...reader.end(),
+    ];
+
+    expect(found).toEqual([{ n: 1 }]);
+  });
+
+  test.each([
+    ["a line", "z"],
+    ["lines of data", "data: z\n"],
+  ])("%s without an end is refused, and is no work until then", (_, words) => {
+    const reader = new ServerSentReader();
+    const bytes = Buffer.from(words.repeat(Math.ceil(LIMITS.replyCharactersMax / 400 / words.length)));
+    const readAll = (): void => {
+      for (let i = 0; i <= 400; i++) expect([...reader.read(bytes)]).toEqual([]);
+    };
+
+    expect(readAll).toThrow(expect.objectContaining({ code: "INVALID_RESPONSE" }));
   });
 
   test("that hold no JSON are an error", () => {

@@ -1,0 +1,88 @@
+/** A provider's answer before it is read as a stream of events: one that is no such stream is told in the provider's own words. */
+import { LIMITS } from "../../contract/limits.ts";
+import { BackendError } from "../backend.ts";
+import { type ErrorContext, providerError, redact, saidIn } from "./errors.ts";
+
+export interface Watch {
+  readonly context: ErrorContext;
+  /** Hears of all bytes of a stream as they come, those that hold no event included: a model that thinks for long is kept company by them. */
+  heard(bytes: number): void;
+}
+
+/** Of an answer that is looked at for what it says. */
+const SAID_CHARACTERS = LIMITS.providerWordsMax * 8;
+
+/**
+ * The same answer. Where it is said to be fine and is a document, or nothing at all, it fails with BackendError; where it
+ * is an error it ends after as much of it as anybody reads. What it is called does not count: many streams are misnamed.
+ */
+export function watched(response: Response, { context, heard }: Watch): Response {
+  const { status, headers, ok, body } = response;
+  if (body === null) {
+    if (!ok) return response;
+    throw new BackendError("PROVIDER_ERROR", `${context.origin} answered without a body (${status})`);
+  }
+  return new Response(body.pipeThrough(ok ? eventsOnly(context, heard) : beginning()), { status, headers });
+}
+
+function eventsOnly(context: ErrorContext, heard: Watch["heard"]): TransformStream<Uint8Array, Uint8Array> {
+  const decoder = new TextDecoder();
+  let isDocument: boolean | undefined;
+  let said = "";
+  return new TransformStream<Uint8Array, Uint8Array>({
+    transform(bytes, controller) {
+      heard(bytes.length);
+      isDocument ??= beginsDocument(bytes);
+      if (isDocument === true) said += decoder.decode(bytes, { stream: true });
+      else controller.enqueue(bytes);
+      if (said.length > SAID_CHARACTERS) controller.error(noStream(said, context));
+    },
+    flush(controller) {
+      if (isDocument === true) controller.error(noStream(said, context));
+    },
+  });
+}
+
+function beginning(): TransformStream<Uint8Array, Uint8Array> {
+  let length = 0;
+  return new TransformStream<Uint8Array, Uint8Array>({
+    transform(bytes, controller) {
+      length += bytes.length;
+      controller.enqueue(bytes);
+      if (length > SAID_CHARACTERS) controller.terminate();
+    },
+  });
+}
+
+const SPACE = new Set([...Buffer.from(" \t\r\n"), 0xef, 0xbb, 0xbf]);
+const DOCUMENTS = new Set(Buffer.from("{[<"));
+
+/** JSON or a web page: no line of a stream of events begins so. Undefined while there is nothing but space. */
+function beginsDocument(bytes: Uint8Array): boolean | undefined {
+  const first = bytes.find((byte) => !SPACE.has(byte));
+  return first === undefined ? undefined : DOCUMENTS.has(first);
+}
+
+function noStream(said: string, context: ErrorContext): BackendError {
+  const { origin } = context;
+  if (said.trimStart().startsWith("<")) {
+    // Perhaps of something on the way to it, and only for a moment.
+    const message = `${origin} answered with a web page where a stream of events was asked for; check the provider's base URL`;
+    return new BackendError("NETWORK", message);
+  }
+  const failure = failureIn(said);
+  if (failure !== undefined) return providerError(failure, context);
+  return new BackendError(
+    "INVALID_RESPONSE",
+    `${origin} answered with a document where a stream of events was asked for: ${redact(said, context)}`,
+  );
+}
+
+function failureIn(said: string): ReturnType<typeof saidIn> | undefined {
+  try {
+    const failure = saidIn(JSON.parse(said));
+    return failure.message === undefined && failure.code === undefined ? undefined : failure;
+  } catch {
+    return undefined;
+  }
+}
