@@ -56,7 +56,7 @@ export function ownFaults(checked: CheckedAgent): readonly Fault[] {
   return [
     ...backendFaults(checked),
     ...duplicates(agent.tools, at("tools"), "this tool is there twice"),
-    ...faultsAt(at("policy"), () => (agent.policy ? policyFaults(agent.policy) : [])),
+    ...faultsAt(at("policy"), () => (agent.policy ? policyFaults(agent.policy, agent.tools) : [])),
     ...faultsAt(at("files"), () => fileFaults(agent)),
     ...faultsAt(at("outputSchema"), () => {
       const fault = agent.outputSchema && schemaFault(agent.outputSchema);

@@ -1,5 +1,6 @@
 /** What is refused in a policy or a grant before it is used, and where it is said to be. */
 import { expect, test } from "vitest";
+import { z } from "zod";
 import { BuiltInTool } from "../../contract/agents.ts";
 import type { PolicyRule } from "../../contract/policy.ts";
 import { patternFaults, policyFaults } from "../../policy/policy.ts";
@@ -55,10 +56,21 @@ test("a grant's globs are looked at when the call's kinds are given", () => {
 test("the kinds of the built-in tools' arguments are those of the tools", () => {
   const { tools } = createToolbox();
   expect(tools.map(({ name }) => name).toSorted()).toEqual([...BuiltInTool.options].toSorted());
-  for (const { name, argumentKinds = {} } of tools) {
-    for (const argument of ["command", "cwd", "path", "question"]) {
+  for (const { name, parameters, argumentKinds = {} } of tools) {
+    for (const argument of Object.keys(z.toJSONSchema(parameters, { io: "input" }).properties ?? {})) {
       const faults = policyFaults({ rules: [{ tool: name, arguments: { [argument]: ".." }, action: "deny" }] });
       expect([name, argument, faults.length]).toEqual([name, argument, argumentKinds[argument] === "path" ? 1 : 0]);
     }
   }
+});
+
+test("a pattern for an argument that a built-in tool does not have is refused: it would forbid nothing", () => {
+  const rules: PolicyRule[] = [{ tool: "bash", arguments: { cmd: "rm *", constructor: "x" }, action: "deny" }];
+
+  expect(policyFaults({ rules })).toEqual([
+    { path: "/rules/0/arguments/cmd", message: "bash has no such argument; it has command, cwd, timeoutMs" },
+    { path: "/rules/0/arguments/constructor", message: expect.stringContaining("no such argument") },
+  ]);
+  // Without bash among the agent's own, a client's tool may have the name.
+  expect(policyFaults({ rules }, ["read_file"])).toEqual([]);
 });
