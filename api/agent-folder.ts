@@ -108,7 +108,10 @@ async function readProfiles(
 }
 
 async function readProfile(file: string): Promise<Profile> {
-  const { size } = await stat(file);
+  const stats = await stat(file);
+  // A pipe would hold up the start for ever, and a device never ends.
+  if (!stats.isFile()) throw new AgentFileError("expected a plain file");
+  const { size } = stats;
   if (size > LIMITS.agentFileBytesMax) {
     throw new AgentFileError(`expected at most ${LIMITS.agentFileBytesMax} bytes; found ${size}`);
   }

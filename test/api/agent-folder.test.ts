@@ -1,4 +1,5 @@
 /** The folder of agents: what is loaded from it at start, and what stops nothing. */
+import { execFileSync } from "node:child_process";
 import { mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -93,6 +94,7 @@ test("a broken file is named with what is wrong with it, and stops neither the o
   await writeFile(path.join(world.folder.path, "h.json"), " ".repeat(LIMITS.agentFileBytesMax + 1));
   await symlink("/nowhere", path.join(world.folder.path, "i.json"));
   await mkdir(path.join(world.folder.path, "j.json"));
+  execFileSync("mkfifo", [path.join(world.folder.path, "k.json")]);
 
   expect(await world.load()).toEqual(["z 1"]);
 
@@ -106,10 +108,11 @@ test("a broken file is named with what is wrong with it, and stops neither the o
     ["g.json", /\/backend: expected one of.*\/handoffs\/0\/agent: there is no agent nobody/],
     ["h.json", /expected at most/],
     ["i.json", /ENOENT/],
+    ["k.json", /expected a plain file/],
   ] as const) {
     expect(words).toMatch(new RegExp(`^${file} is not loaded: .*${fault.source}`, "m"));
   }
-  expect(world.said("error")).toHaveLength(8);
+  expect(world.said("error")).toHaveLength(9);
 });
 
 test("agents of a folder may hand over to each other", async () => {
