@@ -1,6 +1,7 @@
 /** Follows a session's events until its turn has ended, it is closed, or somebody leaves; the answer is the exit code. */
 import type { SessionEvent } from "../contract/events.ts";
 import type { Client } from "./client.ts";
+import { ClientError } from "./client-error.ts";
 import type { Connection } from "./event-stream.ts";
 import { EXIT, EXIT_OF } from "./exit-codes.ts";
 import type { Io } from "./io.ts";
@@ -29,6 +30,7 @@ export async function follow(io: Io, options: FollowOptions): Promise<number> {
   const view = new LiveView(screen);
   let { after } = options;
   let exitCode: number | undefined;
+  let isThere = true;
   if (!json) screen.wait({ text: "waiting for the session", since: Date.now() });
   const onConnection = (connection: Connection): void => {
     if (!json) showConnection(screen, connection);
@@ -41,9 +43,12 @@ export async function follow(io: Io, options: FollowOptions): Promise<number> {
       exitCode = received.event && endOf(received.event, options);
       if (exitCode !== undefined) break;
     }
+  } catch (error) {
+    isThere = (options.message !== undefined || after > options.after) && !isRefusal(error);
+    throw error;
   } finally {
     screen[Symbol.dispose]();
-    if (exitCode === undefined) io.stderr.write(comeBack(sessionId, after, options.urlOption));
+    if (exitCode === undefined && isThere) io.stderr.write(comeBack(sessionId, after, options.urlOption));
   }
   return exitCode ?? EXIT.detached;
 }
@@ -51,6 +56,11 @@ export async function follow(io: Io, options: FollowOptions): Promise<number> {
 export function createScreen(io: Io): Screen {
   const style = createStyle(wantsColors(io.stdout.isTTY === true, io.env));
   return new Screen({ stdout: io.stdout, stderr: io.stderr, style });
+}
+
+/** There is no such session or no such event, and coming back would be told the same. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof ClientError && error.problem !== undefined && error.problem.status < 500;
 }
 
 function comeBack(sessionId: string, after: number, urlOption: string): string {

@@ -77,7 +77,7 @@ function explain(error: unknown, stderr: Io["stderr"]): number {
   }
   const isKnown = error instanceof ClientError;
   stderr.write(`perdure: ${isKnown ? "" : "this is a bug of perdure: "}${safeLine(message, MESSAGE_CHARACTERS)}\n`);
-  return isKnown && error.kind === "unreachable" ? EXIT.unreachable : EXIT.failed;
+  return isKnown && error.kind !== "refused" ? EXIT.unreachable : EXIT.failed;
 }
 
 /** Runs the command line of this process, and answers with its exit code once there is nothing left to do. */

@@ -202,6 +202,15 @@ describe("attach", () => {
     expect(exitCode).toBe(0);
   });
 
+  test("a session that is not there is no session to come back to", async () => {
+    api.streamFaults.push({ status: 404 });
+
+    const { exitCode, stderr } = await perdure("attach", "mine");
+
+    expect(stderr).toBe("perdure: 404 SESSION_NOT_FOUND: there is no such session\n");
+    expect(exitCode).toBe(1);
+  });
+
   test("a reader that closes the pipe ends it without a word", async () => {
     api.add({ type: "session.created", agent: "default" });
     await using run = new CommandRun(["attach", "mine", "--json", "--url", api.url]);
@@ -238,7 +247,7 @@ describe("the other commands", () => {
     const { stdout, stderr } = await perdure("sessions", "--limit", "220");
 
     expect(stdout.trimEnd().split("\n")).toHaveLength(221);
-    expect(stdout).toMatch(/^s219 +idle +\d+ m?s ago +title ␛\[31m219$/m);
+    expect(stdout).toMatch(/^s219 +idle +[\d.]+ m?s ago +title ␛\[31m219$/m);
     expect(stderr).toBe("there are more: --limit 440\n");
   });
 
@@ -297,6 +306,15 @@ describe("what goes wrong", () => {
     expect(stderr).toMatch(/^perdure: no Perdure API answers at .*npm start.*\n$/);
     expect(exitCode).toBe(4);
     await api.start();
+  });
+
+  test("another service at the API's address is no API that can be reached", async () => {
+    api.answers.push({ status: 501, text: "<html>" });
+
+    expect(await perdure("sessions")).toMatchObject({
+      exitCode: 4,
+      stderr: expect.stringContaining("is it a Perdure API?"),
+    });
   });
 
   test("a refusal is one line with its code", async () => {
