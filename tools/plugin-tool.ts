@@ -6,6 +6,7 @@ import type { LogLine, PluginContext, PluginLog, PluginTool } from "./plugin.ts"
 import type { ReadParameters } from "./plugin-parameters.ts";
 import { messageOf, resultOf } from "./plugin-result.ts";
 import { CallSandbox, notedCommands } from "./plugin-sandbox.ts";
+import type { PluginWork } from "./plugin-work.ts";
 import type { ArgumentKind, ReplayRule, Tool, ToolContext, ToolResult } from "./tool.ts";
 
 /** A plugin's tool, checked and with its defaults. */
@@ -29,6 +30,8 @@ export interface PluginOutside {
   log(level: LogLevel, fields: Readonly<Record<string, unknown>>, message: string): void;
   /** Takes secrets out of a text. */
   redact(text: string): string;
+  /** Knows each call by the work that it does. */
+  readonly work: PluginWork;
 }
 
 type Settled = { readonly value: unknown } | { readonly thrown: unknown };
@@ -73,7 +76,10 @@ async function runTool(
   const sandbox = new CallSandbox(context, signal);
   try {
     const log = createLog(plugged, context);
-    const settled = settle(() => loaded.execute(args, pluginContext(context, { signal, sandbox, log })));
+    const given = pluginContext(context, { signal, sandbox, log });
+    const settled = plugged.outside.work.run(placeOf(plugged, context), () =>
+      settle(() => loaded.execute(args, given)),
+    );
     const first = await Promise.race([settled, aborted(signal)]);
     if (first !== undefined && !signal.aborted) return toResult(plugged, context, first);
     // It was told to stop. One that does not listen is left behind, and its sandbox refuses it from now on.
@@ -105,8 +111,10 @@ async function settle(work: () => unknown): Promise<Settled> {
 
 function toResult(plugged: Plugged, context: ToolContext, settled: Settled): ToolResult {
   const { loaded, outside } = plugged;
-  if ("value" in settled) return resultOf(loaded.name, settled.value);
-  const { thrown } = settled;
+  // An error that was given back instead of thrown: as JSON it would be {}.
+  const isError = "value" in settled && settled.value instanceof Error;
+  if ("value" in settled && !isError) return resultOf(loaded.name, settled.value);
+  const thrown = "value" in settled ? settled.value : settled.thrown;
   // Not the tool's doing: whoever runs the call knows what becomes of it.
   if (thrown instanceof SandboxError && thrown.kind === "lost") throw thrown;
   const stack = thrown instanceof Error ? String(thrown.stack) : messageOf(thrown);

@@ -10,10 +10,12 @@ import { createRedaction } from "../contract/redaction.ts";
 import { installationId } from "../store/installation.ts";
 import { openStore, type Store } from "../store/store.ts";
 import { loadPlugins, PluginError, type SourcedTool } from "../tools/plugin-loader.ts";
+import { PluginWork } from "../tools/plugin-work.ts";
 import { createToolbox } from "../tools/registry.ts";
 import { Announcing, announcedTools } from "./announcement.ts";
 import { createBackends, type WorkerBackends } from "./backends.ts";
 import { handBackAttempts } from "./hand-back.ts";
+import { watchLooseEnds } from "./loose-ends.ts";
 import { isAlive, isGone, ownProcessName } from "./process-name.ts";
 import { askEngines, createSandboxes } from "./sandboxes.ts";
 import { openScratch } from "./scratch.ts";
@@ -70,11 +72,15 @@ function loadTools(
   secrets: WorkerDeps["secrets"],
   { config, logger }: Pick<Made, "config" | "logger">,
 ): Promise<readonly SourcedTool[]> {
-  const redact = createRedaction(secretValues(process.env));
+  const redaction = createRedaction(secretValues(process.env));
+  const redact = (text: string): string => redaction(secrets.redactor.text(text));
+  const work = new PluginWork();
+  watchLooseEnds({ work, redact, log: (level, fields, message) => logger[level](fields, message) });
   return loadPlugins(config.toolModules, {
     folder: process.cwd(),
     log: (level, fields, message) => logger[level](fields, message),
-    redact: (text) => redact(secrets.redactor.text(text)),
+    redact,
+    work,
   });
 }
 

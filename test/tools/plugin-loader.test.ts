@@ -5,6 +5,7 @@ import { expect, test } from "vitest";
 import { BuiltInTool } from "../../contract/agents.ts";
 import { redact } from "../../contract/redaction.ts";
 import { loadPlugins, PluginError, type SourcedTool } from "../../tools/plugin-loader.ts";
+import { PluginWork } from "../../tools/plugin-work.ts";
 import { createToolbox, parseArguments } from "../../tools/registry.ts";
 import { temporaryFolder } from "../store/store-builder.ts";
 
@@ -21,7 +22,7 @@ async function load(...sources: readonly string[]): Promise<readonly SourcedTool
 }
 
 function loadIn(folder: string, ...modules: readonly string[]): Promise<readonly SourcedTool[]> {
-  return loadPlugins(modules, { folder, log: () => undefined, redact });
+  return loadPlugins(modules, { folder, log: () => undefined, redact, work: new PluginWork() });
 }
 
 /** The lines of the error that they are refused with. */

@@ -89,6 +89,12 @@ describe("what it throws", () => {
     expect(await given.call()).toEqual({ outcome: "error", text });
   });
 
+  test("an error that is given back instead is one too", async () => {
+    await using given = await openPluginWorkshop(() => new RangeError(`too far, ${SECRET}`));
+
+    expect(await given.call()).toEqual({ outcome: "error", text: "work failed: too far, [redacted]" });
+  });
+
   test("an object that cannot be looked at is told as such", async () => {
     await using given = await openPluginWorkshop(() => {
       throw Object.defineProperty({}, "message", {

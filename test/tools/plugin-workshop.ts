@@ -3,6 +3,7 @@ import { createRedaction } from "../../contract/redaction.ts";
 import type { PluginTool } from "../../tools/plugin.ts";
 import { readPlugin } from "../../tools/plugin-shape.ts";
 import { createPluginTool } from "../../tools/plugin-tool.ts";
+import { PluginWork } from "../../tools/plugin-work.ts";
 import type { ToolContext, ToolResult } from "../../tools/tool.ts";
 import { type Call, openWorkshop, type Workshop } from "./workshop.ts";
 
@@ -34,6 +35,7 @@ export async function openPluginWorkshop(
     log: (level: string, own: Readonly<Record<string, unknown>>, message: string) =>
       void logged.push({ level, fields: own, message }),
     redact: createRedaction([SECRET]),
+    work: new PluginWork(),
   };
   const workshop = await openWorkshop(tools.map(({ loaded }) => createPluginTool(loaded, outside)));
   return {
