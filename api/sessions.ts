@@ -15,6 +15,12 @@ export interface SessionStart {
   readonly summary: string;
 }
 
+/** A request that is to be done once, whoever repeats it: the caller's name for it, and a hash of what is asked for. */
+export interface RequestKey {
+  readonly name: string;
+  readonly content: string;
+}
+
 /** Every call is bounded in time and safe to repeat; each throws SessionsError and nothing else. */
 export interface Sessions extends AsyncDisposable {
   /** Starts the session's workflow. One that runs already is left alone. Throws `missing` when it ran and has ended. */
@@ -30,8 +36,11 @@ export interface Sessions extends AsyncDisposable {
   progress(sessionId: SessionId): Promise<Progress>;
   /** Deletes everything of a closed session, its workflow's history included. */
   purge(sessionId: SessionId): Promise<void>;
-  /** A short look or write; as long as a worker is at it, it is waited for. The same `key` again is the same request. */
-  workspace(request: WorkspaceRequest, key?: string): Promise<WorkspaceAnswer>;
+  /**
+   * A short look or write; as long as a worker is at it, it is waited for. The same `key` again is the same
+   * request; its name with another content is a CONFLICT, unless what it named before was refused.
+   */
+  workspace(request: WorkspaceRequest, key?: RequestKey): Promise<WorkspaceAnswer>;
   /** Has a committed command run. One that runs already is left alone. */
   runCommand(command: CommandKey): Promise<void>;
   /** Has it ended. Throws `missing` when nothing runs it. */

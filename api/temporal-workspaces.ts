@@ -15,7 +15,7 @@ import {
   WORKSPACE_WORKFLOW,
   workspaceChanged,
 } from "../workflows/messages.ts";
-import { isKind, SessionsError } from "./sessions.ts";
+import { isKind, type RequestKey, SessionsError } from "./sessions.ts";
 
 export type Bounded = <T>(timeoutMs: number, call: () => Promise<T>) => Promise<T>;
 
@@ -27,6 +27,13 @@ interface Through {
 /** `PendingActivityState` of Temporal's API: a worker has it. */
 const STARTED = 2;
 const SUMMARY_CHARACTERS = 200;
+/** In the memo of a request with a key: a hash of what it asks for. */
+const CONTENT = "content";
+const TAKEN: WorkspaceAnswer = {
+  found: "nothing",
+  code: "CONFLICT",
+  message: "this Idempotency-Key is taken by another request; use a new one",
+};
 
 /**
  * Runs a look or a write. Without any worker it is given up after LIMITS.workspaceTimeoutMs; one that a worker is at, such as a
@@ -35,9 +42,9 @@ const SUMMARY_CHARACTERS = 200;
 export async function lookInto(
   { client, bounded }: Through,
   request: WorkspaceRequest,
-  key: string | undefined,
+  key: RequestKey | undefined,
 ): Promise<WorkspaceAnswer> {
-  const name = key === undefined ? randomUUID() : createHash("sha256").update(key).digest("hex").slice(0, 32);
+  const name = key === undefined ? randomUUID() : createHash("sha256").update(key.name).digest("hex").slice(0, 32);
   const workflowId = `workspace-${request.sessionId}-${name}`;
   const start = (again: boolean): Promise<WorkflowHandle> =>
     bounded(LIMITS.queryTimeoutMs, () =>
@@ -50,16 +57,27 @@ export async function lookInto(
         workflowIdConflictPolicy: "USE_EXISTING",
         workflowIdReusePolicy: again ? "ALLOW_DUPLICATE" : "ALLOW_DUPLICATE_FAILED_ONLY",
         staticSummary: `${request.operation} ${request.path}`.slice(0, SUMMARY_CHARACTERS),
+        ...(key !== undefined && { memo: { [CONTENT]: key.content } }),
       }),
     );
+  // A start does not tell whether it found a run that is there already.
+  const done = async (handle: WorkflowHandle): Promise<WorkspaceAnswer> =>
+    key === undefined || (await isOf(bounded, handle, key)) ? await result(bounded, handle) : TAKEN;
   try {
-    return await result(bounded, await start(false));
+    return await done(await start(false));
   } catch (error) {
     if (!isKind(error, "missing")) throw error;
   }
   // It has run under this key before. What was done is answered as it was then; what was refused is tried again.
-  const before = await result(bounded, client.workflow.getHandle(workflowId));
-  return before.found === "nothing" ? await result(bounded, await start(true)) : before;
+  const before = client.workflow.getHandle(workflowId);
+  const answer = await result(bounded, before);
+  if (answer.found === "nothing") return await done(await start(true));
+  return key === undefined || (await isOf(bounded, before, key)) ? answer : TAKEN;
+}
+
+async function isOf(bounded: Bounded, handle: WorkflowHandle, key: RequestKey): Promise<boolean> {
+  const { memo } = await bounded(LIMITS.queryTimeoutMs, () => handle.describe());
+  return memo?.[CONTENT] === key.content;
 }
 
 async function result(bounded: Bounded, handle: WorkflowHandle): Promise<WorkspaceAnswer> {

@@ -5,6 +5,7 @@ import type { Session } from "../contract/session.ts";
 import type { WorkspaceAnswer, WorkspaceRequest } from "../contract/workspace.ts";
 import { getSession } from "../store/sessions.ts";
 import type { Dependencies } from "./dependencies.ts";
+import type { RequestKey } from "./sessions.ts";
 
 type Found = WorkspaceAnswer["found"];
 export type AnswerOf<F extends Found> = Extract<WorkspaceAnswer, { readonly found: F }>;
@@ -21,12 +22,12 @@ export async function openSession(deps: Dependencies, sessionId: SessionId): Pro
   return session;
 }
 
-/** Asks a worker, and takes one of the answers that are expected. The same `key` again is the same request. */
+/** Asks a worker, and takes one of the answers that are expected. The same `key` again is the same request, or a CONFLICT. */
 export async function askWorkspace<F extends Found>(
   deps: Dependencies,
   request: WorkspaceRequest,
   expected: readonly F[],
-  key?: string,
+  key?: RequestKey,
 ): Promise<AnswerOf<F>> {
   const answer = await deps.sessions.workspace(request, key);
   if (answer.found === "nothing") throw new ProblemError(answer.code, answer.message);

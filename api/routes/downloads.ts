@@ -21,7 +21,7 @@ export function downloadOperations(deps: Dependencies): readonly Operation[] {
       description:
         `At most ${LIMITS.fileBodyBytesMax} bytes and ${LIMITS.downloadRedirectsMax} redirects. Addresses that are not public are refused, ` +
         "unless the operator allows them. Nothing is seen in the workspace before all of it has come and was found good. The same " +
-        "`Idempotency-Key` with the same body is the same download.",
+        "`Idempotency-Key` is the same download; with another body it is a CONFLICT, unless nothing came of the first.",
       headers: IdempotencyHeaders,
       params: SessionParams,
       body: PostDownload,
@@ -41,8 +41,8 @@ export function downloadOperations(deps: Dependencies): readonly Operation[] {
         const { id: transit } = await deps.store.transit.put(Buffer.from(JSON.stringify(order)));
         try {
           const work = { sessionId, operation: "download", path, transit } as const;
-          const bound = key === undefined ? undefined : `${key} ${contentHash(body)}`;
-          const { found: _, ...answer } = await askWorkspace(deps, work, ["downloaded"], bound);
+          const once = key === undefined ? undefined : { name: key, content: contentHash(body) };
+          const { found: _, ...answer } = await askWorkspace(deps, work, ["downloaded"], once);
           return { status: 200, body: { path, ...answer } };
         } finally {
           await deps.store.transit.remove(transit);

@@ -145,17 +145,18 @@ test("an archive is downloaded into the workspace, and its files are told of", a
   const url = `http://127.0.0.1:${(files.address() as AddressInfo).port}/a.tgz`;
   const sha256 = createHash("sha256").update(archive).digest("hex");
 
-  const download = async (): Promise<{ status: number; body: Downloaded }> => {
+  const download = async (path = "lib"): Promise<{ status: number; body: Downloaded }> => {
     const response = await fetch(at("downloads"), {
       method: "POST",
       headers: { "content-type": "application/json", "idempotency-key": "once" },
-      body: JSON.stringify({ url, path: "lib", sha256, extract: true }),
+      body: JSON.stringify({ url, path, sha256, extract: true }),
     });
     return { status: response.status, body: (await response.json()) as Downloaded };
   };
 
   const done = await download();
   const again = await download();
+  const other = await download("elsewhere");
   const inside = await world.request("POST", `/v1/sessions/${session.id}/downloads`, {
     url: "http://169.254.169.254/latest",
     path: "keys",
@@ -163,6 +164,7 @@ test("an archive is downloaded into the workspace, and its files are told of", a
 
   expect(done).toMatchObject({ status: 200, body: { path: "lib", bytes: archive.length, sha256, files: 2 } });
   expect([again, fetched]).toEqual([done, 1]);
+  expect(other).toMatchObject({ status: 409, body: { code: "CONFLICT" } });
   expect(await (await fetch(at("files/lib/top/b/c"))).text()).toBe("c");
   expect(inside).toMatchObject({ status: 403, body: { code: "FORBIDDEN" } });
   const changed = (await session.log()).flatMap((event) => (event.type === "file.changed" ? [event.path] : []));

@@ -1,5 +1,11 @@
 /** A gateway without Temporal: it keeps the promises of `Sessions` over a store, and fails on demand. */
-import { type SessionStart, type Sessions, SessionsError, type SessionsErrorKind } from "../../api/sessions.ts";
+import {
+  type RequestKey,
+  type SessionStart,
+  type Sessions,
+  SessionsError,
+  type SessionsErrorKind,
+} from "../../api/sessions.ts";
 import type { CallId, MessageId, SessionId } from "../../contract/ids.ts";
 import type { InterruptTurn, MessageTaken, Progress, SubmitMessage, WaitEnded } from "../../contract/session.ts";
 import type { TerminalKey } from "../../contract/terminals.ts";
@@ -24,7 +30,7 @@ export class FakeSessions implements Sessions {
   /** Files of every session's workspace, `<session>/<path>`. */
   readonly files = new Map<string, Buffer>();
   /** Requests for workspaces, and the orders of downloads among them, as a worker would read them. */
-  readonly asked: { readonly request: WorkspaceRequest; readonly key: string | undefined }[] = [];
+  readonly asked: { readonly request: WorkspaceRequest; readonly key: RequestKey | undefined }[] = [];
   readonly orders: DownloadOrder[] = [];
   /** Answers instead of `files`, first come first served. */
   readonly answers: WorkspaceAnswer[] = [];
@@ -147,7 +153,7 @@ export class FakeSessions implements Sessions {
     this.stopped.push(callId);
   }
 
-  async workspace(request: WorkspaceRequest, key?: string): Promise<WorkspaceAnswer> {
+  async workspace(request: WorkspaceRequest, key?: RequestKey): Promise<WorkspaceAnswer> {
     this.#note("workspace", request.path);
     this.asked.push({ request, key });
     const { transit } = this.#store;
