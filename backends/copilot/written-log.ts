@@ -1,10 +1,13 @@
 /** A conversation written as a log of the runtime's own shape, so that the model is shown real messages, calls and results. */
 import type { ToolCallBlock, ToolResultBlock, TranscriptMessage } from "../../contract/blocks.ts";
 import { INTERRUPTED_NOTE } from "../interrupted-note.ts";
+import { shownToolName } from "../tool-name.ts";
 import { promptOf } from "./attachments.ts";
 import { KEPT_ID, SESSION_FS } from "./session-log.ts";
 
 const NO_RESULT = "There is no result of this call: it was interrupted.";
+/** What all wires take as the id of a call. */
+const USUAL_ID = /^[\w-]{1,64}$/;
 /** The runtime wants times, and no answer depends on them: the same transcript makes the same log. */
 const WRITTEN_AT = "2026-01-01T00:00:00.000Z";
 
@@ -63,10 +66,15 @@ class LogWriter {
     const turnId = String(this.#turns++);
     const interactionId = this.#id();
     this.#line("assistant.turn_start", { turnId, interactionId });
-    const made = calls.map((call) => ({ call, toolCallId: this.#wireCallId(call), arguments: argumentsOf(call) }));
+    const made = calls.map((call) => ({
+      call,
+      toolCallId: this.#wireCallId(call),
+      name: shownToolName(call.name),
+      arguments: argumentsOf(call),
+    }));
     const toolRequests = made.map((one) => ({
       toolCallId: one.toolCallId,
-      name: one.call.name,
+      name: one.name,
       arguments: one.arguments,
       type: "function",
     }));
@@ -74,8 +82,8 @@ class LogWriter {
     const about = { messageId: this.#id(), model: this.#model, interactionId, turnId };
     this.#line("assistant.message", { ...about, content, toolRequests });
     const place = { turnId, model: this.#model };
-    for (const { call, toolCallId, arguments: given } of made) {
-      this.#line("tool.execution_start", { toolCallId, toolName: call.name, arguments: given, ...place });
+    for (const { toolCallId, name, arguments: given } of made) {
+      this.#line("tool.execution_start", { toolCallId, toolName: name, arguments: given, ...place });
     }
     for (const { call, toolCallId } of made) {
       const content = results.get(call.callId)?.text ?? NO_RESULT;
@@ -88,10 +96,14 @@ class LogWriter {
     if (message.interrupted === true) this.user(INTERRUPTED_NOTE);
   }
 
-  /** Some providers number the calls of each reply anew: then only our ids can tell two of them apart. */
+  /**
+   * Some providers number the calls of each reply anew: then only our ids can tell two of them apart. Others make ids that
+   * the provider which is asked now may refuse.
+   */
   #wireCallId(call: ToolCallBlock): string {
     const { callId, providerCallId = callId } = call;
-    const id = this.#callIds.has(providerCallId) ? callId : providerCallId;
+    const isOurs = this.#callIds.has(providerCallId) || !USUAL_ID.test(providerCallId);
+    const id = isOurs ? callId : providerCallId;
     this.#callIds.add(id);
     return id;
   }

@@ -2,7 +2,7 @@
 import type { Usage } from "../../contract/usage.ts";
 import type { BackendError, StepOutput, StepSink } from "../backend.ts";
 import { brokenStream, type ErrorContext, providerError, saidIn } from "./errors.ts";
-import { type OpenBlock, Reply, type ReplyReader, tokens } from "./reply.ts";
+import { NAME_CHARACTERS, type OpenBlock, Reply, type ReplyReader, tokens } from "./reply.ts";
 import { incomplete } from "./responses-stream.ts";
 
 interface RawCall {
@@ -130,7 +130,8 @@ export class ChatReader implements ReplyReader {
     const call = this.#callOf(piece);
     const named = piece.function?.name ?? "";
     // A name comes whole, or in pieces, or whole with every piece, depending on the server.
-    if (call.block === undefined && named !== call.name) call.name += named;
+    const isGrowing = call.block === undefined && call.name.length < NAME_CHARACTERS;
+    if (isGrowing && named !== call.name) call.name += named;
     const written = piece.function?.arguments ?? "";
     if (written === "") return;
     call.block ??= this.#reply.start("tool_call", call.name);

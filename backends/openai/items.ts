@@ -9,6 +9,7 @@ import type {
 } from "../../contract/blocks.ts";
 import { BackendError } from "../backend.ts";
 import { INTERRUPTED_NOTE } from "../interrupted-note.ts";
+import { shownToolName } from "../tool-name.ts";
 
 export type Wire = "responses" | "chat_completions";
 type Json = Readonly<Record<string, unknown>>;
@@ -112,7 +113,7 @@ function inputContent(block: Block): Json {
 function outputItem(block: Block, message: TranscriptMessage): Json | undefined {
   if (block.type === "thinking") return reasoningItem(block);
   if (block.type === "tool_call") {
-    const name = block.name;
+    const name = shownToolName(block.name);
     return {
       type: "function_call",
       call_id: wireCallId(block),
@@ -155,7 +156,7 @@ function chatMessages(message: TranscriptMessage): readonly Json[] {
   for (const block of message.blocks) {
     if (block.type === "thinking") continue;
     if (block.type === "tool_call") {
-      const call = { name: block.name, arguments: argumentsText(block) };
+      const call = { name: shownToolName(block.name), arguments: argumentsText(block) };
       calls.push({ id: wireCallId(block), type: "function", function: call });
     } else texts.push(asKind(block, "text", message).text);
   }

@@ -23,6 +23,9 @@ export interface OpenBlock {
   text: string;
 }
 
+/** Of a call's name: no tool has a longer one. */
+export const NAME_CHARACTERS = 256;
+
 export class Reply {
   readonly #sink: StepSink;
   readonly #blocks: ReplyBlock[] = [];
@@ -40,7 +43,8 @@ export class Reply {
   start(type: ReplyBlock["type"], name?: string): OpenBlock {
     const callId = type === "tool_call" ? newId("call") : undefined;
     const block: OpenBlock = { index: this.#started++, type, callId, text: "" };
-    const about = { type, ...(callId === undefined ? {} : { callId }), ...(name === undefined ? {} : { name }) };
+    const named = name === undefined ? {} : { name: name.slice(0, NAME_CHARACTERS) };
+    const about = { type, ...(callId === undefined ? {} : { callId }), ...named };
     this.#tell(() => this.#sink.blockStarted(block.index, about));
     return block;
   }
@@ -76,7 +80,7 @@ export class Reply {
     const made: ToolCallBlock = {
       type: "tool_call",
       callId: block.callId ?? newId("call"),
-      name: call.name,
+      name: call.name.slice(0, NAME_CHARACTERS),
       arguments: parseArguments(call.arguments),
       ...(isOwn ? { providerCallId: call.id } : {}),
     };

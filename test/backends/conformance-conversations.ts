@@ -30,6 +30,26 @@ export function describeConversations(given: () => Given): void {
       expect(linesOf(last()).slice(-2)).toEqual(["call: look {}", `result: ${text}`]);
     });
 
+    test("goes on after calls whose names no provider takes back as they are", async () => {
+      const { run, session, last } = given();
+      const played = session();
+      const names = ["functions.look", "größe", "", "n".repeat(3_000), "look"];
+      const unknown = { text: "There is no such tool." };
+
+      const { blocks } = await played.turn(
+        run,
+        scripted({ tools: names.map((name) => ({ name })) }, { text: "so be it" }),
+        () => unknown,
+      );
+
+      expect(blocks).toEqual([{ type: "text", text: "so be it" }]);
+      const made = last().entries.flatMap((entry) => (entry.role === "assistant" ? entry.calls : []));
+      const shown = ["functions_look", "gr__e", "unnamed", "n".repeat(64), "look"];
+      expect(made.map(({ name }) => name)).toEqual(shown);
+      const lines = linesOf(last()).filter((line) => line.startsWith("result: "));
+      expect(lines).toEqual(shown.map(() => `result: ${unknown.text}`));
+    });
+
     test("takes in messages that steer, behind the results of the step before", async () => {
       const { run, session, last, entry } = given();
       expect(entry.capabilities.steering).toBe(true);
