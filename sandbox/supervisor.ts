@@ -86,13 +86,24 @@ orphaned() {
   kill -0 $$ || return 0
   [ -e /proc/$$/stat ] && read -r stat </proc/$$/stat && set -- \${stat##*) } && [ "$1" = Z ]
 }
+# The watcher cannot start a process any more, and its shell ends of that: the command, whose doing it is, ends with it, for
+# nobody else would hold it to its time, or could look after it.
+no_room() {
+  [ ! -e "$call/exit" ] || return
+  once stop killed
+  echo "perdure: no more processes could be started here; the command was ended with all that it had started" >&4
+  end killed
+  kill -KILL 0
+}
 # The watcher: the timeout and the size of the spools. It holds when the worker is dead, so it is a process of its own.
 watch() {
   trap '[ ! -e "$call/exit" ] || { kill "$nap"; exit 0; }' TERM
   left=$timeout pace=125
   while [ "$left" -gt 0 ]; do
     [ "$pace" -lt "$left" ] || pace=$left
+    trap no_room EXIT
     nap "$pace"
+    trap - EXIT
     [ ! -e "$call/exit" ] || exit 0
     # The parent was killed, so nobody will see the command's end. A command that nobody watches is not left alone.
     orphaned && { [ -e "$call/exit" ] && exit 0; kill -KILL 0; }

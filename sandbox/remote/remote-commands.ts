@@ -1,5 +1,6 @@
 /** Commands of a remote sandbox: started once, followed from any byte, ended, by the supervisor inside it. */
 import os from "node:os";
+import { setTimeout as delay } from "node:timers/promises";
 import { CallId } from "../../contract/ids.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import { ownVariables, secretVariables } from "../environment.ts";
@@ -11,13 +12,18 @@ import { absoluteInside, type RemoteFolders, words } from "./remote-paths.ts";
 import { toSandboxError } from "./request-errors.ts";
 import { exportLine } from "./shell.ts";
 import { POLL_BYTES, STATUS } from "./shell-script.ts";
-import type { Reply, Shells } from "./shells.ts";
+import { NoShellError, type Reply, type Shells, unless } from "./shells.ts";
 
 export type RemoteCommands = Pick<Sandbox, "start" | "follow" | "kill">;
 
 /** A kill waits for the grace twice, and for the kernel. */
 const KILL_MS = 4 * LIMITS.killGraceMs + LIMITS.remoteSilenceMs;
 const PACE_MS = { fastest: 2, slowest: 200 } as const;
+/** A sandbox that does not answer is asked again for so long, and at least as long as the command may run: it may be full of it. */
+const PATIENCE_MS = 60_000;
+const ASK_AGAIN_MS = 500;
+/** Before a command that found no room to begin in is started once more: what was ended there takes a moment to be gone. */
+const UNCLAIMED_PAUSES_MS = [100, 400, 1_000, 2_000] as const;
 /** Yields at most so much at once. */
 const PIECE_BYTES = 64 * 1024;
 const POLL_BYTES_MAX = 2 * POLL_BYTES + 4_096;
@@ -59,8 +65,13 @@ async function startCall(shells: Shells, { workspace }: RemoteFolders, command: 
   const line = `start_call ${words(call, cwd, timeoutMs, command.command, ...variables)}`;
   const isSecret = Object.keys(hidden).length > 0;
   // The variables of a subshell are those of what it starts, and nobody else's.
-  const reply = await shells.ask(isSecret ? `(${exportLine(hidden)}; ${line})` : line, { isSecret });
-  if (reply.status !== 0) throw startError(reply, command);
+  for (let tries = 0; ; tries++) {
+    const reply = await shells.ask(isSecret ? `(${exportLine(hidden)}; ${line})` : line, { isSecret });
+    if (reply.status === 0) return;
+    const pauseMs = reply.status === STATUS.unclaimed ? UNCLAIMED_PAUSES_MS[tries] : undefined;
+    if (pauseMs === undefined) throw startError(reply, command);
+    await delay(pauseMs);
+  }
 }
 
 function startError(reply: Reply, { cwd = "" }: CommandStart): SandboxError {
@@ -94,10 +105,14 @@ async function* followCall(
   const since = Date.now();
   let pace: number = PACE_MS.fastest;
   let wasThere = false;
+  let patientUntil = since + PATIENCE_MS;
+  let overBy = 0;
   while (!signal.aborted) {
     const line = `poll_call ${words(call, offsets.stdout, offsets.stderr, LIMITS.remotePollMs, pace)}`;
-    const reply = await askUnless(shells, line, signal);
+    const reply = await askUnless(shells, line, { signal, patientUntil: Math.max(patientUntil, overBy) });
     if (reply === undefined) return;
+    if (reply === "later") continue;
+    patientUntil = Date.now() + PATIENCE_MS;
     if (reply.status === STATUS.noCall && wasThere) {
       // Somebody inside removed what was recorded of it.
       yield { type: "ended", end: { ended: "unknown" }, printed: offsets };
@@ -106,6 +121,7 @@ async function* followCall(
     if (reply.status !== 0) throw toSandboxError(reply, call);
     wasThere = true;
     const poll = parsePoll(reply.output, signalName);
+    if (poll.claim) overBy ||= Date.now() + poll.claim.timeoutMs + KILL_MS;
     for (const event of output(poll, offsets)) {
       if (signal.aborted) return;
       yield event;
@@ -126,12 +142,22 @@ async function* followCall(
   }
 }
 
-async function askUnless(shells: Shells, line: string, signal: AbortSignal): Promise<Reply | undefined> {
+/**
+ * undefined: nobody follows any more. A sandbox that is full of what the command has started has no room for who asks, nor has
+ * one whose engine is away an answer: the command goes on all the same, so that is no end of it.
+ */
+async function askUnless(
+  shells: Shells,
+  line: string,
+  { signal, patientUntil }: { readonly signal: AbortSignal; readonly patientUntil: number },
+): Promise<Reply | "later" | undefined> {
   try {
     return await shells.ask(line, { signal, bytesMax: POLL_BYTES_MAX });
   } catch (thrown) {
     if (signal.aborted) return undefined;
-    throw thrown;
+    if (!(thrown instanceof NoShellError) || Date.now() > patientUntil) throw thrown;
+    await unless(signal, delay(ASK_AGAIN_MS));
+    return "later";
   }
 }
 

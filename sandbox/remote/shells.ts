@@ -115,7 +115,7 @@ export class Shells {
     } catch (thrown) {
       if (thrown instanceof SandboxError) return thrown;
     }
-    return new SandboxError("failed", "the connection to the sandbox broke off");
+    return new NoShellError("the connection to the sandbox broke off");
   }
 
   close(): void {
@@ -188,9 +188,9 @@ export class Shells {
 
   /** Whoever waits longest learns why; the others get a try of their own. */
   #failOne(thrown: unknown): void {
-    const cause = thrown instanceof ShellEndedError ? NO_SHELL : thrown;
     // A sandbox that is gone is gone for all of them.
-    const isForAll = cause instanceof SandboxError && cause.kind === "lost";
+    const isForAll = thrown instanceof SandboxError && thrown.kind === "lost";
+    const cause = isForAll ? thrown : noShell(thrown);
     for (const waiter of this.#waiting.splice(0, isForAll ? this.#waiting.length : 1)) waiter.fail(cause);
     this.#openMore();
   }
@@ -207,8 +207,20 @@ async function openShell(place: ShellPlace): Promise<WarmShell> {
   }
 }
 
-const NO_SHELL = new SandboxError(
-  "failed",
+/** No shell is to be had in the sandbox, which is said to be there: it may be full of what runs in it, or out of reach. Both may pass. */
+export class NoShellError extends SandboxError {
+  constructor(message: string, options?: ErrorOptions) {
+    super("failed", message, options);
+  }
+}
+
+function noShell(thrown: unknown): unknown {
+  if (thrown instanceof ShellEndedError) return NO_SHELL;
+  const mayPass = thrown instanceof SandboxError && thrown.kind === "failed";
+  return mayPass ? new NoShellError(thrown.message, { cause: thrown }) : thrown;
+}
+
+const NO_SHELL = new NoShellError(
   "no shell could be run in the sandbox: its image needs a working `sh`, and room for one more process",
 );
 
