@@ -55,6 +55,8 @@ export async function sendBlob(
   } catch (error) {
     // A reader that leaves early is no fault of ours, nor of the store.
     if (!response.destroyed) throw error;
+  } finally {
+    content.destroy(); // A response that was gone before has not taken it.
   }
 }
 
@@ -69,7 +71,7 @@ function wantedRange(request: Request, response: Response, of: { bytes: number; 
   const header = request.get("range");
   const condition = request.get("if-range");
   if (header === undefined || (condition !== undefined && condition !== of.etag)) return undefined;
-  const [, first = "", last = ""] = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(header.replaceAll(/\s/g, "")) ?? [];
+  const [, first = "", last = ""] = /^bytes=(\d*)-(\d*)$/i.exec(header.replaceAll(/\s/g, "")) ?? [];
   if (first === "" && last === "") return undefined;
   const start = first === "" ? Math.max(0, of.bytes - Number(last)) : Number(first);
   const end = first === "" || last === "" ? of.bytes - 1 : Math.min(Number(last), of.bytes - 1);
