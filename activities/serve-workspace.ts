@@ -1,5 +1,4 @@
 /** Lists, reads, packs, writes and removes files of a live workspace for the API, which itself touches no sandbox. */
-import { createHash } from "node:crypto";
 import { Context } from "@temporalio/activity";
 import type { FileList } from "../contract/http.ts";
 import type { SessionId } from "../contract/ids.ts";
@@ -16,6 +15,7 @@ import { publishFileChanges } from "./file-changes.ts";
 import type { RunToolDeps } from "./run-tool.ts";
 import { openSandbox } from "./session-sandbox.ts";
 import { packArchive } from "./workspace-archive.ts";
+import { writeInTurn } from "./workspace-write.ts";
 
 export type ServeWorkspace = (work: WorkspaceRequest) => Promise<WorkspaceAnswer>;
 /** Without rules, a download reaches public addresses only. */
@@ -96,7 +96,7 @@ async function done(
     case "archive":
       return await packArchive(deps.store.transit, sandbox, { ...work, signal });
     case "write":
-      return await write(deps, sandbox, work);
+      return await writeInTurn(deps.store.transit, sandbox, work);
     case "remove":
       return await remove(sandbox, work);
     case "download":
@@ -148,28 +148,6 @@ function inTransit(
   { id, bytes, sha256 }: { readonly id: string; readonly bytes: number; readonly sha256: string },
 ): WorkspaceAnswer {
   return { found, transit: id, bytes, sha256 };
-}
-
-async function write(deps: ServeWorkspaceDeps, sandbox: Sandbox, work: Work<"write">): Promise<WorkspaceAnswer> {
-  const { transit } = deps.store;
-  if (work.create && (await sandbox.stat(work.path)) && !(await isRepeated(deps, sandbox, work))) {
-    return nothing("PRECONDITION_FAILED", `${work.path} is there already, and If-None-Match: * asks for a new file`);
-  }
-  await sandbox.writeFile(work.path, await transit.open(work.transit));
-  return { found: "written" };
-}
-
-/** An attempt before this one may have written it, and been lost with its answer. */
-async function isRepeated(deps: ServeWorkspaceDeps, sandbox: Sandbox, work: Work<"write">): Promise<boolean> {
-  if (Context.current().info.attempt === 1) return false;
-  const digest = async (content: AsyncIterable<Uint8Array>): Promise<string> => {
-    const hash = createHash("sha256");
-    for await (const chunk of content) hash.update(chunk);
-    return hash.digest("hex");
-  };
-  return (
-    (await digest(await sandbox.openFile(work.path))) === (await digest(await deps.store.transit.open(work.transit)))
-  );
 }
 
 async function remove(sandbox: Sandbox, { path, recursive }: Work<"remove">): Promise<WorkspaceAnswer> {

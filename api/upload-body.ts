@@ -16,8 +16,12 @@ export async function takeBody<T>(
   take: (body: Readable, bytesMax: number) => Promise<T>,
 ): Promise<T> {
   const encoding = request.get("content-encoding") ?? "identity";
-  if (encoding !== "identity") {
+  if (encoding.toLowerCase() !== "identity") {
     throw invalidField("/headers/content-encoding", "expected the bytes as they are, without an encoding");
+  }
+  const transfer = request.get("transfer-encoding") ?? "chunked";
+  if (transfer.toLowerCase() !== "chunked") {
+    throw invalidField("/headers/transfer-encoding", "expected chunked, or a Content-Length");
   }
   if (Number(request.get("content-length") ?? 0) > bytesMax) throw tooLarge(response, bytesMax);
   const body = apart(request);

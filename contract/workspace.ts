@@ -8,8 +8,13 @@ import type { CallId, SessionId } from "./ids.ts";
 export type WorkspaceRequest = { readonly sessionId: SessionId; readonly path: string } & (
   | { readonly operation: "read"; readonly depth: number }
   | { readonly operation: "archive"; readonly format: "zip" | "tar" }
-  /** `transit` holds the content. `create`: only where nothing is yet. */
-  | { readonly operation: "write"; readonly transit: string; readonly create: boolean }
+  /** `transit` holds the content. `create`: only where nothing is yet. `match`: only over a file with that SHA-256, or any (`*`). */
+  | {
+      readonly operation: "write";
+      readonly transit: string;
+      readonly create: boolean;
+      readonly match?: string;
+    }
   | { readonly operation: "remove"; readonly recursive: boolean }
   /** `transit` holds a DownloadOrder as JSON. */
   | { readonly operation: "download"; readonly transit: string }

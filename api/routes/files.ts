@@ -1,5 +1,6 @@
 /** Files of a live workspace, read, written and removed through a short workflow on the host that has it. */
 import path from "node:path";
+import type { Request } from "express";
 import { lookup } from "mime-types";
 import { z } from "zod";
 import { FileList, FileWritten } from "../../contract/http.ts";
@@ -7,7 +8,7 @@ import type { SessionId } from "../../contract/ids.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import { sendBlob } from "../blob-reply.ts";
 import type { Dependencies } from "../dependencies.ts";
-import { invalidField } from "../input.ts";
+import { invalidField, parseFrom } from "../input.ts";
 import { type Call, type Operation, operation, type Reply } from "../operation.ts";
 import { integerParameter, SessionParams } from "../parameters.ts";
 import { takeBody } from "../upload-body.ts";
@@ -106,6 +107,11 @@ const WriteHeaders = z.object({
     .literal("*", "expected *, for a file that must not be there yet; nothing else is known here")
     .optional()
     .meta({ description: "`*`: only when nothing is there yet." }),
+  "if-match": z
+    .string()
+    .regex(/^(?:\*|"[\x21\x23-\x7e]{0,128}")$/, "expected one ETag, as GET gives it, or *")
+    .optional()
+    .meta({ description: "An ETag: only when the file is still that one. `*`: only when it is there." }),
 });
 
 function writeOperation(deps: Dependencies): Operation {
@@ -116,7 +122,8 @@ function writeOperation(deps: Dependencies): Operation {
     summary: "Write a file",
     description:
       `The body is the file, at most ${LIMITS.fileBodyBytesMax} bytes of any type. Folders are made as needed. ` +
-      "The file is replaced at once when all of it has come; what breaks off leaves what was there.",
+      "The file is replaced at once when all of it has come; what breaks off leaves what was there. Of several that ask for a " +
+      "new file with `If-None-Match: *`, or for the same one with `If-Match`, one succeeds.",
     headers: WriteHeaders,
     params: FileParams,
     takesBytes: true,
@@ -128,14 +135,14 @@ function writeOperation(deps: Dependencies): Operation {
     handle: async ({ params, request, response }) => {
       const file = filePath(request.originalUrl);
       const { sessionId } = params;
-      const create = createsOnly(request.get("if-none-match"));
+      const condition = conditionOf(request);
       const { transit } = deps.store;
       const put = await takeBody({ request, response }, LIMITS.fileBodyBytesMax, async (body, bytesMax) => {
         await openSession(deps, sessionId);
         return await transit.put(body, { bytesMax });
       });
       try {
-        const work = { sessionId, path: file, operation: "write", transit: put.id, create } as const;
+        const work = { sessionId, path: file, operation: "write", transit: put.id, ...condition } as const;
         await askWorkspace(deps, work, ["written"]);
       } finally {
         await transit.remove(put.id);
@@ -145,11 +152,15 @@ function writeOperation(deps: Dependencies): Operation {
   });
 }
 
-function createsOnly(condition: string | undefined): boolean {
-  if (condition === undefined) return false;
-  const known = WriteHeaders.safeParse({ "if-none-match": condition.trim() });
-  if (!known.success) throw invalidField("/headers/if-none-match", known.error.issues[0]?.message ?? "expected *");
-  return true;
+function conditionOf(request: Request): { readonly create: boolean; readonly match?: string } {
+  if (request.get("content-range") !== undefined) {
+    throw invalidField("/headers/content-range", "expected the whole file; a part of one cannot be written");
+  }
+  const names = ["if-none-match", "if-match"] as const;
+  const given = Object.fromEntries(names.map((name) => [name, request.get(name)?.trim()]));
+  const headers = parseFrom(WriteHeaders, given, "headers");
+  const match = headers["if-match"]?.replaceAll('"', "");
+  return { create: headers["if-none-match"] !== undefined, ...(match !== undefined && { match }) };
 }
 
 const RemoveQuery = z.strictObject({

@@ -137,6 +137,30 @@ describe("writing", () => {
     expect(changes.map((event) => event.path)).toEqual(["new/folder/f", "new/folder/g"]);
   });
 
+  test("anew succeeds for one of many who ask for it at once", async () => {
+    await using place = await aPlace();
+
+    const answers = await Promise.all(["a", "b", "c", "d"].map((content) => write(place, "lock", content, true)));
+
+    expect(answers.filter(({ found }) => found === "written")).toHaveLength(1);
+    expect(answers.filter((answer) => "code" in answer && answer.code === "PRECONDITION_FAILED")).toHaveLength(3);
+  });
+
+  test("over a file that must still be the one that was read succeeds once", async () => {
+    await using place = await aPlace();
+    writeFileSync(path.join(place.folder, "f"), "read");
+    const match = createHash("sha256").update("read").digest("hex");
+    const { id } = await place.store.transit.put(Buffer.from("newer"));
+    const wanted = { operation: "write", path: "f", transit: id, create: false } as const;
+
+    const answers = await Promise.all([1, 2, 3].map(() => serve(place, { ...wanted, match })));
+    const any = await serve(place, { ...wanted, match: "*" });
+    const missing = await serve(place, { ...wanted, path: "g", match: "*" });
+
+    expect(answers.map(({ found }) => found).toSorted()).toEqual(["nothing", "nothing", "written"]);
+    expect([any, missing]).toMatchObject([{ found: "written" }, { code: "PRECONDITION_FAILED" }]);
+  });
+
   test("anew is done once, though its answer was lost", async () => {
     await using place = await aPlace();
     const { id } = await place.store.transit.put(Buffer.from("content"));
@@ -162,8 +186,7 @@ describe("writing", () => {
 
     const answer = await write(place, name, "x");
 
-    expect(answer).toMatchObject({ found: "nothing" });
-    if (code === "INVALID_INPUT") expect(answer).toMatchObject({ code });
+    expect(answer).toMatchObject({ found: "nothing", code });
     expect(readdirSync(place.folder).toSorted()).toEqual(["d", "f", "out"]);
     expect(readFileSync(path.join(place.folder, "f"), "utf8")).toBe("before");
   });

@@ -79,12 +79,24 @@ describe("what is sent", () => {
 
   test.each([
     ["content-encoding", "gzip", "/headers/content-encoding"],
+    ["content-range", "bytes 0-0/2", "/headers/content-range"],
     ["if-none-match", '"abc"', "/headers/if-none-match"],
+    ["if-match", "abc", "/headers/if-match"],
+    ["if-match", '"abc", "def"', "/headers/if-match"],
   ])("with the header %s: %s is refused", async (name, value, where) => {
     const refused = await world.call(`PUT /v1/sessions/${id}/files/f`, { text: "x", headers: { [name]: value } });
 
     expect(refused).toMatchObject({ status: 400, body: { code: "INVALID_INPUT", errors: [{ path: where }] } });
     expect(world.sessions.asked).toEqual([]);
+  });
+
+  test.each([
+    ['"abc"', "abc"],
+    ["*", "*"],
+  ])("with If-Match: %s goes only over that file", async (tag, match) => {
+    await world.call(`PUT /v1/sessions/${id}/files/f`, { text: "x", headers: { "if-match": tag } });
+
+    expect(lastAsked()).toMatchObject({ operation: "write", create: false, match });
   });
 
   test("is only to be made anew with If-None-Match: *", async () => {
