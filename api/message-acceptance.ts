@@ -31,6 +31,9 @@ export async function acceptMessage(deps: Dependencies, incoming: IncomingMessag
   deps.tail.poke();
   const accepted = { messageId: received.messageId, turnId: received.turnId, position: received.position };
   if (received.state === "refused") throw refused(id, "the session was closed before its turn");
+  if (received.state === "removed") {
+    throw new ProblemError("CONFLICT", `message ${id} was taken back and will not be answered; use a new id`);
+  }
   if (received.state !== "received") return accepted;
   const delivery = await deps.delivery.deliver(session.id, id);
   if (delivery.state === "refused") throw refused(id, delivery.message);

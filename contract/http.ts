@@ -112,7 +112,13 @@ export const QueuedMessage = z
 export type QueuedMessage = z.infer<typeof QueuedMessage>;
 
 export const MessageList = z
-  .object({ messages: z.array(QueuedMessage), next: z.string().nullable() })
+  .object({
+    messages: z.array(QueuedMessage),
+    next: z
+      .string()
+      .nullable()
+      .meta({ description: "null at the end. A page of large messages may be shorter than its limit." }),
+  })
   .meta({ id: "MessageList" });
 export type MessageList = z.infer<typeof MessageList>;
 

@@ -5,6 +5,8 @@ export const LIMITS = {
   messagesWaiting: 100,
   /** Ids of accepted messages that a workflow remembers across continue-as-new. */
   messagesRemembered: 200,
+  /** Of the rows of one page of messages or approvals; it ends before the one that would be too much. */
+  pageBytesMax: 8 * 1024 * 1024,
   messagesPerPage: { default: 100, max: 500 },
   messageBytesMax: 4 * 1024 * 1024,
   messageBlocksMax: 64,

@@ -118,7 +118,13 @@ export const Approval = z
 export type Approval = z.infer<typeof Approval>;
 
 export const ApprovalList = z
-  .object({ approvals: z.array(Approval), next: z.string().nullable() })
+  .object({
+    approvals: z.array(Approval),
+    next: z
+      .string()
+      .nullable()
+      .meta({ description: "null at the end. A page of large arguments may be shorter than its limit." }),
+  })
   .meta({ id: "ApprovalList" });
 export type ApprovalList = z.infer<typeof ApprovalList>;
 

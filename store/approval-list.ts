@@ -3,6 +3,7 @@ import type { AgentRef } from "../contract/agents.ts";
 import type { CallId, SessionId, TurnId } from "../contract/ids.ts";
 import type { Approval, ApprovalDecision, WaitState } from "../contract/waits.ts";
 import type { Database } from "./database.ts";
+import { firstPage, type Page } from "./page-size.ts";
 import type { ApprovalRequest } from "./waits.ts";
 
 export interface ApprovalFilter {
@@ -16,7 +17,7 @@ export interface ApprovalFilter {
 }
 
 /** Of what is pending the oldest comes first, because it has waited longest; of all else the newest. */
-export async function listApprovals(database: Database, filter: ApprovalFilter): Promise<readonly Approval[]> {
+export async function listApprovals(database: Database, filter: ApprovalFilter): Promise<Page<Approval>> {
   const { state, sessionId, agent, after } = filter;
   const [order, isBehind] = state === "pending" ? (["asc", ">"] as const) : (["desc", "<"] as const);
   let query = withSession(database).where("waits.kind", "=", "approval");
@@ -34,7 +35,8 @@ export async function listApprovals(database: Database, filter: ApprovalFilter):
     );
   }
   const ordered = query.orderBy("waits.requested_at", order).orderBy("waits.call_id", order);
-  return (await ordered.limit(filter.limit).execute()).map(toApproval);
+  const { rows, hasMore } = await firstPage(ordered, { large: "waits.arguments", limit: filter.limit });
+  return { rows: rows.map(toApproval), hasMore };
 }
 
 /** An approval with what a decision on it is checked with. */

@@ -10,6 +10,7 @@ import type { TurnKey } from "../contract/steps.ts";
 import { contentHash } from "./content-hash.ts";
 import type { Database, Tx } from "./database.ts";
 import { append } from "./event-log.ts";
+import { firstPage, type Page } from "./page-size.ts";
 
 export interface NewMessage {
   readonly sessionId: SessionId;
@@ -97,9 +98,6 @@ async function repeated(tx: Tx, wanted: NewMessage, hash: string): Promise<Recei
   if (!row) return undefined;
   if (row.content_hash !== hash) {
     throw new ProblemError("CONFLICT", `message ${wanted.id} exists with other content or another mode; use a new id`);
-  }
-  if (row.state === "removed") {
-    throw new ProblemError("CONFLICT", `message ${wanted.id} was taken back and will not be answered; use a new id`);
   }
   const ahead = await tx
     .selectFrom("messages")
@@ -266,14 +264,13 @@ export async function listMessages(
     readonly limit: number;
     readonly state?: QueuedMessage["state"] | undefined;
   },
-): Promise<readonly { readonly position: number; readonly message: QueuedMessage }[]> {
+): Promise<Page<{ readonly position: number; readonly message: QueuedMessage }>> {
   let query = database.read
     .selectFrom("messages")
     .selectAll()
     .where("session_id", "=", sessionId)
     .where("position", ">", range.after)
-    .orderBy("position")
-    .limit(range.limit);
+    .orderBy("position");
   if (range.state !== undefined) {
     const states = Object.entries(SHOWN_STATES).filter(([, shown]) => shown === range.state);
     query = query.where(
@@ -282,8 +279,8 @@ export async function listMessages(
       states.map(([state]) => state),
     );
   }
-  const rows = await query.execute();
-  return rows.map((row) => ({
+  const { rows, hasMore } = await firstPage(query, { large: "content", limit: range.limit });
+  const messages = rows.map((row) => ({
     position: row.position,
     message: {
       messageId: row.id,
@@ -294,4 +291,5 @@ export async function listMessages(
       receivedAt: row.received_at,
     },
   }));
+  return { rows: messages, hasMore };
 }

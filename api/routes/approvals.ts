@@ -70,16 +70,15 @@ interface PageQuery extends z.output<typeof SessionQuery> {
 
 async function pageOf(deps: Dependencies, query: PageQuery): Promise<Reply> {
   const limit = query.limit ?? LIMITS.approvalsPerPage.default;
-  const found = await listApprovals(deps.store.database, {
+  const { rows: approvals, hasMore } = await listApprovals(deps.store.database, {
     state: query.status,
     sessionId: query.sessionId,
     agent: query.agent,
     after: query.cursor === undefined ? undefined : fromCursor(query.cursor),
-    limit: limit + 1,
+    limit,
   });
-  const approvals = found.slice(0, limit);
   const last = approvals.at(-1);
-  const next = found.length > limit && last ? toCursor({ at: last.requestedAt, id: last.callId }) : null;
+  const next = hasMore && last ? toCursor({ at: last.requestedAt, id: last.callId }) : null;
   return { status: 200, body: { approvals, next } };
 }
 

@@ -96,10 +96,9 @@ function listOperation(deps: Dependencies): Operation {
       await getSession(database, params.sessionId);
       const limit = query.limit ?? LIMITS.messagesPerPage.default;
       const after = Number(query.cursor ?? 0);
-      const found = await listMessages(database, params.sessionId, { after, limit: limit + 1, state: query.state });
-      const page = found.slice(0, limit);
-      const next = found.length > limit ? String(page.at(-1)?.position ?? 0) : null;
-      return { status: 200, body: { messages: page.map(({ message }) => message), next } };
+      const { rows, hasMore } = await listMessages(database, params.sessionId, { after, limit, state: query.state });
+      const next = hasMore ? String(rows.at(-1)?.position ?? 0) : null;
+      return { status: 200, body: { messages: rows.map(({ message }) => message), next } };
     },
   });
 }

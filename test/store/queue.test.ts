@@ -1,5 +1,6 @@
 /** The queue of a session: a message joins the turn that runs, is taken back, or waits, and each only once. */
 import { describe, expect, test } from "vitest";
+import { LIMITS } from "../../contract/limits.ts";
 import type { TurnEnding } from "../../contract/steps.ts";
 import type { Database } from "../../store/database.ts";
 import { listMessages, markRefused, markSubmitted, receiveMessage, removeMessage } from "../../store/messages.ts";
@@ -214,7 +215,7 @@ test("a session's messages are listed in their order, by state, page by page, an
   await markRefused(database, refused, "no");
   await remove(database, removed);
   const list = async (range: Partial<Parameters<typeof listMessages>[2]>) =>
-    (await listMessages(database, sessionId, { after: 0, limit: 100, ...range })).map(
+    (await listMessages(database, sessionId, { after: 0, limit: 100, ...range })).rows.map(
       ({ position, message }) => [position, message.content, message.state] as const,
     );
 
@@ -225,4 +226,24 @@ test("a session's messages are listed in their order, by state, page by page, an
   expect([...(await list({ limit: 4 })), ...(await list({ after: 4, limit: 4 }))]).toEqual(all);
   for (const state of new Set(states)) expect(await list({ state })).toEqual(all.filter((each) => each[2] === state));
   expect(await list({ state: "waiting", limit: 1, after: 3 })).toEqual([[4, "m3", "waiting"]]);
+});
+
+test("a page of large messages ends before it is too large, and goes on behind its last one", async () => {
+  await using store = await temporaryStore();
+  const { database } = store;
+  const sessionId = await aSession(database);
+  const content = "x".repeat(LIMITS.pageBytesMax / 2 - 100);
+  for (const id of ["a", "b", "c"]) await aMessage(database, sessionId, { content: content + id });
+  await aMessage(database, sessionId, { content: content.repeat(3) });
+  const page = async (after: number) => {
+    const { rows, hasMore } = await listMessages(database, sessionId, { after, limit: 100 });
+    return [rows.map(({ position }) => position), hasMore];
+  };
+
+  expect([await page(0), await page(2), await page(3)]).toEqual([
+    [[1, 2], true],
+    [[3], true],
+    [[4], false],
+  ]);
+  expect(await page(4)).toEqual([[], false]);
 });
