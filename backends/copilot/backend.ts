@@ -87,13 +87,14 @@ class CopilotBackend implements SteppedBackend {
 
   async listModels(): Promise<readonly ModelInfo[]> {
     const { provider, defaultModel } = this.#options;
+    const context = errorContext(this.#options, defaultModel);
     try {
       requireCredentials(this.#options);
-      if (provider !== undefined) return await listProviderModels(provider, defaultModel);
+      if (provider !== undefined) return await listProviderModels(provider, { send: this.#send, context });
       using lease = await this.#runtimes.take();
       return await listGithubModels(lease.runtime);
     } catch (error) {
-      throw toBackendError(withoutRuntimeFailure(error), errorContext(this.#options, defaultModel));
+      throw toBackendError(withoutRuntimeFailure(error), context);
     }
   }
 

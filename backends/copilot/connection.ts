@@ -1,5 +1,6 @@
 /** How the provider is reached: which account is used, which wire is spoken, how a key is shown to it. */
 import type { CopilotProvider } from "../../contract/config.ts";
+import { LIMITS } from "../../contract/limits.ts";
 import { BackendError } from "../backend.ts";
 import type { ErrorContext } from "../openai/errors.ts";
 
@@ -63,7 +64,9 @@ export function authorize(headers: Headers, { apiKey, wireApi }: CopilotProvider
 
 /** Where the provider lists its models. */
 export function modelsUrl({ baseUrl, wireApi }: CopilotProvider): URL {
-  return new URL(wireApi === "anthropic" ? `${rootOf(baseUrl)}/v1/models` : `${baseUrl.replace(/\/+$/, "")}/models`);
+  // Unasked, the vendor lists but 20 of them.
+  const listed = `${rootOf(baseUrl)}/v1/models?limit=${LIMITS.modelsListedMax}`;
+  return new URL(wireApi === "anthropic" ? listed : `${baseUrl.replace(/\/+$/, "")}/models`);
 }
 
 function rootOf(baseUrl: string): string {

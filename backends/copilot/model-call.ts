@@ -5,12 +5,11 @@
  * written, and its errors in its own words, none of which the runtime hands on. What the runtime gets besides is for its
  * log alone. A call that failed is shown to it as one that is not worth a retry, and it gets no second one.
  */
-import { LIMITS } from "../../contract/limits.ts";
 import { BackendError, type StepInput, type StepOutput, type StepSink } from "../backend.ts";
-import { watched } from "../openai/answer.ts";
+import { errorIn, watched } from "../openai/answer.ts";
 import { ChatReader } from "../openai/chat-stream.ts";
 import type { Send } from "../openai/connection.ts";
-import { type ErrorContext, providerError, saidIn, toBackendError } from "../openai/errors.ts";
+import { type ErrorContext, toBackendError } from "../openai/errors.ts";
 import { ResponsesReader } from "../openai/responses-stream.ts";
 import { SilenceGuard } from "../silence.ts";
 import { AnthropicReader } from "./anthropic-stream.ts";
@@ -89,7 +88,7 @@ export class ModelCall {
     try {
       const answer = await send(new URL(request.url), { method: "POST", headers, signal }, [body]);
       const response = watched(answer, { context, heard: (bytes) => silence.heard(bytes) });
-      if (!response.ok) throw await failureOf(response, context);
+      if (!response.ok) throw await errorIn(response, context);
       return this.#pass(response, wire, silence);
     } catch (error) {
       silence[Symbol.dispose]();
@@ -181,31 +180,4 @@ function readerOf(wire: Wire, sink: StepSink, context: ErrorContext): Reader {
 /** A status that the runtime does not try again. */
 function refusal(): Response {
   return Response.json({ error: { message: "this model call is over" } }, { status: 400 });
-}
-
-async function failureOf(response: Response, context: ErrorContext): Promise<BackendError> {
-  const said = await boundedText(response);
-  const { status, headers } = response;
-  const error = parseError(said);
-  return providerError({ status, headers, ...error }, context);
-}
-
-async function boundedText(response: Response): Promise<string> {
-  const decoder = new TextDecoder();
-  let text = "";
-  for await (const bytes of response.body ?? []) {
-    text += decoder.decode(bytes, { stream: true });
-    if (text.length > LIMITS.providerWordsMax * 8) break;
-  }
-  return text;
-}
-
-/** All of it, where it is no JSON or says nothing that is known. */
-function parseError(text: string): ReturnType<typeof saidIn> {
-  try {
-    const said = saidIn(JSON.parse(text));
-    return said.message === undefined && said.code === undefined ? { ...said, message: text } : said;
-  } catch {
-    return { message: text };
-  }
 }

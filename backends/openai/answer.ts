@@ -25,6 +25,27 @@ export function watched(response: Response, { context, heard }: Watch): Response
   return new Response(body.pipeThrough(ok ? eventsOnly(context, heard) : beginning()), { status, headers });
 }
 
+/** What a provider says in an answer that is an error. */
+export async function errorIn(response: Response, context: ErrorContext): Promise<BackendError> {
+  const { status, headers } = response;
+  const said = await beginningOf(response, SAID_CHARACTERS);
+  return providerError({ status, headers, ...(failureIn(said) ?? { message: said }) }, context);
+}
+
+/** Its text, as far as that is wanted. */
+export async function beginningOf(response: Response, characters: number): Promise<string> {
+  const decoder = new TextDecoder();
+  const pieces: string[] = [];
+  let length = 0;
+  for await (const bytes of response.body ?? []) {
+    const piece = decoder.decode(bytes, { stream: true });
+    pieces.push(piece);
+    length += piece.length;
+    if (length > characters) break;
+  }
+  return pieces.join("").slice(0, characters);
+}
+
 function eventsOnly(context: ErrorContext, heard: Watch["heard"]): TransformStream<Uint8Array, Uint8Array> {
   const decoder = new TextDecoder();
   let isDocument: boolean | undefined;

@@ -1,14 +1,17 @@
 /** What is said when something is missing, and what validation does not do. */
 import { spawn } from "node:child_process";
 import { readFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { createCopilotBackend } from "../../../backends/copilot/backend.ts";
 import { installedPlatform } from "../../../backends/copilot/platform.ts";
 import { BACKENDS } from "../../../backends/registry.ts";
 import { BackendCapabilities } from "../../../contract/backends.ts";
+import type { ModelEndpoint } from "../../support/model-endpoint.ts";
 import { anInput, failureOf, Memory, scripted } from "../openai/step-builder.ts";
-import { Conversation, startCopilotWorld } from "./step-builder.ts";
+import { Conversation, KEY, startCopilotWorld } from "./step-builder.ts";
 
 const NO_PLATFORM = installedPlatform("plan9-mips");
 
@@ -65,6 +68,33 @@ test("validation of a provider of one's own starts no runtime", async () => {
 
   expect(await world.backend.validate()).toEqual({ valid: true, errors: [] });
   expect(await world.runtimePids()).toEqual([]);
+});
+
+describe("what is at the provider's address is told at validation", () => {
+  test.each([
+    ["a list of models", 200, '{"data":[{"id":"a"},null,{"id":5},{"id":"b"}]}', undefined, ""],
+    ["a list of something else", 200, "[]", "PROVIDER_NOT_FOUND", "no list of models; check COPILOT_PROVIDER_BASE_URL"],
+    ["a web page", 200, "<h1>Welcome</h1>", "PROVIDER_NOT_FOUND", "no list of models; check COPILOT_PROVIDER_BASE_URL"],
+    ["nothing", 404, "{}", "PROVIDER_NOT_FOUND", "(404)"],
+    ["a door", 401, JSON.stringify({ error: { message: `not with ${KEY}` } }), "AUTH_INVALID", ": not with [key]"],
+    ["a sign", 302, "", "PROVIDER_NOT_FOUND", "to https://elsewhere.example, which is not followed"],
+  ])("%s", async (_, status, body, code, words) => {
+    const headers = { location: "https://elsewhere.example/" };
+    const server = createServer((_request, response) => response.writeHead(status, headers).end(body));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`;
+    try {
+      await using world = await startCopilotWorld({ model: { url } as ModelEndpoint, wire: "anthropic" });
+      const { valid, errors } = await world.backend.validate();
+
+      expect({ valid, code: errors[0]?.code }).toEqual({ valid: code === undefined, code });
+      expect(errors[0]?.message ?? "").toContain(words);
+      if (valid) expect(await world.backend.listModels()).toEqual([{ id: "a" }, { id: "b" }]);
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
+  });
 });
 
 test("the registry's line is well formed and loads no SDK", async () => {
