@@ -51,7 +51,7 @@ export async function findQuestion(client: Client, meant: Meant): Promise<Waitin
   if (meant.session !== undefined && meant.call.startsWith("call_")) {
     return { sessionId: meant.session, callId: meant.call };
   }
-  throw nothingWaits(meant, "an answer", "say its session with --session, or its whole id");
+  throw nothingWaits(meant, "an answer", "it has been answered, or its session is to be said with --session");
 }
 
 async function waitingSessions(client: Client, { session }: Meant): Promise<readonly string[]> {

@@ -1,6 +1,7 @@
 /** `perdure answer`: a person's answer to a question that an agent has asked. */
 import type { Command } from "commander";
 import { newId } from "../../contract/ids.ts";
+import { ClientError } from "../client-error.ts";
 import { withFirst } from "../decision-text.ts";
 import { EXIT } from "../exit-codes.ts";
 import type { Io } from "../io.ts";
@@ -45,8 +46,16 @@ async function answer(
     const words = `answered ${taken.callId} of session ${question.sessionId}: ${safeLine(taken.answer ?? "", TEXT_CHARACTERS)}`;
     io.stdout.write(`${options.json ? safeJson(JSON.stringify(taken)) : words}\n`);
   } catch (error) {
-    throw withFirst(error);
+    throw withFirst(fromOne(error));
   }
+}
+
+/** The API counts choices from 0, and people are shown them from 1. */
+function fromOne(error: unknown): unknown {
+  if (!(error instanceof ClientError) || error.problem?.code !== "INVALID_INPUT") return error;
+  const { problem } = error;
+  const message = error.message.replace(/(?<=[:,] )(\d+)(?= ")/g, (index) => String(Number(index) + 1));
+  return new ClientError(error.kind, message, { cause: error, problem });
 }
 
 function bodyOf(text: string | undefined, choice: number | undefined) {

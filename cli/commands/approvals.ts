@@ -32,7 +32,7 @@ interface DecideOptions extends CallOptions {
 }
 
 const LIMIT_DEFAULT = 50;
-const COLUMNS = [24, 9, 26, 12, 14] as const;
+const COLUMNS = [24, 10, 26, 12, 14] as const;
 const NAME_CHARACTERS = 14;
 const ARGUMENTS_CHARACTERS = 60;
 const WHY_CHARACTERS = 80;

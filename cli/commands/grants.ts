@@ -20,7 +20,7 @@ interface GrantsOptions extends ApiOptions {
 }
 
 const LIMIT_DEFAULT = 50;
-const COLUMNS = [25, 9, 6, 14, 34] as const;
+const COLUMNS = [25, 10, 6, 14, 34] as const;
 const NAME_CHARACTERS = 14;
 const SCOPE_CHARACTERS = 34;
 const CALLS_CHARACTERS = 100;

@@ -203,6 +203,15 @@ describe("perdure answer", () => {
     });
   });
 
+  test("says which choices there are, numbered as it takes them", async () => {
+    await using waiting = await aQuestion();
+
+    const { exitCode, stderr } = await waiting.run("answer", waiting.callId, "--choice", "3");
+
+    expect(stderr).toContain('expected one of the choices: 1 "red", 2 "green"\n');
+    expect(exitCode).toBe(1);
+  });
+
   test("says when no question is meant", async () => {
     await using waiting = await aWaitingSession();
 
