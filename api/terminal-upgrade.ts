@@ -1,5 +1,4 @@
 /** From an HTTP request to a WebSocket: everything that can be refused is refused before, as a problem document. */
-import { randomUUID } from "node:crypto";
 import { type IncomingMessage, type Server, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import type { WebSocket, WebSocketServer } from "ws";
@@ -23,6 +22,7 @@ import { SessionParams } from "./parameters.ts";
 import { PROBLEM_TYPE, toProblem, toProblemError } from "./problem.ts";
 import { checkCaller } from "./request-guard.ts";
 import { TerminalConnection } from "./terminal-connection.ts";
+import { isWriterGone, newWriter } from "./terminal-writer.ts";
 
 const ROUTE = /^\/v1\/sessions\/([^/]+)\/terminal$/;
 const SIZE = { columns: 80, rows: 24 } as const;
@@ -146,7 +146,7 @@ async function connect(deps: Dependencies, webSocket: WebSocket, { terminal, onl
   const { database } = deps.store;
   const { id, columns, rows } = terminal;
   const watches = deps.terminals;
-  const token = randomUUID();
+  const token = newWriter();
   const place = {
     terminalId: id,
     token,
@@ -158,7 +158,11 @@ async function connect(deps: Dependencies, webSocket: WebSocket, { terminal, onl
   const connection = new TerminalConnection(webSocket, place);
   const left = new Promise<void>((resolve) => webSocket.once("close", () => resolve()));
   connection.notice({ type: "opened", terminalId: id, columns, rows });
-  if (!onlyWatches) await takeTerminal(database, id, { writer: token, ifFree: true });
+  if (!onlyWatches) {
+    const { writer } = terminal;
+    if (writer !== null && isWriterGone(writer)) await leaveTerminal(database, id, writer);
+    await takeTerminal(database, id, { writer: token, ifFree: true });
+  }
   await watches.join(terminal, connection);
   await left;
   watches.leave(id, connection);

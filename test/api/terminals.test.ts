@@ -4,7 +4,14 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { SessionId, TerminalId } from "../../contract/ids.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import { closeSession } from "../../store/sessions.ts";
-import { closeTerminal, findTerminal, inputAfter, openTerminal, writeProgress } from "../../store/terminals.ts";
+import {
+  closeTerminal,
+  findTerminal,
+  inputAfter,
+  openTerminal,
+  takeTerminal,
+  writeProgress,
+} from "../../store/terminals.ts";
 import { ApiWorld } from "../support/api-world.ts";
 import { askForTerminal, openTerminalClient, TerminalClient } from "../support/terminal-client.ts";
 import { waitFor } from "../support/world.ts";
@@ -234,6 +241,9 @@ describe("an open terminal", () => {
     await client[Symbol.asyncDispose]();
     await shell.print("x".repeat(100));
     await shell.print("kept\r\n", 2);
+    // Of a writer whose process was killed nothing is left but its name.
+    const writer = `99999999.${"0".repeat(8)}.killed`;
+    await takeTerminal(world.store.database, shell.terminalId, { writer, ifFree: false });
 
     await using again = await openTerminalClient(world.url, id, `?terminal=${shell.terminalId}`);
     await again.until("it sees it", ({ printed }) => printed === "kept\r\n");
