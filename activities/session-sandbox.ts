@@ -23,6 +23,7 @@ import {
 import { sessionSetup } from "../store/session-setup.ts";
 import { dropSnapshots, newestSnapshot } from "../store/snapshots.ts";
 import type { Store } from "../store/store.ts";
+import { closeTerminals } from "../store/terminals.ts";
 import { adoptFiles } from "./file-changes.ts";
 import { makeOnce } from "./sandbox-making.ts";
 import type { WorkerSecrets } from "./secret-choice.ts";
@@ -209,8 +210,11 @@ async function makeReady(deps: SandboxDeps, sessionId: SessionId, record: Sandbo
         for (const file of agent.files) await layFile(sandbox, file);
       }
       await adoptFiles(deps, { sessionId, sandbox });
-      await readySandbox(deps.store.database, sessionId, record);
-      return sandbox;
+      if (await readySandbox(deps.store.database, sessionId, record)) return sandbox;
+      // Whoever closed the session may have looked for it before it was there.
+      await sandbox[Symbol.asyncDispose]();
+      await provider.remove(record.sandboxId);
+      throw new SandboxError("lost", "the sandbox was lost or stopped before it was made");
     },
     find: async () => {
       const made = await provider.find(record.sandboxId);
@@ -262,6 +266,7 @@ export async function stopSandbox(deps: SandboxDeps, sessionId: SessionId): Prom
   if (!record) return;
   const isHere = record.host === "" || record.host === deps.host;
   if (!isHere && (await isHostSeen(deps.store.database, record.host))) throw elsewhere(record);
+  await closeTerminals(deps.store.database, sessionId, "the session was closed");
   if (isHere && record.state !== "stopped") {
     try {
       await deps.sandboxes.provider(record.provider).remove(record.sandboxId);

@@ -124,10 +124,13 @@ export async function beginSandbox(
   return record;
 }
 
-/** Says that a sandbox is ready, and what it took the place of. Only the first to say so is heard. */
-export async function readySandbox(database: Database, sessionId: SessionId, record: SandboxRecord): Promise<void> {
+/**
+ * Says that a sandbox is ready, and what it took the place of. Only the first to say so is heard. false: nobody waits for it any
+ * more, because it was taken for lost or its session was closed meanwhile.
+ */
+export async function readySandbox(database: Database, sessionId: SessionId, record: SandboxRecord): Promise<boolean> {
   const { sandboxId, provider, generation } = record;
-  await database.write(async (tx) => {
+  return await database.write(async (tx) => {
     const moved = await tx
       .updateTable("sandboxes")
       .set({ state: "ready", changed_at: Date.now(), used_at: Date.now(), maker: null, maker_until: 0 })
@@ -136,13 +139,17 @@ export async function readySandbox(database: Database, sessionId: SessionId, rec
       .where("state", "=", "starting")
       .returning(["restored_from", "lost"])
       .executeTakeFirst();
-    if (!moved) return;
+    if (!moved) {
+      const row = await tx.selectFrom("sandboxes").select("state").where("id", "=", sandboxId).executeTakeFirst();
+      return row?.state === "ready";
+    }
     const place = { sandboxId, provider, generation };
     await append(tx, sessionId, [{ type: "sandbox.ready", ...place }]);
-    if (moved.lost === null) return;
+    if (moved.lost === null) return true;
     const origin = await restoredFrom(tx, moved.restored_from);
     const lost = JSON.parse(moved.lost) as string[];
     await append(tx, sessionId, [{ type: "sandbox.replaced", ...place, restoredFrom: origin, lost }]);
+    return true;
   });
 }
 

@@ -157,6 +157,17 @@ export async function closeTerminal(
   });
 }
 
+/** All that are open in a session. Whoever serves them finds it out, and ends their shells. */
+export async function closeTerminals(database: Database, sessionId: SessionId, reason: string): Promise<void> {
+  const open = await database.read
+    .selectFrom("terminals")
+    .select("id")
+    .where("session_id", "=", sessionId)
+    .where("state", "<>", "closed")
+    .execute();
+  for (const { id } of open) await closeTerminal(database, { sessionId, terminalId: id as TerminalId }, reason);
+}
+
 /** Makes somebody the writer; with `ifFree` only where nobody is. */
 export async function takeTerminal(
   database: Database,

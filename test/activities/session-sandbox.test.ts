@@ -214,6 +214,23 @@ test("a maker that died in the middle is followed by another, who makes the whol
   expect((await currentSandbox(database, sessionId))?.state).toBe("ready");
 });
 
+test("a sandbox whose session was closed while it was made is removed again, by whoever made it", async () => {
+  await using world = await anActivityWorld();
+  const { sessionId, database } = world;
+  const local = world.deps.sandboxes.provider("local");
+  const open: typeof local.open = async (id, spec) => {
+    const made = await local.open(id, spec);
+    const record = await currentSandbox(database, sessionId);
+    if (record) await stopSandboxRow(database, sessionId, { record, reason: "closed" });
+    return made;
+  };
+  const deps = { ...world.deps, sandboxes: sandboxesOf({ ...local, open }) };
+
+  await expect(openSandbox(deps, sessionId)).rejects.toMatchObject({ kind: "lost" });
+
+  expect(await local.list()).toEqual([]);
+});
+
 test("a provider that this worker lacks is named", async () => {
   await using place = await aPlace([]);
   const { deps, sessionId } = place;
