@@ -1,5 +1,5 @@
 /** Path containment: a path is inside when its real path is, symlinks in every part of it included. */
-import { closeSync, constants, openSync, readlinkSync, realpathSync } from "node:fs";
+import { readlinkSync, realpathSync } from "node:fs";
 import path from "node:path";
 import { SandboxError } from "./provider.ts";
 
@@ -29,28 +29,9 @@ export function isInside(root: string, target: string): boolean {
   return target === root || target.startsWith(root.endsWith(path.sep) ? root : root + path.sep);
 }
 
-/**
- * Opens a path that resolveInside gave. A symlink that a command put there since is not followed, a FIFO does not block,
- * and where the system can tell what was opened (Linux), that is checked once more. The caller closes the descriptor.
- */
-export function openInside(root: string, real: string, flags: number): number {
-  const descriptor = openSync(real, flags | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  const opened = openedPath(descriptor);
-  if (opened !== undefined && !isInside(root, opened)) {
-    closeSync(descriptor);
-    throw leadsOut(real);
-  }
-  return descriptor;
-}
-
 /** A name for an open folder that nobody can swap for another meanwhile; undefined where the system has none. */
 export function descriptorPath(descriptor: number): string | undefined {
   return process.platform === "linux" ? `/proc/self/fd/${descriptor}` : undefined;
-}
-
-function openedPath(descriptor: number): string | undefined {
-  const name = descriptorPath(descriptor);
-  return name === undefined ? undefined : readlinkSync(name);
 }
 
 function leadsOut(given: string): SandboxError {
