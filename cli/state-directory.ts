@@ -4,10 +4,11 @@
  * The claim is a lock that the kernel drops when its holder dies, however it dies, so it is never stale and two
  * supervisors never both have it. The files beside it only tell people (and the next holder) what there is.
  */
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { z } from "zod";
+import { makeFolders } from "../store/folders.ts";
 import { identityOf, isAlive, type KnownProcess } from "./process-identity.ts";
 import { StackError } from "./stack-error.ts";
 
@@ -61,7 +62,7 @@ export class StateDirectory {
    */
   static claim(directory: string): StateDirectory {
     try {
-      mkdirSync(path.join(directory, "logs"), { recursive: true, mode: 0o700 });
+      makeFolders(path.join(directory, "logs"), 0o700);
     } catch (error) {
       throw new StackError("state", `the state directory ${directory} cannot be made: ${reason(error)}`, {
         cause: error,

@@ -1,9 +1,9 @@
 /** One database, two ways in: `read` for queries, `write` for transactions. The dialect is chosen here and nowhere else. */
-import { mkdirSync } from "node:fs";
 import path from "node:path";
 import { type Kysely, sql, type Transaction } from "kysely";
 import { LIMITS } from "../contract/limits.ts";
 import { StoreError } from "./error.ts";
+import { makeFolders } from "./folders.ts";
 import { MIGRATIONS } from "./migrations.ts";
 import type { Schema } from "./schema.ts";
 import { openSqlite } from "./sqlite.ts";
@@ -23,7 +23,7 @@ export interface Database {
 
 /** Opens the embedded database, making and migrating it when needed; safe when several processes do so at once. A transaction waits `busyMs` for another process's lock. */
 export async function openDatabase(file: string, busyMs: number = LIMITS.databaseBusyMs): Promise<Database> {
-  mkdirSync(path.dirname(file), { recursive: true });
+  makeFolders(path.dirname(file));
   const writer = await openSqlite(file, "writer", busyMs);
   const reader = await openSqlite(file, "reader", busyMs);
   const dataVersion = reader.raw.prepare("pragma data_version");

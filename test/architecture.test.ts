@@ -83,7 +83,18 @@ const MAY_IMPORT: Readonly<Record<string, Rule>> = {
     ],
     types: ["workflows", "ajv"],
   },
-  cli: { values: ["node:", "zod", "commander", "eventsource-parser", "ws", "contract", "store/agent-files.ts"] },
+  cli: {
+    values: [
+      "node:",
+      "zod",
+      "commander",
+      "eventsource-parser",
+      "ws",
+      "contract",
+      "store/agent-files.ts",
+      "store/folders.ts",
+    ],
+  },
   bench: { values: ["*"] },
   test: { values: ["*"] },
 };

@@ -1,5 +1,4 @@
 /** The worker's life: reads its environment, hands back what its predecessor left, runs until it is told to stop. */
-import { mkdirSync } from "node:fs";
 import { flushCompileCache } from "node:module";
 import path from "node:path";
 import { Client, Connection } from "@temporalio/client";
@@ -7,6 +6,7 @@ import pino, { type Logger } from "pino";
 import { BACKENDS } from "../backends/registry.ts";
 import { type Config, ConfigError, EXIT_CONFIG, readConfig, secretValues } from "../contract/config.ts";
 import { createRedaction } from "../contract/redaction.ts";
+import { makeFolders } from "../store/folders.ts";
 import { installationId } from "../store/installation.ts";
 import { openStore, type Store } from "../store/store.ts";
 import { loadPlugins, PluginError, type SourcedTool } from "../tools/plugin-loader.ts";
@@ -48,7 +48,7 @@ async function main(): Promise<void> {
   const warn = (fields: object, message: string): void => logger.warn(fields, message);
   const secrets = takeSecrets(process.env, { file: config.secretsFile, warn });
   const added = await loadTools(secrets, { config, logger });
-  mkdirSync(config.stateDir, { recursive: true });
+  makeFolders(config.stateDir);
   await using store = await openStore(config.stateDir);
   await using scratch = openScratch(config.stateDir, NAME.id);
   await using backends = await createBackends({ config, scratchDir: scratch.folder, warn });

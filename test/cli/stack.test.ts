@@ -1,5 +1,5 @@
 /** The supervisor with stand-ins for worker, api and Temporal: starting, restarting, giving up, refusing, taking over, stopping. */
-import { writeFileSync } from "node:fs";
+import { symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { describe, expect, test } from "vitest";
 import { healthServer, isRunning, StateFolder, startSupervisor, startTestStack, until } from "./fixtures/world.ts";
@@ -296,10 +296,14 @@ describe.concurrent("the stack", () => {
     expect(supervisor.stderr()).toMatch(/^perdure: .*\n {2}PERDURE_PORT: .*\n {2}PERDURE_HOST: .*\n$/);
   });
 
-  test("a state directory that cannot be made is told in words", async () => {
+  test.each([
+    ["below a file", ["file", "below"]],
+    ["where no folder can be made", ["proc", "below"]],
+  ])("a state directory that cannot be made is told in words (%s)", async (_where, parts) => {
     using state = new StateFolder();
     writeFileSync(state.file("file"), "");
-    await using supervisor = startSupervisor(state, { PERDURE_STATE_DIR: state.file("file", "below") });
+    symlinkSync("/proc", state.file("proc"));
+    await using supervisor = startSupervisor(state, { PERDURE_STATE_DIR: state.file(...parts) });
 
     expect(await supervisor.exited).toBe(1);
     expect(supervisor.stderr()).toMatch(/^perdure: the state directory .* cannot be made: .*\n$/);
