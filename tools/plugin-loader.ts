@@ -47,12 +47,12 @@ export async function loadPlugins(modules: readonly string[], options: PluginOpt
   );
 }
 
-async function loadModule(module: string, { folder }: PluginOptions): Promise<Loading> {
+async function loadModule(module: string, { folder, work }: PluginOptions): Promise<Loading> {
   const file = fileOf(module, folder);
   if (file === undefined) return { module, tools: [], faults: ["there is no such module"] };
   let exported: Readonly<Record<string, unknown>>;
   try {
-    exported = await inTime(import(pathToFileURL(file).href));
+    exported = await inTime(work.run({ module }, () => import(pathToFileURL(file).href)));
   } catch (error) {
     return { module, tools: [], faults: [`it cannot be loaded: ${words(error)}`] };
   }

@@ -3,6 +3,7 @@
  * of its worker: its fault is told with its name. Any other is ours, and ends the process, in words: what it left is handed
  * back by the next one.
  */
+import { EXIT_CONFIG } from "../contract/config.ts";
 import type { PluginWork } from "../tools/plugin-work.ts";
 
 export interface LooseEnds {
@@ -25,6 +26,13 @@ export function watchLooseEnds({ work, log, redact }: LooseEnds): void {
     log("fatal", { stack }, "a fault that nobody has caught; this worker ends");
     process.exit(1);
   };
+  process.on("exit", (code) => {
+    const { place } = work;
+    if (place === undefined) return;
+    // To load such a module again would not help; a call that has no result is the replay rule's matter.
+    process.exitCode = "module" in place ? EXIT_CONFIG : code || 1;
+    log("fatal", { ...place, code }, "a tool of one's own has ended this worker: it called process.exit");
+  });
   process.on("uncaughtException", onFault);
   process.on("unhandledRejection", onFault);
 }

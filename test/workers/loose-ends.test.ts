@@ -61,3 +61,13 @@ test("a fault of the worker's own ends it, after a line that says so", async () 
   expect(exitCode).toBe(1);
   expect(lines).toMatchObject([{ level: "fatal", stack: expect.stringContaining("ours, [redacted]") }]);
 });
+
+test.each([
+  ["a call", '{ tool: "forecast" }', { exitCode: 1, level: "fatal", tool: "forecast" }],
+  ["a module that is loaded", '{ module: "./a.ts" }', { exitCode: 78, level: "fatal", module: "./a.ts" }],
+])("%s that ends the worker is named", async (_, place, { exitCode, ...line }) => {
+  const played = await play(`work.run(${place}, () => setTimeout(() => process.exit(0), 1)); await sleep(1_000);`);
+
+  expect(played.exitCode).toBe(exitCode);
+  expect(played.lines).toMatchObject([{ ...line, code: 0 }]);
+});
