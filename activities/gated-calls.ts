@@ -166,8 +166,8 @@ function allowed(
   }
 }
 
-function questionOf({ question, choices, allowFreeform }: Question): WaitRequest {
-  return { kind: "question", question, allowFreeform, ...(choices && { choices }) };
+function questionOf({ question, choices = [], allowFreeform }: Question): WaitRequest {
+  return { kind: "question", question, allowFreeform, ...(choices.length > 0 && { choices }) };
 }
 
 function waiting(call: {

@@ -6,9 +6,9 @@ import type { Tool } from "./tool.ts";
 const Parameters = z
   .strictObject({
     question: z.string().min(1).max(LIMITS.questionCharactersMax).describe("What you want to know, as one question."),
+    // Models that fill in every field give an empty list for "none".
     choices: z
       .array(z.string().min(1).max(1_000))
-      .min(1)
       .max(LIMITS.choicesMax)
       .optional()
       .describe("Answers to choose from."),
@@ -17,7 +17,7 @@ const Parameters = z
       .default(true)
       .describe("Whether another answer than a choice may be given. Default true."),
   })
-  .refine((args) => args.allowFreeform || args.choices !== undefined, {
+  .refine((args) => args.allowFreeform || (args.choices ?? []).length > 0, {
     path: ["choices"],
     message: "expected choices, because allowFreeform is false",
   });

@@ -117,11 +117,18 @@ describe("a question", () => {
     expect((await gate(denying, call("ask_user", args))).made).toMatchObject({ answer: { outcome: "denied" } });
   });
 
-  test("without an answer that could be given is an error in words", async () => {
-    const { made, planned } = await gate(keeper({}), call("ask_user", { question: "?", allowFreeform: false }));
+  test.each([{}, { choices: [] }])("without an answer that could be given is an error in words: %j", async (none) => {
+    const given = { question: "?", allowFreeform: false, ...none };
+    const { made, planned } = await gate(keeper({}), call("ask_user", given));
 
     expect(planned).toBeUndefined();
     expect(made.answer?.text).toContain("expected choices");
+  });
+
+  test("with an empty list of choices is one without choices", async () => {
+    const { made } = await gate(keeper({}), call("ask_user", { question: "?", choices: [] }));
+
+    expect(made.wait?.request).toEqual({ kind: "question", question: "?", allowFreeform: true });
   });
 });
 
