@@ -1,5 +1,5 @@
 /** Serves one terminal: a shell in the session's sandbox, whose bytes go through rows until one of many reasons ends it. */
-import { ApplicationFailure } from "@temporalio/activity";
+import { ApplicationFailure, Context } from "@temporalio/activity";
 import type { Agent } from "../contract/agents.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { TerminalKey } from "../contract/terminals.ts";
@@ -18,7 +18,7 @@ import {
 import { NO_REDACTION } from "../tools/redactor.ts";
 import { attempted, type RunningAttempt } from "./attempt.ts";
 import type { RunToolDeps } from "./run-tool.ts";
-import { openSandbox } from "./session-sandbox.ts";
+import { findSandbox, openSandbox } from "./session-sandbox.ts";
 import { TerminalOutput } from "./terminal-output.ts";
 
 export type ServeTerminal = (key: TerminalKey) => Promise<void>;
@@ -32,11 +32,22 @@ export function createServeTerminal(deps: RunToolDeps): ServeTerminal {
     attempted(deps.identity, async (running) => {
       const { database } = deps.store;
       const row = await findTerminal(database, key.terminalId);
+      if (row && Context.current().info.attempt > 1) await endLeft(deps, row);
       if (!row || row.state === "closed") return;
       const reason = row.state === "open" ? "the worker that served it was lost" : await serve(deps, row, running);
       await closeTerminal(database, key, reason);
       await database.write((tx) => endAttempt(tx, running.attempt));
     });
+}
+
+/** What an attempt before this one has left of its shell, where that goes on without its worker. */
+async function endLeft(deps: RunToolDeps, row: TerminalRecord): Promise<void> {
+  try {
+    await using sandbox = await findSandbox(deps, row.sessionId);
+    await sandbox?.endTerminal?.(row.id);
+  } catch (error) {
+    if (!(error instanceof SandboxError)) throw error; // With its sandbox it is gone, too.
+  }
 }
 
 /** The reason for its end. Throws ELSEWHERE when another host's workers have the sandbox. */
@@ -45,6 +56,7 @@ async function serve(deps: RunToolDeps, row: TerminalRecord, running: RunningAtt
     await using sandbox = await openSandbox(deps, row.sessionId);
     if (!sandbox.openTerminal) return "the sandbox's provider has no terminals";
     const terminal = await sandbox.openTerminal({
+      mark: row.id,
       columns: row.columns,
       rows: row.rows,
       environment: await variables(deps, row),

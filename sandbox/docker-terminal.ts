@@ -35,7 +35,7 @@ export async function openDockerTerminal(
   container: string,
   options: TerminalOptions,
 ): Promise<Terminal> {
-  const mark = randomBytes(8).toString("hex");
+  const mark = options.mark ?? randomBytes(8).toString("hex");
   const variables = { TERM: "xterm-256color", HOME: WORKSPACE, ...options.environment };
   const { id, socket } = await startExec(engine, container, {
     argv: ["sh", "-c", OPEN_SCRIPT, "perdure", mark],
@@ -56,7 +56,7 @@ export async function openDockerTerminal(
     resize: (columns, rows) => resize({ columns, rows }),
     async close() {
       socket.destroy();
-      await endSession(engine, container, mark);
+      await endDockerTerminal(engine, container, mark);
     },
   };
 }
@@ -92,7 +92,8 @@ function oneAfterAnother(send: (size: ScreenSize) => Promise<void>): (size: Scre
   };
 }
 
-async function endSession(engine: DockerEngine, container: string, mark: string): Promise<void> {
+/** Ends the shell of that mark with all that it has started. One that is gone is no error. */
+export async function endDockerTerminal(engine: DockerEngine, container: string, mark: string): Promise<void> {
   try {
     const argv = ["sh", "-c", CLOSE_SCRIPT, "perdure", mark];
     const ending = await createDockerChannel(engine, container).exec(argv, { signal: AbortSignal.timeout(CLOSE_MS) });

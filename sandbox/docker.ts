@@ -14,7 +14,7 @@ import { withDiskWatch } from "./docker-disk.ts";
 import { connectDocker, type DockerEngine, DockerError } from "./docker-engine.ts";
 import { createDockerNetwork, type DockerNetwork } from "./docker-network.ts";
 import { snapshotContainer } from "./docker-snapshot.ts";
-import { openDockerTerminal } from "./docker-terminal.ts";
+import { endDockerTerminal, openDockerTerminal } from "./docker-terminal.ts";
 import type { ListedSandbox, Sandbox, SandboxProvider } from "./provider.ts";
 import { SandboxError } from "./provider.ts";
 import { createRemoteSandbox } from "./remote/remote-sandbox.ts";
@@ -104,6 +104,7 @@ async function sandboxIn({ engine, network }: Deps, id: SandboxId, container: Co
       ...(egress && { networkDecisions: egress.decisions }),
       snapshotImage: () => snapshotContainer(engine, { id, container: container.Id }),
       openTerminal: (wanted) => openDockerTerminal(engine, container.Id, wanted),
+      endTerminal: (mark) => endDockerTerminal(engine, container.Id, mark),
     },
   });
   const diskMiB = Number(container.Config.Labels[LABELS.diskMiB]) || LIMITS.sandboxDiskMiB;

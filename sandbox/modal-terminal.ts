@@ -38,10 +38,17 @@ export interface ModalTerminalDeps {
   readonly workspace: string;
 }
 
+const markFile = (mark: string): string => `.perdure-terminal-${mark}`;
+
+/** Ends the shell of that mark with all that it has started. One that is gone is no error. */
+export async function endModalTerminal(channel: ModalChannel, mark: string): Promise<void> {
+  await (await channel.exec(["sh", "-c", CLOSE_SCRIPT, "perdure", markFile(mark)])).exit;
+}
+
 /** Throws SandboxError `lost` or `failed`. */
 export async function openModalTerminal(deps: ModalTerminalDeps, options: TerminalOptions): Promise<Terminal> {
   const { link, channel, workspace } = deps;
-  const mark = `.perdure-terminal-${randomUUID()}`;
+  const mark = markFile(options.mark ?? randomUUID());
   const size = (rows: number, columns: number) => [String(bounded(rows)), String(bounded(columns))];
   const begun = await link.use("open a terminal", (handle) =>
     handle.exec(["sh", "-c", SHELL_SCRIPT, "perdure", mark, ...size(options.rows, options.columns), workspace], {

@@ -7,7 +7,7 @@ import { createModalChannel } from "./modal-channel.ts";
 import { createModalService, type ImageSource, type ModalAccount, type ModalService } from "./modal-client.ts";
 import { createModalLink, type ModalLink } from "./modal-link.ts";
 import { createParams, modalName, ownerTags, readTags } from "./modal-request.ts";
-import { openModalTerminal } from "./modal-terminal.ts";
+import { endModalTerminal, openModalTerminal } from "./modal-terminal.ts";
 import type { OpenFrom, Sandbox, SandboxProvider } from "./provider.ts";
 import { SandboxError } from "./provider.ts";
 import { createRemoteSandbox, prepareRemoteSandbox, type RemoteSandboxOptions } from "./remote/remote-sandbox.ts";
@@ -154,7 +154,7 @@ function remoteOptions(id: SandboxId, first: ModalSandbox, service: ModalService
 function extrasOf(
   link: ModalLink,
   channel: ReturnType<typeof createModalChannel>,
-): Pick<Sandbox, "networkDecisions" | "snapshotImage" | "tunnels" | "openTerminal"> {
+): Pick<Sandbox, "networkDecisions" | "snapshotImage" | "tunnels" | "openTerminal" | "endTerminal"> {
   return {
     // Modal decides outside the sandbox and does not say what it decided.
     networkDecisions: async (from) => ({ decisions: [], next: from }),
@@ -172,5 +172,6 @@ function extrasOf(
       return Object.fromEntries(Object.entries(tunnels).map(([port, { url }]) => [Number(port), url]));
     },
     openTerminal: (options) => openModalTerminal({ link, channel, workspace: WORKSPACE }, options),
+    endTerminal: (mark) => endModalTerminal(channel, mark),
   };
 }

@@ -105,6 +105,8 @@ export interface Sandbox {
 
   /** An interactive shell. Only where the provider's capabilities say `terminal`. */
   openTerminal?(options: TerminalOptions): Promise<Terminal>;
+  /** Ends what a killed worker has left of the terminal of that mark. Only where that does not end with its worker. */
+  endTerminal?(mark: string): Promise<void>;
 
   /** Gives back what this handle holds (connections); the sandbox and what runs in it go on. The handle is of no use afterwards. */
   [Symbol.asyncDispose](): Promise<void>;
@@ -134,6 +136,8 @@ export interface NetworkDecision {
 }
 
 export interface TerminalOptions {
+  /** Names it for `endTerminal`: letters, digits, _ and -. Default: at random. */
+  readonly mark?: string;
   readonly columns: number;
   readonly rows: number;
   readonly environment?: Readonly<Record<string, string>>;

@@ -13,7 +13,9 @@ import { shellWord } from "./shell-word.ts";
 import { Shells } from "./shells.ts";
 
 /** What a provider does by its own means; a member that is left out is one that its sandboxes do not have. */
-export type RemoteExtras = Partial<Pick<Sandbox, "networkDecisions" | "snapshotImage" | "tunnels" | "openTerminal">>;
+export type RemoteExtras = Partial<
+  Pick<Sandbox, "networkDecisions" | "snapshotImage" | "tunnels" | "openTerminal" | "endTerminal">
+>;
 
 export interface RemoteSandboxOptions {
   readonly id: SandboxId;

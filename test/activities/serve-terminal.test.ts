@@ -1,7 +1,9 @@
 /** A terminal as its worker serves it: bytes both ways, the size, what is kept, and each reason for its end. */
 import { ActivityCancellationDetails } from "@temporalio/common";
+import { MockActivityEnvironment } from "@temporalio/testing";
 import { expect, test } from "vitest";
 import { createServeTerminal } from "../../activities/serve-terminal.ts";
+import { openSandbox } from "../../activities/session-sandbox.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import type { TerminalKey } from "../../contract/terminals.ts";
 import { type Sandbox, SandboxError, type SandboxProvider, type Terminal } from "../../sandbox/provider.ts";
@@ -237,6 +239,26 @@ test("it ends with its worker, also when that dies: the next attempt says so and
   await openTerminal(lost.database, key, undefined);
   await anAttempt().run(createServeTerminal(lost.deps), key);
   expect((await findTerminal(lost.database, key.terminalId))?.reason).toBe("the worker that served it was lost");
+});
+
+test("what a killed worker has left of its shell is ended by the next attempt, although the row is closed", async () => {
+  await using world = await anActivityWorld();
+  const key = { sessionId: world.sessionId, ...KEY };
+  await makeTerminal(world.database, key, { columns: 80, rows: 24 });
+  await openTerminal(world.database, key, undefined);
+  await using _made = await openSandbox(world.deps, world.sessionId);
+  await closeTerminal(world.database, key, "the worker that served it is gone");
+  const ended: string[] = [];
+  const local = world.deps.sandboxes.provider("local");
+  const find: typeof local.find = async (id) => {
+    const found = await local.find(id);
+    return found && { ...found, endTerminal: async (mark) => void ended.push(mark) };
+  };
+  const deps = { ...world.deps, sandboxes: { ...world.deps.sandboxes, provider: () => ({ ...local, find }) } };
+
+  await new MockActivityEnvironment({ attempt: 2 }).run(createServeTerminal(deps), key);
+
+  expect(ended).toEqual([key.terminalId]);
 });
 
 test("where none can be opened the reason is said", async () => {

@@ -200,6 +200,15 @@ export function describeDocker(
         }, "it has its new size");
         await terminal.close();
         await reading;
+        // What a killed worker has left of one is ended by its mark, whoever does it.
+        const other = await sandbox.openTerminal?.({ columns: 80, rows: 24, mark: "term_left" });
+        other?.write(bytes("sleep 300 & echo begun-$((40+2))\n"));
+        let seen = "";
+        for await (const piece of other?.output ?? []) {
+          seen += text(piece);
+          if (seen.includes("begun-42")) await sandbox.endTerminal?.("term_left");
+        }
+        await sandbox.endTerminal?.("term_left");
 
         const left = await inContainer(
           given,

@@ -182,6 +182,18 @@ describe.skipIf(problem)(`modal's own${problem ? `: ${problem}` : ""}`, { timeou
     await eventually(async () => (await run(sandbox, alive)).stdout.length === 0, "both are gone");
   });
 
+  test("a terminal that its worker left is ended by its mark", async () => {
+    await using sandbox = await provider().open(newId());
+    const terminal = await opened(sandbox.openTerminal?.({ columns: 80, rows: 24, mark: "term_left" }));
+    terminal.write(bytes("echo begun-$((1+1))\n"));
+    await eventually(() => terminal.seen().includes("begun-2"), "the shell answers");
+
+    await sandbox.endTerminal?.("term_left");
+    await sandbox.endTerminal?.("term_left");
+
+    await terminal.ended;
+  });
+
   test("a terminal ends with its shell and with its sandbox", async () => {
     await using sandbox = await provider().open(newId());
     const [one, two] = [
