@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
 import { createTarPacker, type TarHeader, type TarPackController } from "modern-tar";
 import type { SnapshotId } from "../contract/ids.ts";
+import { archiveTime } from "../sandbox/archive-time.ts";
 import { type Sandbox, SandboxError } from "../sandbox/provider.ts";
 import type { BlobStore } from "../store/blobs.ts";
 import { StoreError } from "../store/error.ts";
@@ -111,7 +112,7 @@ function damaged({ path, content, sha256 }: SnapshotFile): StoreError {
 }
 
 function headerOf(entry: SnapshotEntry): TarHeader {
-  const mtime = new Date(Math.max(0, entry.modifiedAt));
+  const mtime = archiveTime("tar", new Date(entry.modifiedAt));
   switch (entry.kind) {
     case "folder":
       return { name: `${entry.path}/`, type: "directory", size: 0, mode: entry.mode, mtime };

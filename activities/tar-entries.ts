@@ -1,6 +1,7 @@
 /** Tar as streams of Node: its entries one after another, and a tar made of entries. */
 import { Readable } from "node:stream";
 import { createTarDecoder, createTarPacker, type TarHeader } from "modern-tar";
+import { archiveTime } from "../sandbox/archive-time.ts";
 import { bytesOf } from "../sandbox/web-bytes.ts";
 
 export interface TarEntry {
@@ -28,7 +29,8 @@ export function toTar(entries: AsyncIterable<TarEntry>): Readable {
   const { readable, controller } = createTarPacker();
   const addAll = async (): Promise<void> => {
     for await (const { header, body } of entries) {
-      const writer = controller.add(header).getWriter();
+      const time = header.mtime && { mtime: archiveTime("tar", header.mtime) };
+      const writer = controller.add({ ...header, ...time }).getWriter();
       for await (const chunk of body) await writer.write(chunk);
       await writer.close();
     }

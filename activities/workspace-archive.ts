@@ -5,6 +5,7 @@ import type { TarHeader } from "modern-tar";
 import { ZipFile } from "yazl";
 import { LIMITS } from "../contract/limits.ts";
 import type { WorkspaceAnswer } from "../contract/workspace.ts";
+import { archiveTime } from "../sandbox/archive-time.ts";
 import { type Sandbox, SandboxError, type ScannedEntry } from "../sandbox/provider.ts";
 import type { Transit } from "../store/transit.ts";
 import { noBody, type TarEntry, tarEntries, toTar } from "./tar-entries.ts";
@@ -93,7 +94,8 @@ function toZip(entries: AsyncIterable<TarEntry>): Readable {
 }
 
 async function addToZip(zip: ZipFile, { header, body }: TarEntry, output: PassThrough): Promise<void> {
-  const { name, size, mtime = new Date() } = header;
+  const { name, size } = header;
+  const mtime = archiveTime("zip", header.mtime ?? new Date());
   const mode = FILE_TYPE | ((header.mode ?? 0o644) & 0o7777);
   try {
     if (header.type === "directory") return zip.addEmptyDirectory(name, { mtime });
@@ -101,10 +103,13 @@ async function addToZip(zip: ZipFile, { header, body }: TarEntry, output: PassTh
       return zip.addBuffer(Buffer.from(header.linkname ?? ""), name, { mtime, mode: SYMLINK_TYPE | 0o777 });
     }
     const content = Readable.from(body, { objectMode: false });
-    output.once("close", () => content.destroy());
+    const stop = (): void => {
+      content.destroy();
+    };
+    output.once("close", stop);
     zip.addReadStream(content, name, { mtime, mode, size });
     // One after another: each body must have been read before the next entry is there.
-    await finished(content);
+    await finished(content).finally(() => output.off("close", stop));
   } catch (cause) {
     if (output.destroyed || cause instanceof SandboxError) throw cause;
     const words = cause instanceof Error ? cause.message : "unknown";

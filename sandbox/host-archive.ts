@@ -20,6 +20,7 @@ import path from "node:path";
 import { Readable } from "node:stream";
 import { setImmediate } from "node:timers/promises";
 import { createTarDecoder, createTarPacker, type TarHeader, type TarPackController } from "modern-tar";
+import { archiveTime } from "./archive-time.ts";
 import { HeldFolders, partsInside, placeStats, unlinkPlace } from "./host-folders.ts";
 import { removeFolder } from "./host-removal.ts";
 import { SandboxError } from "./provider.ts";
@@ -67,7 +68,7 @@ async function addOne(
   const place = folders.place(parts);
   const stats = placeStats(place);
   if (stats === undefined) return;
-  const header = { name: parts.join("/"), mode: stats.mode & 0o7777, mtime: stats.mtime, size: 0 };
+  const header = { name: parts.join("/"), mode: stats.mode & 0o7777, mtime: archiveTime("tar", stats.mtime), size: 0 };
   if (stats.isSymbolicLink()) {
     return controller.add({ ...header, type: "symlink", linkname: readlinkSync(place) }).close();
   }
@@ -75,8 +76,9 @@ async function addOne(
   if (!stats.isFile()) return;
   const descriptor = openSync(place, READ_FLAGS);
   try {
-    const { size, mode, mtime } = fstatSync(descriptor);
-    const writer = controller.add({ ...header, mode: mode & 0o7777, mtime, size, type: "file" }).getWriter();
+    const { size, mode, mtime: changed } = fstatSync(descriptor);
+    const file: TarHeader = { ...header, mode: mode & 0o7777, mtime: archiveTime("tar", changed), size, type: "file" };
+    const writer = controller.add(file).getWriter();
     for (let done = 0; done < size; ) {
       const wanted = Math.min(READ_BYTES, size - done);
       const count = readSync(descriptor, buffer, 0, wanted, done);

@@ -2,6 +2,7 @@
 import { Readable } from "node:stream";
 import { ReadableStream } from "node:stream/web";
 import { createTarDecoder, createTarPacker, type ParsedTarEntry, type TarPackController } from "modern-tar";
+import { archiveTime } from "../archive-time.ts";
 import { SandboxError } from "../provider.ts";
 import { plainRelative, words } from "./remote-paths.ts";
 import { toSandboxError } from "./request-errors.ts";
@@ -63,7 +64,7 @@ async function addBatch(shells: Shells, names: readonly string[], controller: Ta
 
 async function addMember({ header, body }: ParsedTarEntry, name: string, controller: TarPackController): Promise<void> {
   const { type, mode = 0o644, mtime = new Date(0), linkname = "" } = header;
-  const kept = { mode: mode & 0o7777, mtime };
+  const kept = { mode: mode & 0o7777, mtime: archiveTime("tar", mtime) };
   if (type === "directory") await controller.add({ ...kept, name: `${name}/`, type, size: 0 }).close();
   else if (type === "symlink") await controller.add({ ...kept, name, type, linkname, size: 0 }).close();
   else if (type === "file" || type === undefined) {

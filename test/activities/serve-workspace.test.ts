@@ -1,6 +1,6 @@
 /** Looks into a workspace and writes to it, as a worker does them: over a real store and a real sandbox. */
 import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { MockActivityEnvironment } from "@temporalio/testing";
 import { unpackTar } from "modern-tar";
@@ -288,6 +288,21 @@ describe("packing", () => {
       expect(await pack(place, "x/sr", format)).toMatchObject({ code: "NOT_FOUND" });
     },
   );
+
+  test.each(["tar", "zip"] as const)("times that a %s cannot tell become the nearest ones", async (format) => {
+    await using place = await aTree();
+    utimesSync(path.join(place.folder, "x/src"), new Date("1960-01-01"), new Date("1960-01-01"));
+    utimesSync(path.join(place.folder, "x/beside"), new Date("1960-01-01"), new Date("1960-01-01"));
+    utimesSync(path.join(place.folder, "x/src/run.sh"), new Date("2300-01-01"), new Date("2300-01-01"));
+
+    const bytes = await bytesOf(place, await pack(place, "", format));
+
+    expect(bytes.length).toBeGreaterThan(0);
+    if (format === "zip") return;
+    const times = (await unpackTar(new Uint8Array(bytes))).map(({ header }) => [header.name, header.mtime?.getTime()]);
+    expect(times).toContainEqual(["x/beside", 0]);
+    expect(times).toContainEqual(["x/src/run.sh", Date.parse("2242-03-16T12:56:31Z")]);
+  });
 
   test("what a zip cannot name is told, and the worker lives on", async () => {
     await using place = await aPlace();
