@@ -1,6 +1,7 @@
 /** `perdure dev` and `npm start`: the whole stack on this machine, until Ctrl-C. */
 import path from "node:path";
 import { ConfigError, readConfig } from "../contract/config.ts";
+import { EXIT } from "./exit-codes.ts";
 import { Progress, type ProgressOutput } from "./progress.ts";
 import { type Stack, type StackEvent, type StackOptions, startStack } from "./stack.ts";
 import { StackError } from "./stack-error.ts";
@@ -60,7 +61,7 @@ function explain(error: unknown, stderr: ProgressOutput): number {
   if (error instanceof StackError && error.kind === "stopped") return 0;
   const known = error instanceof StackError || error instanceof ConfigError;
   stderr.write(`perdure: ${known ? error.message : `this is a bug of perdure: ${String(error)}`}\n`);
-  return 1;
+  return error instanceof ConfigError ? EXIT.usage : EXIT.failed;
 }
 
 /** One line for what a person at the terminal should know. That it gave up is told with the end. */

@@ -185,6 +185,7 @@ class RunningStack implements Stack {
   }
 
   async #awaitForeignTemporal(address: string): Promise<void> {
+    this.#emit({ type: "progress", text: `waiting for Temporal at ${address}` });
     if (await waitServing(address, this.#stopSignal.signal)) return;
     if (this.#stopSignal.signal.aborted) throw new StackError("stopped", "stopped while waiting for Temporal");
     throw new StackError(

@@ -22,7 +22,7 @@ import { openScratch } from "./scratch.ts";
 import { ensureSearchAttributes } from "./search-attributes.ts";
 import { takeSecrets } from "./secrets.ts";
 import { ensureSweeps } from "./sweeps.ts";
-import { startWorker, type WorkerDeps } from "./worker.ts";
+import { startWorker, unreachable, type WorkerDeps } from "./worker.ts";
 
 const DEFAULT_ADDRESS = "127.0.0.1:7233";
 
@@ -132,7 +132,8 @@ function start({ config, store, logger, backends, tools, sandboxes, secrets }: M
 /** Beside the worker's own start, so that what its predecessor left is waiting when it begins to poll. */
 async function prepareTemporal(config: Config, store: Store): Promise<number> {
   const namespace = config.temporalNamespace;
-  const connection = await Connection.connect({ address: config.temporalAddress ?? DEFAULT_ADDRESS });
+  const address = config.temporalAddress ?? DEFAULT_ADDRESS;
+  const connection = await Connection.connect({ address }).catch((error: unknown) => unreachable(address, error));
   try {
     const client = new Client({ connection, namespace });
     const handed = await handBackAttempts({ store, client, host: NAME.host, isAlive });

@@ -33,11 +33,21 @@ export interface RunningWorker {
   shutdown(): void;
 }
 
+/** Temporal's own words are a dump of its transport's. */
+export function unreachable(address: string, cause: unknown): never {
+  throw new Error(
+    `no Temporal server can be reached at ${address}: start it, or say with TEMPORAL_ADDRESS where it is`,
+    {
+      cause,
+    },
+  );
+}
+
 /** Connects and starts polling. Throws when the server cannot be reached. */
 export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
   installRuntime(deps.logger);
   const [connection, bundle] = await Promise.all([
-    NativeConnection.connect({ address: deps.address }),
+    NativeConnection.connect({ address: deps.address }).catch((error: unknown) => unreachable(deps.address, error)),
     workflowBundle(),
   ]);
   const common: WorkerOptions = {

@@ -103,6 +103,21 @@ describe("--tools", () => {
     expect(await run.ended).toMatchObject({ exitCode: 78, stderr: expect.stringContaining("PERDURE_PORT") });
   });
 
+  test("a worker that finds no Temporal says where it looked", async () => {
+    const folder = mkdtempSync(path.join(tmpdir(), "perdure-tools-"));
+    await using run = new CommandRun(["worker"], {
+      env: { TEMPORAL_ADDRESS: "127.0.0.1:1", PERDURE_STATE_DIR: folder },
+    });
+
+    const { exitCode, stderr } = await run.ended;
+    rmSync(folder, { recursive: true, force: true });
+
+    expect(stderr.trimEnd().split("\n").at(-1)).toBe(
+      "the worker stopped: no Temporal server can be reached at 127.0.0.1:1: start it, or say with TEMPORAL_ADDRESS where it is",
+    );
+    expect(exitCode).toBe(1);
+  });
+
   test("an api with a wrong environment ends with 78", async () => {
     await using run = new CommandRun(["api"], { env: { PERDURE_PORT: "x" } });
 

@@ -292,7 +292,7 @@ describe.concurrent("the stack", () => {
     using state = new StateFolder();
     await using supervisor = startSupervisor(state, { PERDURE_PORT: "none", PERDURE_HOST: "0.0.0.0" });
 
-    expect(await supervisor.exited).toBe(1);
+    expect(await supervisor.exited).toBe(2);
     expect(supervisor.stderr()).toMatch(/^perdure: .*\n {2}PERDURE_PORT: .*\n {2}PERDURE_HOST: .*\n$/);
   });
 
