@@ -124,8 +124,19 @@ async function replace(
     ? `what was changed in the workspace after ${new Date(snapshot.madeAt).toISOString()}`
     : "the files of the workspace: there was no snapshot of it yet";
   const lost = [files, "everything that was installed or running outside of the workspace"];
+  await clearAway(deps, gone.record);
   const generation = gone.record.generation + 1;
   return await make(deps, sessionId, { generation, loss: { reason: gone.reason, lost } });
+}
+
+/** What a lost sandbox has left: programs that go on in a folder that is gone, a container that has ended. Nobody lists those later. */
+async function clearAway(deps: SandboxDeps, { host, provider, sandboxId }: SandboxRecord): Promise<void> {
+  if (host !== "" && host !== deps.host) return;
+  try {
+    await deps.sandboxes.provider(provider).remove(sandboxId);
+  } catch (error) {
+    if (!(error instanceof SandboxError)) throw error; // To go on is worth more; what is listed is swept.
+  }
 }
 
 async function make(

@@ -27,7 +27,7 @@ import { proxyVariables, relayBinds, relayPrelude } from "./egress/relay.ts";
 import { commandEnvironment, ownVariables, secretVariables } from "./environment.ts";
 import { resolveShown } from "./host-paths.ts";
 import { killByMount, killCommands, signalKill } from "./host-processes.ts";
-import { listFolders, removeSandboxFolder } from "./host-root.ts";
+import { listFolders, realFolder, removeSandboxFolder } from "./host-root.ts";
 import { argumentOf, checkedSandboxId, checkFolder, createHostSandbox } from "./host-sandbox.ts";
 import { openHostTerminal } from "./host-terminal.ts";
 import { Launcher } from "./launcher.ts";
@@ -228,12 +228,6 @@ function workingFolder(workspace: string, { cwd }: CommandStart): string {
   if (cwd === undefined || cwd === "") return INSIDE.workspace;
   const real = checkFolder(resolveShown({ host: workspace, inside: INSIDE.workspace }, cwd), cwd);
   return path.posix.join(INSIDE.workspace, path.relative(workspace, real));
-}
-
-/** Also of one that is not there. */
-function realFolder(folder: string): string {
-  const root = path.dirname(folder);
-  return path.join(existsSync(root) ? realpathSync(root) : root, path.basename(folder));
 }
 
 function checkedShown(folder: string): string {

@@ -33,3 +33,9 @@ export async function removeSandboxFolder(
   await end(doomed, real);
   await removeTree(doomed);
 }
+
+/** The real path of a sandbox's folder, whether it is there or not. */
+export function realFolder(folder: string): string {
+  const root = path.dirname(folder);
+  return path.join(existsSync(root) ? realpathSync(root) : root, path.basename(folder));
+}

@@ -8,7 +8,7 @@ import type { SandboxId } from "../contract/ids.ts";
 import type { SandboxCapabilities } from "../contract/sandbox.ts";
 import { commandEnvironment, ownVariables, secretVariables } from "./environment.ts";
 import { killByVariable, killCommands } from "./host-processes.ts";
-import { listFolders, removeSandboxFolder } from "./host-root.ts";
+import { listFolders, realFolder, removeSandboxFolder } from "./host-root.ts";
 import { argumentOf, checkedSandboxId, checkFolder, createHostSandbox } from "./host-sandbox.ts";
 import { openHostTerminal } from "./host-terminal.ts";
 import { Launcher } from "./launcher.ts";
@@ -40,12 +40,16 @@ export function createLocalProvider(options: LocalProviderOptions): SandboxProvi
       if (!existsSync(path.join(folderOf(id), "workspace"))) return undefined;
       return createSandbox(id, realpathSync(folderOf(id)), host);
     },
-    remove: async (id) =>
-      removeSandboxFolder(folderOf(id), (doomed, former) => {
+    async remove(id) {
+      const folder = folderOf(id);
+      // What has left its group is found by its variable, which no command may set.
+      const killStrays = (former: string): void => killByVariable("TMPDIR", path.join(former, "tmp"));
+      if (!existsSync(folder)) return killStrays(realFolder(folder)); // Somebody else took it away.
+      await removeSandboxFolder(folder, (doomed, former) => {
         killCommands(path.join(doomed, "calls"));
-        // What has left its group is found by its variable, which no command may set.
-        killByVariable("TMPDIR", path.join(former, "tmp"));
-      }),
+        killStrays(former);
+      });
+    },
     list: async () => listFolders(options.root),
   };
 }

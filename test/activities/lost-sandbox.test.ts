@@ -1,5 +1,5 @@
 /** A call whose sandbox is lost: never run again where it may have run, and run where it was not begun. */
-import { rmSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import path from "node:path";
 import { expect, test } from "vitest";
 import { openSandbox } from "../../activities/session-sandbox.ts";
@@ -7,8 +7,10 @@ import type { CallId } from "../../contract/ids.ts";
 import { type Sandbox, SandboxError } from "../../sandbox/provider.ts";
 import { endStep } from "../../store/steps.ts";
 import type { Tool, ToolContext } from "../../tools/tool.ts";
+import { run, text } from "../sandbox/commands.ts";
 import { aCall, aMessage, anEnding, aStep, typesOf } from "../store/store-builder.ts";
 import { callOf } from "../store/waits-builder.ts";
+import { waitFor } from "../support/world.ts";
 import { type ActivityWorld, anActivityWorld, aTool, runTool } from "./activity-builder.ts";
 
 interface Made extends ActivityWorld {
@@ -44,6 +46,13 @@ const loseIt = async ({ sandbox }: ToolContext): Promise<string> => {
   lose(sandbox);
   throw new SandboxError("lost", "it is gone");
 };
+function isAlive(pid: number): boolean {
+  try {
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+  } catch {
+    return false;
+  }
+}
 const die = async (): Promise<string> => {
   throw new Error("the worker was killed");
 };
@@ -103,6 +112,21 @@ test("a worker lost in mid-run with the sandbox still there: it is run again und
 
   expect(new Set(made.ranIn).size).toBe(1);
 });
+
+test.runIf(process.platform === "linux")(
+  "what a lost sandbox has left running is ended before the next one is made",
+  async () => {
+    await using world = await anActivityWorld();
+    const sandbox = await openSandbox(world.deps, world.sessionId);
+    const pid = Number(text((await run(sandbox, "setsid sleep 60 >/dev/null 2>&1 & echo $!")).stdout));
+    lose(sandbox);
+    expect(isAlive(pid)).toBe(true);
+
+    await using _next = await openSandbox(world.deps, world.sessionId);
+
+    await waitFor("it has ended", () => !isAlive(pid));
+  },
+);
 
 test("a sandbox that is lost between a loss that was told and the next one is told again", async () => {
   await using made = await aMadeCall("keyed", loseIt);
