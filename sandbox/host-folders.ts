@@ -7,6 +7,11 @@ import { SandboxError } from "./provider.ts";
 const FOLDER_FLAGS = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 const PATH_BYTES_MAX = 4096;
 
+/** Whether nothing of that path can be packed and laid again, be it a folder, whose name ends with `/` there. */
+export function isTooDeep(path: string): boolean {
+  return Buffer.byteLength(path) >= PATH_BYTES_MAX;
+}
+
 /** The parts of a path below the workspace. Throws SandboxError `denied` when it is absolute, goes up, or names nothing. */
 export function partsInside(given: string): readonly string[] {
   const parts = given.split("/").filter((part) => part !== "" && part !== ".");
@@ -73,8 +78,8 @@ export class HeldFolders implements Disposable {
   }
 
   #here(): string {
-    const names = this.#held.map(({ name }) => name);
-    return descriptorPath(this.#held.at(-1)?.descriptor ?? this.#rootDescriptor) ?? path.join(this.#root, ...names);
+    const held = descriptorPath(this.#held.at(-1)?.descriptor ?? this.#rootDescriptor);
+    return held ?? path.join(this.#root, ...this.#held.map(({ name }) => name));
   }
 
   /** Keeps the first `count` of what is held. */

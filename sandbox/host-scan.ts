@@ -1,8 +1,7 @@
 /** Looks through a workspace on this host for a snapshot: names, sizes, modes, and what changes when a file does. */
 import { lstatSync, readdirSync, readlinkSync } from "node:fs";
-import path from "node:path";
 import { setImmediate } from "node:timers/promises";
-import { HeldFolders } from "./host-folders.ts";
+import { HeldFolders, isTooDeep } from "./host-folders.ts";
 import type { ScannedEntry } from "./provider.ts";
 import { SandboxError } from "./provider.ts";
 
@@ -10,7 +9,10 @@ import { SandboxError } from "./provider.ts";
 const TURN_MS = 8;
 const MILLION = 1_000_000n;
 
-/** See `Sandbox.scan`. Sockets, devices and pipes are not kept; a folder that may not be read is kept without what is in it. */
+/**
+ * See `Sandbox.scan`. Sockets, devices and pipes are not kept; a folder that may not be read is kept without what is in it. What is
+ * so deep that it cannot be named is left out: no restore could lay it, and a command makes such folders without end.
+ */
 export async function scanWorkspace(
   workspace: string,
   { skip, max }: { readonly skip: (path: string) => boolean; readonly max: number },
@@ -25,6 +27,7 @@ export async function scanWorkspace(
         turnEnds = Date.now() + TURN_MS;
       }
       const inside = [...parts, name];
+      if (isTooDeep(inside.join("/"))) continue;
       const entry = entryAt(folders, inside);
       if (entry === undefined || skip(entry.kind === "folder" ? `${entry.path}/` : entry.path)) continue;
       if (entries.length >= max) throw new SandboxError("too_large", `the workspace has more than ${max} files`);
@@ -56,7 +59,7 @@ function entryAt(folders: HeldFolders, parts: readonly string[]): ScannedEntry |
     const kind = stats.isFile() ? "file" : stats.isDirectory() ? "folder" : "symlink";
     if (kind === "symlink" && !stats.isSymbolicLink()) return undefined;
     return {
-      path: path.posix.join(...parts),
+      path: parts.join("/"),
       kind,
       bytes: kind === "file" ? Number(stats.size) : 0,
       mode: Number(stats.mode & 0o7777n),

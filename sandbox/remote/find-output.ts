@@ -138,7 +138,7 @@ function linkTargets(output: string, mark: string): ReadonlyMap<string, string> 
 }
 
 function checkedName(name: string): string {
-  const isPlain = name.length <= 4_096 && !name.split("/").some((part) => part === "" || part === "." || part === "..");
+  const isPlain = !name.split("/").some((part) => part === "" || part === "." || part === "..");
   if (isPlain) return name;
   throw notUnderstood();
 }

@@ -1,4 +1,5 @@
 /** Listing and scanning the workspace of a remote sandbox: what its `find` prints, read piece by piece and not believed. */
+import { isTooDeep } from "../host-folders.ts";
 import type { FileEntry, Sandbox, ScannedEntry } from "../provider.ts";
 import { SandboxError } from "../provider.ts";
 import { FindOutput, type FoundEntry } from "./find-output.ts";
@@ -54,7 +55,7 @@ async function kept(
   for await (const { kind, name, bytes, mode, modifiedAt, version, target } of entries) {
     seen += 1;
     if (seen > SCANNED_TIMES * max) throw tooMany(max);
-    if (kind === "other") continue;
+    if (kind === "other" || isTooDeep(name)) continue;
     const isFolder = kind === "folder";
     if (skipped.has(name.slice(0, Math.max(0, name.lastIndexOf("/")))) || skip(isFolder ? `${name}/` : name)) {
       if (isFolder) skipped.add(name);

@@ -112,6 +112,21 @@ export function describeWorkspace(test: ConformanceTest): void {
       expect(text((await run(sandbox, "ls out/passwd")).stdout)).toBe("out/passwd\n");
     });
 
+    test("what is too deep to be named is in no scan, and spoils none", async ({ given }) => {
+      const { sandbox } = given;
+      const level = "n".repeat(250);
+      await run(
+        sandbox,
+        `echo kept > kept; for i in $(seq 20); do mkdir ${level}; cd ${level}; done; echo lost > lost`,
+      );
+
+      const paths = (await sandbox.scan(EVERYTHING)).map((entry) => entry.path);
+      await run(sandbox, "rm -rf n*"); // Whoever removes the sandbox of a test may not reach that deep.
+
+      expect(paths).toHaveLength(17);
+      expect(Math.max(...paths.map((name) => name.length))).toBe(16 * 251 - 1);
+    });
+
     test("a scan tells what a snapshot keeps, skips what it is told to, and has a bound", async ({ given }) => {
       const { sandbox } = given;
       await run(sandbox, "mkdir -p src empty node_modules/x; printf 12 > src/a; chmod 754 src/a; ln -s ../b src/link");
