@@ -20,6 +20,7 @@ interface Parameter {
 }
 
 interface Described {
+  readonly operationId?: string;
   readonly summary?: string;
   readonly description?: string;
   readonly parameters?: readonly Parameter[];
@@ -32,11 +33,15 @@ interface Described {
   >;
 }
 
+interface Operation {
+  readonly method: string;
+  readonly path: string;
+  readonly described: Described;
+}
+
 export function renderDocs(document: OpenApiDocument): string {
   const operations = Object.entries(document.paths ?? {}).flatMap(([path, item]) =>
-    Object.entries(item as Record<string, Described>).map(([method, described]) =>
-      operationHtml(method, path, described),
-    ),
+    Object.entries(item as Record<string, Described>).map(([method, described]) => ({ method, path, described })),
   );
   const schemas = Object.entries(document.components?.schemas ?? {}).map(
     ([name, schema]) =>
@@ -45,14 +50,21 @@ export function renderDocs(document: OpenApiDocument): string {
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${html(document.info.title)} API</title><style>${STYLE}</style></head>
 <body><h1>${html(document.info.title)} API</h1><p>${prose(document.info.description)}</p><p><a href="/openapi.json">OpenAPI ${html(document.openapi)} document</a></p>
-<h2>Operations</h2>${operations.join("\n")}
-<h2>Problems</h2>${problemsHtml()}
-<h2>Schemas</h2>${schemas.join("\n")}
+<p><a href="#operations">Operations</a> · <a href="#problems">Problems</a> · <a href="#schemas">Schemas</a></p>
+<table>${operations.map(indexRow).join("")}</table>
+<h2 id="operations">Operations</h2>${operations.map(operationHtml).join("\n")}
+<h2 id="problems">Problems</h2>${problemsHtml()}
+<h2 id="schemas">Schemas</h2>${schemas.join("\n")}
 </body></html>
 `;
 }
 
-function operationHtml(method: string, path: string, described: Described): string {
+function indexRow({ method, path, described }: Operation): string {
+  const link = `<a href="#${html(described.operationId ?? "")}"><code>${html(path)}</code></a>`;
+  return `<tr><td><span class="method">${html(method)}</span></td><td>${link}</td><td>${html(described.summary ?? "")}</td></tr>`;
+}
+
+function operationHtml({ method, path, described }: Operation): string {
   const parameters = (described.parameters ?? []).map(
     (one) =>
       `<tr><td><code>${html(one.name)}</code></td><td>${html(one.in)}${one.required ? ", required" : ""}</td><td>${prose(one.description)}</td></tr>`,
@@ -61,7 +73,7 @@ function operationHtml(method: string, path: string, described: Described): stri
     ([status, one]) =>
       `<tr><td>${html(status)}</td><td>${typesHtml(one.content)}</td><td>${prose(one.description)}</td></tr>`,
   );
-  return `<section><h3><span class="method">${html(method)}</span> <code>${html(path)}</code></h3><p><strong>${html(described.summary ?? "")}</strong> ${prose(described.description)}</p>
+  return `<section id="${html(described.operationId ?? "")}"><h3><span class="method">${html(method)}</span> <code>${html(path)}</code></h3><p><strong>${html(described.summary ?? "")}</strong> ${prose(described.description)}</p>
 ${parameters.length > 0 ? `<table><tr><th>Parameter</th><th></th><th></th></tr>${parameters.join("")}</table>` : ""}
 ${described.requestBody ? `<p>Body: ${typesHtml(described.requestBody.content)}</p>` : ""}
 <table><tr><th>Answer</th><th></th><th></th></tr>${answers.join("")}</table></section>`;

@@ -31,6 +31,8 @@ export function createOpenApi(operations: readonly Operation[]): OpenApiDocument
           "Durable agent sessions. Errors are RFC 9457 problem documents; a `retryable` one may do better later.",
         license: { name: "MIT", identifier: "MIT" },
       },
+      servers: [{ url: "/" }],
+      security: [], // There are no keys yet: said, so that nobody looks for them.
       paths: paths as ZodOpenApiPathsObject,
       components: { schemas: { SessionEvent } },
     },

@@ -235,6 +235,9 @@ describe("the process", () => {
     expect(document.openapi).toBe("3.1.1");
     for (const path of Object.keys(document.paths)) expect(page).toContain(path);
     expect(page).toContain('id="SESSION_CLOSED"');
+    const links = [...page.matchAll(/href="#([^"]+)"/g)].map(([, id]) => `id="${id}"`);
+    expect(links).toContain('id="createSession"');
+    expect(links.filter((id) => !page.includes(id))).toEqual([]);
     expect(page).not.toMatch(/<script|https?:\/\//);
   });
 });
