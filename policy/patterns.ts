@@ -84,19 +84,32 @@ function isWordEdge(text: string, start: number, piece: string): boolean {
   return !isWordCharacter(piece[0]) || !isWordCharacter(text[start - 1]);
 }
 
+/** Asked at every place of a long line: most characters are told by their code. */
 function isWordCharacter(character: string | undefined): boolean {
-  return character !== undefined && /[\p{L}\p{N}_.-]/u.test(character);
+  if (character === undefined) return false;
+  if (character > "\x7f") return /[\p{L}\p{N}]/u.test(character);
+  return (
+    (character >= "a" && character <= "z") ||
+    (character >= "A" && character <= "Z") ||
+    (character >= "0" && character <= "9") ||
+    (character >= "-" && character <= ".") ||
+    character === "_"
+  );
 }
 
 interface Range {
   readonly from: number;
   readonly to: number;
-  readonly isWanted?: (start: number) => boolean;
+  readonly isWanted?: ((start: number) => boolean) | undefined;
 }
+
+/** Up to this length the engine's own search is faster, and cannot look at a character more often than this. */
+const SHORT_PIECE = 16;
 
 /** Where the piece first begins in that range of the text. */
 function find({ text: wanted, failures }: Piece, text: Characters, { from, to, isWanted }: Range): number | undefined {
   if (wanted.length === 0) return from;
+  if (typeof text === "string" && wanted.length <= SHORT_PIECE) return findShort(wanted, text, { from, to, isWanted });
   let matched = 0;
   for (let at = from; at < to; at += 1) {
     const code = text.charCodeAt(at);
@@ -106,6 +119,15 @@ function find({ text: wanted, failures }: Piece, text: Characters, { from, to, i
     const start = at - matched + 1;
     if (isWanted === undefined || isWanted(start)) return start;
     matched = failures[matched - 1] ?? 0;
+  }
+  return undefined;
+}
+
+function findShort(wanted: string, text: string, { from, to, isWanted }: Range): number | undefined {
+  let start = text.indexOf(wanted, from);
+  while (start >= 0 && start + wanted.length <= to) {
+    if (isWanted === undefined || isWanted(start)) return start;
+    start = text.indexOf(wanted, start + 1);
   }
   return undefined;
 }
