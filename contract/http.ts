@@ -1,7 +1,7 @@
 /** Bodies of the HTTP API, as clients send and get them. */
 import { z } from "zod";
 import { Agent, AgentInput, AgentOverrides, ClientTool } from "./agents.ts";
-import { Content, TranscriptMessage } from "./blocks.ts";
+import { asBlocks, Content, TranscriptMessage } from "./blocks.ts";
 import { MessageMode, SessionEvent } from "./events.ts";
 import { AgentId, ArtifactId, MessageId, SandboxId, SessionId, SnapshotId, TurnId } from "./ids.ts";
 import { LIMITS } from "./limits.ts";
@@ -9,9 +9,19 @@ import { AnnouncedSandbox, SandboxInput, SandboxProviderName, SandboxSpec } from
 import { Metadata, Progress, Session, TurnOutcome } from "./session.ts";
 import { Usage } from "./usage.ts";
 
+/** What is kept may be older than this rule, so it holds for new messages alone: no provider takes one that says nothing. */
+const NewContent = Content.refine(saysSomething, "expected some text that is not only space, an image or a file").meta({
+  id: "NewContent",
+});
+
+function saysSomething(content: Content): boolean {
+  if (content.length === 0) return true; // Another rule's matter.
+  return asBlocks(content).some((block) => block.type !== "text" || /\S/.test(block.text));
+}
+
 export const PostMessage = z
   .strictObject({
-    content: Content,
+    content: NewContent,
     mode: MessageMode.default("queue"),
     id: MessageId.optional().meta({ description: "Yours: the same id again is the same message." }),
   })
@@ -40,7 +50,7 @@ export const CreateSession = z
     }),
     title: z.string().min(1).max(200).optional(),
     metadata: Metadata.default({}),
-    message: z.union([Content, PostMessage]).optional().meta({ description: "The first message." }),
+    message: z.union([NewContent, PostMessage]).optional().meta({ description: "The first message." }),
   })
   .meta({ id: "CreateSession" });
 export type CreateSession = z.infer<typeof CreateSession>;
@@ -206,7 +216,7 @@ export type InterruptRequest = z.infer<typeof InterruptRequest>;
 
 export const InterruptAnswer = z
   .object({
-    interrupted: z.boolean().meta({ description: "Whether something ran: an idle session has nothing to interrupt." }),
+    interrupted: z.boolean().meta({ description: "Whether something ran, or the turn that was named: else there is nothing to interrupt." }),
     message: z.string(),
   })
   .meta({ id: "InterruptAnswer" });

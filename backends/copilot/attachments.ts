@@ -6,7 +6,7 @@
  * and files in its own form, links included, which the runtime's own attachments cannot do.
  */
 import type { FileBlock, ImageBlock, TranscriptMessage } from "../../contract/blocks.ts";
-import { BackendError } from "../backend.ts";
+import { unshownFile } from "../unshown-file.ts";
 import type { Wire } from "./connection.ts";
 
 type Json = Readonly<Record<string, unknown>>;
@@ -19,21 +19,25 @@ export function promptOf(message: TranscriptMessage, at: number): string {
       if (block.type === "image" || block.type === "file") return `[[attachment ${at}.${i}]]`;
       throw new Error(`a user's message holds a ${block.type} block`);
     })
+    .filter((text) => text !== "")
     .join("\n\n");
 }
 
-/** The message's content in the wire's form. */
-export function contentOf(message: TranscriptMessage, wire: Wire): Json[] {
-  return message.blocks.map((block) => {
+/** The message's content in the wire's form. `isNew`: no other came after it. */
+export function contentOf(message: TranscriptMessage, at: { readonly wire: Wire; readonly isNew: boolean }): Json[] {
+  const { wire, isNew } = at;
+  // Some providers refuse an empty text, and with it the whole conversation.
+  const said = message.blocks.filter((block) => block.type !== "text" || block.text !== "");
+  return said.map((block) => {
     if (block.type === "text") return { type: wire === "responses" ? "input_text" : "text", text: block.text };
-    if (block.type === "image" || block.type === "file") return attachmentPart(block, wire);
+    if (block.type === "image" || block.type === "file") return attachmentPart(block, wire, isNew);
     throw new Error(`a user's message holds a ${block.type} block`);
   });
 }
 
-function attachmentPart(block: ImageBlock | FileBlock, wire: Wire): Json {
+function attachmentPart(block: ImageBlock | FileBlock, wire: Wire, isNew: boolean): Json {
   if (wire === "responses") return responsesPart(block);
-  return wire === "chat_completions" ? chatPart(block) : anthropicPart(block);
+  return wire === "chat_completions" ? chatPart(block, isNew) : anthropicPart(block, isNew);
 }
 
 function responsesPart(block: ImageBlock | FileBlock): Json {
@@ -44,21 +48,19 @@ function responsesPart(block: ImageBlock | FileBlock): Json {
     : { type: "input_file", file_url: block.url };
 }
 
-function chatPart(block: ImageBlock | FileBlock): Json {
+function chatPart(block: ImageBlock | FileBlock, isNew: boolean): Json {
   if (block.type === "image") {
     const detail = block.detail === undefined ? {} : { detail: block.detail };
     return { type: "image_url", image_url: { url: link(block), ...detail } };
   }
   if (block.url !== undefined) {
-    throw new BackendError(
-      "INVALID_INPUT",
-      `the file ${block.filename} is a link, which the Chat Completions API does not take; send its data instead`,
-    );
+    const why = "is a link, which the Chat Completions API does not take; send its data instead";
+    return { type: "text", text: unshownFile(block, { isNew, why }) };
   }
   return { type: "file", file: { filename: block.filename, file_data: link(block) } };
 }
 
-function anthropicPart(block: ImageBlock | FileBlock): Json {
+function anthropicPart(block: ImageBlock | FileBlock, isNew: boolean): Json {
   const type = block.type === "image" ? "image" : "document";
   const title = block.type === "file" ? { title: block.filename } : {};
   if (block.url !== undefined) return { type, source: { type: "url", url: block.url }, ...title };
@@ -67,10 +69,8 @@ function anthropicPart(block: ImageBlock | FileBlock): Json {
     return { type, source: { type: "base64", media_type: mediaType, data }, ...title };
   }
   if (!/^text\/|^application\/(json|xml|yaml|x-yaml|javascript)$/.test(mediaType)) {
-    throw new BackendError(
-      "INVALID_INPUT",
-      `the file ${block.filename} is ${mediaType}, and this provider takes PDF and text alone`,
-    );
+    const why = `is ${mediaType}, and this provider takes PDF and text alone`;
+    return { type: "text", text: unshownFile(block, { isNew, why }) };
   }
   const text = Buffer.from(data, "base64").toString("utf8");
   return { type, source: { type: "text", media_type: "text/plain", data: text }, ...title };

@@ -55,11 +55,13 @@ interface Taken {
 /** The texts of a person's messages, each by itself again, with what was attached to them. */
 class Prompts {
   readonly #wire: Wire;
+  readonly #newest: TranscriptMessage | undefined;
   readonly #prompts: readonly Prompt[];
   #next = 0;
 
   constructor({ input, wire }: RequestParts) {
     this.#wire = wire;
+    this.#newest = input.transcript.at(-1);
     const prompts = input.transcript.map((message, at): Prompt => {
       if (message.role === "user") return { text: promptOf(message, at), message };
       return { text: message.interrupted === true ? INTERRUPTED_NOTE : "" };
@@ -82,7 +84,7 @@ class Prompts {
   #parts(text: string, part: Json): Json[] {
     return this.#split(text).flatMap(({ text: words, message }) =>
       message?.blocks.some((block) => block.type !== "text")
-        ? contentOf(message, this.#wire)
+        ? contentOf(message, { wire: this.#wire, isNew: message === this.#newest })
         : [{ ...part, text: words }],
     );
   }

@@ -7,9 +7,9 @@ import type {
   ToolCallBlock,
   TranscriptMessage,
 } from "../../contract/blocks.ts";
-import { BackendError } from "../backend.ts";
 import { INTERRUPTED_NOTE } from "../interrupted-note.ts";
 import { shownToolName } from "../tool-name.ts";
+import { unshownFile } from "../unshown-file.ts";
 
 export type Wire = "responses" | "chat_completions";
 type Json = Readonly<Record<string, unknown>>;
@@ -44,7 +44,7 @@ export class TranscriptEncoder {
     for (const message of transcript.slice(encoded.messages.length)) {
       append(
         encoded,
-        itemsOf(message, wire)
+        itemsOf(message, { wire, isNew: message === transcript.at(-1) })
           .map((item) => JSON.stringify(item))
           .join(","),
       );
@@ -54,8 +54,8 @@ export class TranscriptEncoder {
   }
 }
 
-function itemsOf(message: TranscriptMessage, wire: Wire): readonly Json[] {
-  const items = wire === "responses" ? responsesItems(message) : chatMessages(message);
+function itemsOf(message: TranscriptMessage, at: { readonly wire: Wire; readonly isNew: boolean }): readonly Json[] {
+  const items = at.wire === "responses" ? responsesItems(message) : chatMessages(message, at.isNew);
   if (message.interrupted !== true || items.length === 0) return items;
   // Of the user's role: in the model's own words it would learn to write so itself.
   return [...items, { role: "user", content: INTERRUPTED_NOTE }];
@@ -80,7 +80,8 @@ function append(encoded: Encoded, text: string): void {
 
 function responsesItems(message: TranscriptMessage): readonly Json[] {
   if (message.role === "user") {
-    return message.blocks.length === 0 ? [] : [{ role: "user", content: message.blocks.map(inputContent) }];
+    const blocks = message.blocks.filter(isSaid);
+    return blocks.length === 0 ? [] : [{ role: "user", content: blocks.map(inputContent) }];
   }
   if (message.role === "tool") {
     return message.blocks.map((block) => {
@@ -137,7 +138,7 @@ function reasoningItem(block: ThinkingBlock): Json | undefined {
 
 // Chat Completions
 
-function chatMessages(message: TranscriptMessage): readonly Json[] {
+function chatMessages(message: TranscriptMessage, isNew: boolean): readonly Json[] {
   if (message.role === "tool") {
     return message.blocks.map((block) => {
       const result = asKind(block, "tool_result", message);
@@ -145,11 +146,12 @@ function chatMessages(message: TranscriptMessage): readonly Json[] {
     });
   }
   if (message.role === "user") {
-    if (message.blocks.length === 0) return [];
-    const [first, ...others] = message.blocks;
+    const blocks = message.blocks.filter(isSaid);
+    if (blocks.length === 0) return [];
+    const [first, ...others] = blocks;
     // Text alone goes as a plain string, because not every server of this wire takes a list.
     const plain = first?.type === "text" && others.length === 0;
-    return [{ role: "user", content: plain ? first.text : message.blocks.map(chatContent) }];
+    return [{ role: "user", content: plain ? first.text : blocks.map((block) => chatContent(block, isNew)) }];
   }
   const texts: string[] = [];
   const calls: Json[] = [];
@@ -167,7 +169,7 @@ function chatMessages(message: TranscriptMessage): readonly Json[] {
   ];
 }
 
-function chatContent(block: Block): Json {
+function chatContent(block: Block, isNew: boolean): Json {
   switch (block.type) {
     case "text":
       return { type: "text", text: block.text };
@@ -177,10 +179,8 @@ function chatContent(block: Block): Json {
     }
     case "file":
       if (block.url !== undefined) {
-        throw new BackendError(
-          "INVALID_INPUT",
-          `the file ${block.filename} is a link, which the Chat Completions API does not take; send its data, or use the Responses API`,
-        );
+        const why = "is a link, which the Chat Completions API does not take; send its data, or use the Responses API";
+        return { type: "text", text: unshownFile(block, { isNew, why }) };
       }
       return { type: "file", file: { filename: block.filename, file_data: link(block) } };
     default:
@@ -189,6 +189,11 @@ function chatContent(block: Block): Json {
 }
 
 // Both
+
+/** Some providers refuse an empty text, and with it the whole conversation. */
+function isSaid(block: Block): boolean {
+  return block.type !== "text" || block.text !== "";
+}
 
 function asKind<K extends Block["type"]>(
   block: Block,

@@ -98,6 +98,8 @@ describe("posting a message", () => {
     ["empty content", { content: "" }, "/content"],
     ["a number as content", { content: 5 }, "/content"],
     ["no blocks", { content: [] }, "/content"],
+    ["nothing but space", { content: " \n\t" }, "/content"],
+    ["a block that says nothing", { content: [{ type: "text", text: "" }] }, "/content"],
     ["an unknown block", { content: [{ type: "video" }] }, "/content/0/type"],
     ["an image without a source", { content: [{ type: "image" }] }, "/content/0"],
     ["an unknown mode", { content: "x", mode: "someday" }, "/mode"],

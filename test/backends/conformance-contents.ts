@@ -1,5 +1,6 @@
 /** Part of the conformance suite: images, files, and answers of a given shape. */
 import { describe, expect, test } from "vitest";
+import { BackendError } from "../../backends/backend.ts";
 import type { InputBlock } from "../../contract/blocks.ts";
 import { linesOf } from "../support/seen-conversation.ts";
 import { failureOf, type Given } from "./backend-under-test.ts";
@@ -68,6 +69,25 @@ export function describeContents(given: () => Given): void {
       await played.step(run);
 
       expect(imagesOf(last())).toHaveLength(1);
+    });
+
+    test("with a file that the wire does not take ends its turn in words, and does not spoil the ones after it", async () => {
+      const { run, session, entry } = given();
+      if (!entry.capabilities.files) return; // The refusal is tested above.
+      const files = [
+        { type: "file" as const, filename: "a.bin", mediaType: "application/octet-stream", data: "AAAA" },
+        { type: "file" as const, filename: "b.pdf", url: "https://files.example/b.pdf" },
+      ];
+      const played = session();
+      for (const file of files) {
+        played.say([{ type: "text", text: scripted({ text: "taken" }) }, file]);
+        const outcome = await played.step(run).catch((error: unknown) => error);
+        if (outcome instanceof BackendError) {
+          expect(outcome).toMatchObject({ code: "INVALID_INPUT", message: expect.stringContaining(file.filename) });
+        }
+      }
+
+      expect((await played.turn(run, scripted({ text: "and on" }))).blocks).toEqual([{ type: "text", text: "and on" }]);
     });
 
     test("holds no commands: words that a runtime may take for its own reach the model as they are", async () => {
