@@ -32,7 +32,7 @@ export interface SnapshotDeps {
 
 export interface SnapshotWork {
   readonly sessionId: SessionId;
-  readonly sandbox: Pick<Sandbox, "scan" | "pack" | "openFile">;
+  readonly sandbox: Pick<Sandbox, "scan" | "pack" | "openFile" | "stat">;
   readonly generation: number;
   readonly turnId?: TurnId | undefined;
 }
@@ -45,6 +45,8 @@ export interface SnapshotTaken extends SnapshotRecord {
 
 /** Between two tries: of several that overtake each other, each gets its turn. */
 const PAUSE_MS = { first: 20, max: 200 };
+/** When most of a workspace has gone, it is looked at again after so long. */
+const GOING_MS = 200;
 
 /**
  * Undefined: nothing has changed since the newest snapshot. Throws SandboxError `lost`, `too_large` (more files or bytes than are
@@ -101,6 +103,7 @@ async function tryOnce(
     const difference = base && trustsBase ? await differenceOf(known, entries) : "content";
     if (difference === "none") return { taken: undefined };
     await contents.finish();
+    if (await isGoing(sandbox, { known, scanned, skip })) return "overtaken";
     if (difference === "content") entries = await repack(store.blobs, { entries, sizes: before.blobs, contents });
 
     const made = await manifestOf(store, { work, base, startedAt, entries, before: before.blobs, contents });
@@ -113,6 +116,28 @@ async function tryOnce(
   } finally {
     await removeStrayBlobs(store.database, store.blobs, [...(await contents.settled()), ...strays]);
   }
+}
+
+/**
+ * Whether the workspace is just being taken away with its sandbox, file by file: what a killer has not come to yet must not
+ * become the newest snapshot. Files that commands remove are gone, and what is left stays. Throws SandboxError `lost`.
+ */
+async function isGoing(
+  sandbox: SnapshotWork["sandbox"],
+  seen: {
+    readonly known: ReadonlyMap<string, SnapshotEntry>;
+    readonly scanned: readonly { readonly path: string }[];
+    readonly skip: (path: string) => boolean;
+  },
+): Promise<boolean> {
+  const paths = new Set(seen.scanned.map((entry) => entry.path));
+  const gone = [...seen.known.keys()].filter((name) => !paths.has(name)).length;
+  if (gone === 0) return false;
+  const isMost = gone > seen.known.size / 2;
+  if (isMost) await delay(GOING_MS);
+  if (!(await sandbox.stat("."))) throw new SandboxError("lost", "the sandbox's workspace is gone");
+  if (!isMost) return false;
+  return (await sandbox.scan({ skip: seen.skip, max: LIMITS.snapshotFilesMax })).length < seen.scanned.length;
 }
 
 const NOTHING = { entries: [], blobs: new Map<string, number>() } as const;

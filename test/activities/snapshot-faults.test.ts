@@ -64,6 +64,30 @@ describe.concurrent("going wrong", () => {
     expect((await newestSnapshot(kept.store.database, kept.sessionId))?.id).toBe(first?.id);
   });
 
+  test.each([
+    ["is gone by the end", async (folder: string) => rmSync(folder, { recursive: true }), { kind: "lost" }],
+    ["goes on going", async (folder: string) => rmSync(path.join(folder, "b")), undefined],
+  ])("of a workspace that somebody takes away, and that %s, no half is kept", async (_how, takeMore, refused) => {
+    await using kept = await aKeptWorkspace();
+    const { folder, files } = kept.workspace;
+    for (const name of ["a", "b", "c", "d"]) writeFileSync(path.join(folder, name), name);
+    const whole = await kept.take();
+    for (const name of ["a", "c", "d"]) rmSync(path.join(folder, name));
+    let scans = 0;
+    const scan: typeof files.scan = async (options) => {
+      const seen = await files.scan(options);
+      if (++scans === 1) await takeMore(folder);
+      return seen;
+    };
+
+    const taking = kept.take({ scan });
+
+    if (refused) await expect(taking).rejects.toMatchObject(refused);
+    else expect(await taking).toMatchObject({ files: 0 });
+    expect(scans).toBe(refused ? 1 : 4);
+    if (refused) expect(await newestSnapshot(kept.store.database, kept.sessionId)).toMatchObject({ id: whole?.id });
+  });
+
   test("what an older generation of the sandbox still holds is never the newest snapshot", async () => {
     await using kept = await aKeptWorkspace();
     write(kept, "a", "first");
