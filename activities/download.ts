@@ -8,6 +8,7 @@ import { type Passing, TooLongError, type Transit } from "../store/transit.ts";
 import { openedArchive } from "./download-archive.ts";
 import { DownloadError, type DownloadRules, fetchInto } from "./download-fetch.ts";
 import { checkRoom } from "./download-room.ts";
+import { layFile } from "./workspace-write.ts";
 
 export interface DownloadDeps {
   readonly store: { readonly transit: Transit };
@@ -30,7 +31,7 @@ export async function download(
     }
     const { bytes, sha256 } = fetched;
     if (!order.extract) {
-      await sandbox.writeFile(work.path, await transit.open(fetched.id));
+      await layFile(sandbox, work.path, await transit.open(fetched.id));
       return { found: "downloaded", bytes, sha256 };
     }
     const archive = await openedArchive(transit, fetched, { folder: work.path, signal: work.signal });

@@ -1,5 +1,6 @@
 /** Writes a file of a workspace for the API, if what it should be before still holds: one write of a path after the other. */
 import { createHash } from "node:crypto";
+import type { Readable } from "node:stream";
 import { Context } from "@temporalio/activity";
 import type { WorkspaceAnswer, WorkspaceRequest } from "../contract/workspace.ts";
 import { type Sandbox, SandboxError } from "../sandbox/provider.ts";
@@ -30,13 +31,17 @@ async function write(transit: Transit, sandbox: Sandbox, work: Write): Promise<W
   if (fault !== undefined && !(await isRepeated(transit, sandbox, work))) {
     return { found: "nothing", code: "PRECONDITION_FAILED", message: fault };
   }
+  await layFile(sandbox, work.path, await transit.open(work.transit));
+  return { found: "written" };
+}
+
+/** What is to be written need not be there: when something is missing, something else is in its way. */
+export async function layFile(sandbox: Sandbox, path: string, content: Readable): Promise<void> {
   try {
-    await sandbox.writeFile(work.path, await transit.open(work.transit));
-    return { found: "written" };
-  } catch (error) {
-    // What is to be written need not be there: something else is in its way.
-    if (!(error instanceof SandboxError && error.kind === "not_found")) throw error;
-    return { found: "nothing", code: "CONFLICT", message: error.message };
+    await sandbox.writeFile(path, content);
+  } catch (cause) {
+    if (!(cause instanceof SandboxError && cause.kind === "not_found")) throw cause;
+    throw new SandboxError("failed", cause.message, { cause });
   }
 }
 

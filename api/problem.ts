@@ -31,7 +31,8 @@ export function problemType(code: ProblemCode): string {
 export function createProblemHandler(logger: Logger): ErrorRequestHandler {
   return (thrown: unknown, request: Request, response: Response, _next) => {
     const problem = toProblem(toProblemError(thrown));
-    if (problem.status >= 500) {
+    // A server that a caller has named and that failed is his matter, and he is told.
+    if (problem.status >= 500 && problem.code !== "DOWNLOAD_FAILED") {
       const place = { requestId: response.get("x-request-id"), method: request.method, path: request.path };
       logger.error({ ...place, err: thrown }, "a request failed");
     }

@@ -56,7 +56,7 @@ export const PROBLEMS = {
   DOWNLOAD_FAILED: { status: 502, title: "What was to be downloaded did not come", retryable: true },
   INTERNAL: { status: 500, title: "Internal error", retryable: true },
   STORAGE_ERROR: { status: 503, title: "The store cannot be used right now", retryable: true },
-  UNAVAILABLE: { status: 503, title: "Temporal cannot be reached right now", retryable: true },
+  UNAVAILABLE: { status: 503, title: "Temporal or a worker cannot be reached right now", retryable: true },
 } as const;
 export const ProblemCode = z.enum(Object.keys(PROBLEMS) as [keyof typeof PROBLEMS, ...(keyof typeof PROBLEMS)[]]);
 export type ProblemCode = z.infer<typeof ProblemCode>;

@@ -51,6 +51,15 @@ describe("a file", () => {
     expect(readFileSync(path.join(workspace, "got"), "utf8")).toBe("before");
   });
 
+  test("below what is a file is refused as a conflict, and not as something that is missing", async () => {
+    const { error } = await at.tryDownload(
+      { url: at.given("x") },
+      { path: "got/below", before: (folder) => writeFileSync(path.join(folder, "got"), "before") },
+    );
+
+    expect(error).toMatchObject({ kind: "failed" });
+  });
+
   test("comes after redirects, each of them followed by hand", async () => {
     const end = at.given("the end");
     const second = at.served((_request, response) =>
