@@ -216,7 +216,9 @@ export type InterruptRequest = z.infer<typeof InterruptRequest>;
 
 export const InterruptAnswer = z
   .object({
-    interrupted: z.boolean().meta({ description: "Whether something ran, or the turn that was named: else there is nothing to interrupt." }),
+    interrupted: z
+      .boolean()
+      .meta({ description: "Whether something ran, or the turn that was named: else there is nothing to interrupt." }),
     message: z.string(),
   })
   .meta({ id: "InterruptAnswer" });

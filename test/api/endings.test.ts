@@ -1,7 +1,9 @@
 /** Interrupting, closing and deleting over HTTP. */
 import { describe, expect, test } from "vitest";
+import type { TurnId } from "../../contract/ids.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import { closeSession } from "../../store/sessions.ts";
+import { beginTurn } from "../../store/turns.ts";
 import { ApiWorld } from "../support/api-world.ts";
 
 describe("interrupting", () => {
@@ -18,14 +20,21 @@ describe("interrupting", () => {
   test("a running session is told, with the turn that is meant", async () => {
     await using world = await ApiWorld.start();
     const id = await world.createSession();
-    await world.store.database.write((tx) =>
-      tx.updateTable("sessions").set({ status: "running" }).where("id", "=", id).execute(),
-    );
+    const sent = await world.call(`POST /v1/sessions/${id}/messages`, { json: { id: "m1", content: "hello" } });
+    const { turnId } = sent.body as { turnId: TurnId };
+    await world.store.database.write((tx) => beginTurn(tx, { sessionId: id, turnId, messageId: "m1" }));
 
-    const answer = await world.call(`POST /v1/sessions/${id}/interrupt`, { json: { turnId: "turn_1" } });
+    const answer = await world.call(`POST /v1/sessions/${id}/interrupt`, { json: { turnId } });
+    const any = await world.call(`POST /v1/sessions/${id}/interrupt`);
+    const other = await world.call(`POST /v1/sessions/${id}/interrupt`, { json: { turnId: "turn_other" } });
 
     expect(answer).toMatchObject({ status: 202, body: { interrupted: true } });
-    expect(world.sessions.interrupts).toEqual([{ sessionId: id, request: { turnId: "turn_1" } }]);
+    expect(any).toMatchObject({ status: 202, body: { interrupted: true } });
+    expect(other).toMatchObject({
+      status: 202,
+      body: { interrupted: false, message: expect.stringContaining("turn_other does not run") },
+    });
+    expect(world.sessions.interrupts).toContainEqual({ sessionId: id, request: { turnId } });
   });
 
   test.each([
