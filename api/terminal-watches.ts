@@ -162,8 +162,8 @@ export class TerminalWatches implements AsyncDisposable {
     }
     watched.isRead = true;
     watched.row = row ?? { ...before, state: "closed", reason: "its session is gone" };
+    if (watched.row.state === "closed") return this.#closed(id, watched); // Nobody is its writer any more, which says nothing.
     for (const watcher of watched.watchers) this.#tell(watcher, before, watched.row);
-    if (watched.row.state === "closed") this.#closed(id, watched);
   }
 
   #tell(watcher: TerminalWatcher, before: TerminalRecord, now: TerminalRecord): void {

@@ -3,6 +3,7 @@
  * file is held by the kernel at the same size at all times (`fsize`).
  */
 import type { CallId } from "../contract/ids.ts";
+import { createDockerChannel } from "./docker-channel.ts";
 import type { DockerEngine } from "./docker-engine.ts";
 import type { CommandEvent, Sandbox } from "./provider.ts";
 import { unless } from "./remote/shells.ts";
@@ -12,6 +13,7 @@ const LOOK_EVERY_MS = 2_000;
 /** The engine walks all files for it, so it is not asked to do more than a part of the time. */
 const REST_TIMES = 20;
 const LOOK_MS = 60_000;
+const TELL_MS = 2_000;
 /** A member that the types of the client do not know. */
 const WITH_SIZE: object = { size: true };
 const MIB = 1024 * 1024;
@@ -51,10 +53,22 @@ async function watchDisk(
     const at = Date.now();
     const used = await unless(signal, usedBytes(engine, container));
     if (used === undefined) return;
-    if (used > before) await sandbox.kill(callId).catch(() => undefined); // It may have ended, with its sandbox or alone.
+    if (used > before) {
+      // It may have ended meanwhile, with its sandbox or alone.
+      await unless(signal, tellWhy(sandbox, callId, { engine, container, diskMiB })).catch(() => undefined);
+      await sandbox.kill(callId).catch(() => undefined);
+    }
     before = Math.max(diskMiB * MIB, used);
     restMs = Math.max(LOOK_EVERY_MS, REST_TIMES * (Date.now() - at));
   }
+}
+
+/** In words at the end of what it printed: that it was ended says nothing to who reads it. */
+async function tellWhy(sandbox: Sandbox, callId: CallId, { engine, container, diskMiB }: DiskWatch): Promise<void> {
+  const words = `perdure: the sandbox has written more than its ${diskMiB} MiB; the command was ended, what it wrote is still there`;
+  const argv = ["sh", "-c", 'echo "$1" >>"$2"', "perdure", words, sandbox.spoolPath(callId, "stderr")];
+  const telling = await createDockerChannel(engine, container).exec(argv, { signal: AbortSignal.timeout(TELL_MS) });
+  await telling.exit;
 }
 
 /** What was written over the image, as far as the engine can tell; 0 when it cannot. */

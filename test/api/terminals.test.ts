@@ -188,6 +188,7 @@ describe("an open terminal", () => {
 
     expect(client.notices[0]).toEqual({ type: "opened", terminalId: shell.terminalId, columns: 100, rows: 30 });
     expect(client.notices).toContainEqual({ type: "resized", columns: 120, rows: 40 });
+    expect(client.notices.filter(({ type }) => type === "writer")).toEqual([{ type: "writer", you: true }]);
     expect(client.closedReason).toBe("the shell has ended");
     expect(client.closeCode).toBe(1000);
     const { body } = await world.call(`GET /v1/sessions/${id}/events`);

@@ -170,6 +170,7 @@ export function describeDocker(
             "i=0; while [ $i -lt 600 ]; do dd if=/dev/zero of=f$i bs=1M count=2 2>/dev/null; i=$((i+1)); sleep 0.05; done; sleep 9",
           );
           expect(filled.end).toMatchObject({ ended: "killed" });
+          expect(text(filled.stderr)).toContain("more than its 20 MiB; the command was ended");
           const large = await run(sandbox, "dd if=/dev/zero of=large bs=1M count=30 2>/dev/null");
           expect(large.end).not.toMatchObject({ exitCode: 0 });
 
