@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import { newId } from "../../contract/ids.ts";
 import type { SandboxProviderName } from "../../contract/sandbox.ts";
+import { agentChange } from "../chat/chat-commands.ts";
 import type { Client, NewMessage } from "../client.ts";
 import { ClientError } from "../client-error.ts";
 import { EXIT } from "../exit-codes.ts";
@@ -13,6 +14,7 @@ import { type ApiOptions, apiClient, sandboxOption, sessionId, urlOption, withAp
 
 interface RunOptions extends ApiOptions {
   readonly session?: string;
+  readonly agent?: string;
   readonly backend?: string;
   readonly model?: string;
   readonly sandbox?: SandboxProviderName;
@@ -37,6 +39,7 @@ export function addRun(program: Command, io: Io, end: (exitCode: number) => void
     .argument("[prompt]", "what to do; - or nothing reads it from the standard input")
     .option("--json", "print each event as one line of JSON, and nothing else", false)
     .option("--session <id>", "go on in this session, or make it under this id", sessionId)
+    .option("--agent <id>", "a stored agent for a new session, such as reviewer or reviewer@3")
     .option("--backend <name>", "the backend of a new session: one of `perdure backends`")
     .option("--model <model>", "the model of a new session (default: the worker's PERDURE_MODEL)")
     .addOption(sandboxOption())
@@ -74,9 +77,13 @@ async function send(client: Client, prompt: string, options: RunOptions): Promis
     refuseAgentOptions(options);
     return { sessionId: id, after: known.lastSeq, ...(await client.postMessage(id, message)) };
   }
-  const { backend, model, sandbox, instructions, title } = options;
+  const { agent, backend, model, sandbox, instructions, title } = options;
+  if (agent !== undefined && instructions !== undefined) {
+    throw new UsageError("a stored agent has its instructions: leave out --agent or --instructions");
+  }
   const created = await client.createSession({
     id,
+    ...(agent !== undefined && agentChange(agent)),
     ...(backend !== undefined && { backend }),
     ...(model !== undefined && { model }),
     ...(sandbox !== undefined && { sandbox }),
@@ -98,7 +105,7 @@ async function findSession(client: Client, id: string): Promise<{ readonly lastS
 }
 
 function refuseAgentOptions({ session, ...options }: RunOptions): void {
-  const given = (["backend", "model", "sandbox", "instructions", "title"] as const).filter(
+  const given = (["agent", "backend", "model", "sandbox", "instructions", "title"] as const).filter(
     (name) => options[name] !== undefined,
   );
   if (given.length === 0) return;

@@ -134,6 +134,14 @@ describe("run", () => {
     expect(api.requests[1]?.body).toMatchObject({ id: "mine" });
   });
 
+  test("a stored agent is named by its id, also at one version, and has its own instructions", async () => {
+    await perdure("run", "hello", "--agent", "reviewer@3");
+    const refused = await perdure("run", "hello", "--agent", "reviewer", "--instructions", "be kind");
+
+    expect(api.requests[0]?.body).toMatchObject({ agent: { id: "reviewer", version: 3 } });
+    expect(refused).toMatchObject({ exitCode: 2, stderr: expect.stringContaining("leave out --agent or") });
+  });
+
   test("the agent of a session that is there cannot be changed", async () => {
     const { exitCode, stderr } = await perdure("run", "hello", "--session", "mine", "--model", "m");
 
