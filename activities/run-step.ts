@@ -210,8 +210,9 @@ async function fail(
       nextRetryDelay: Math.max(1, retryInMs),
     });
   }
-  const result: StepResult = { next: "failed", failure, usage: NO_USAGE };
-  const nothing = { model: begun.setup.agent.model ?? "", usage: NO_USAGE, blocks: [], calls: [] };
+  const { usage = NO_USAGE } = backendError;
+  const result: StepResult = { next: "failed", failure, usage };
+  const nothing = { model: begun.setup.agent.model ?? "", usage, blocks: [], calls: [] };
   await endStep(deps.store.database, begun, { ...nothing, result, facts, attempt: running.attempt });
   return result;
 }

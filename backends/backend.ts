@@ -125,16 +125,24 @@ export class BackendError extends Error {
   readonly retryAfterMs: number | undefined;
   /** A process of ours was lost, not the model's call: it is tried again at once, and not counted among the model's attempts. */
   readonly isLost: boolean;
+  /** What the provider has counted all the same, as of a reply that it cut at its limit. */
+  readonly usage: Usage | undefined;
 
   constructor(
     code: TurnCode,
     message: string,
-    options: ErrorOptions & { retryable?: boolean; retryAfterMs?: number | undefined; isLost?: boolean } = {},
+    options: ErrorOptions & {
+      retryable?: boolean;
+      retryAfterMs?: number | undefined;
+      isLost?: boolean;
+      usage?: Usage;
+    } = {},
   ) {
     super(message, options);
     this.code = code;
     this.retryable = options.retryable ?? TURN_CODES[code];
     this.retryAfterMs = options.retryAfterMs;
     this.isLost = options.isLost ?? false;
+    this.usage = options.usage;
   }
 }

@@ -1,4 +1,5 @@
 /** Reads the events of Anthropic's Messages wire into a reply. */
+import type { Usage } from "../../contract/usage.ts";
 import type { StepOutput, StepSink } from "../backend.ts";
 import { BackendError } from "../backend.ts";
 import { brokenStream, type ErrorContext, providerError, saidIn } from "../openai/errors.ts";
@@ -99,7 +100,7 @@ export class AnthropicReader implements ReplyReader {
     if (this.#failure !== undefined) return this.#failure;
     switch (this.#stopReason) {
       case "max_tokens":
-        return incomplete("max_output_tokens");
+        return incomplete("max_output_tokens", this.#count());
       case "model_context_window_exceeded":
         return new BackendError("CONTEXT_OVERFLOW", `the conversation does not fit the model ${this.#context.model}`);
       default:
@@ -111,19 +112,21 @@ export class AnthropicReader implements ReplyReader {
     const failure = this.failure();
     if (failure !== undefined) throw failure;
     if (!this.#isWhole || this.#stopReason === undefined) throw brokenStream(this.#context);
+    const output = this.#reply.output(this.#count(), this.#model ?? this.#context.model);
+    if (this.#stopReason !== "refusal") return output;
+    const words = output.blocks.flatMap((block) => (block.type === "text" ? [block.text] : [])).join("\n");
+    return { ...output, refusal: words === "" ? "the provider gives no reason" : words };
+  }
+
+  #count(): Usage {
     const cached = tokens(this.#usage.cache_read_input_tokens);
-    // This wire counts what was read from its cache apart; the others count it in.
-    const input = tokens(this.#usage.input_tokens) + cached + tokens(this.#usage.cache_creation_input_tokens);
-    const usage = {
-      inputTokens: input,
+    return {
+      // This wire counts what was read from its cache apart; the others count it in.
+      inputTokens: tokens(this.#usage.input_tokens) + cached + tokens(this.#usage.cache_creation_input_tokens),
       outputTokens: tokens(this.#usage.output_tokens),
       cachedTokens: cached,
       reasoningTokens: 0, // Not told: it is part of the output.
     };
-    const output = this.#reply.output(usage, this.#model ?? this.#context.model);
-    if (this.#stopReason !== "refusal") return output;
-    const words = output.blocks.flatMap((block) => (block.type === "text" ? [block.text] : [])).join("\n");
-    return { ...output, refusal: words === "" ? "the provider gives no reason" : words };
   }
 
   /** The event's own type says that it is an error, and not which. */

@@ -140,7 +140,8 @@ export class ModelCall {
           reader.read(event);
         }
         const failure = reader.failure();
-        if (failure !== undefined) throw failure;
+        // What a reply that was cut has cost comes behind the reason.
+        if (failure !== undefined && failure.usage === undefined) throw failure;
         io.take(bytes);
       }
       for (const event of events.end()) reader.read(event);

@@ -84,7 +84,7 @@ export class ChatReader implements ReplyReader {
   failure(): BackendError | undefined {
     if (this.#failure !== undefined) return this.#failure;
     const reason = this.#finish ?? "";
-    if (reason === "length" || reason === "content_filter") return incomplete(reason);
+    if (reason === "length" || reason === "content_filter") return incomplete(reason, this.#count());
     // No standard has these two: gateways and servers end so what has failed in its middle.
     if (reason === "error") return providerError({}, this.#context);
     return reason === "insufficient_system_resource" ? providerError({ code: "overloaded" }, this.#context) : undefined;
@@ -102,13 +102,16 @@ export class ChatReader implements ReplyReader {
       const written = block.text.startsWith("{}{") ? block.text.slice(2) : block.text;
       this.#reply.completeCall(block, { name: call.name, arguments: written, id: call.id });
     }
-    const usage: Usage = {
+    return this.#reply.output(this.#count(), this.#model ?? this.#context.model);
+  }
+
+  #count(): Usage {
+    return {
       inputTokens: tokens(this.#usage?.prompt_tokens),
       outputTokens: tokens(this.#usage?.completion_tokens),
       cachedTokens: tokens(this.#usage?.prompt_tokens_details?.cached_tokens),
       reasoningTokens: tokens(this.#usage?.completion_tokens_details?.reasoning_tokens),
     };
-    return this.#reply.output(usage, this.#model ?? this.#context.model);
   }
 
   #grow(type: "text" | "thinking", text: string): void {

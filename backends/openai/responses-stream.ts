@@ -116,13 +116,7 @@ export class ResponsesReader implements ReplyReader {
     if (this.#failure !== undefined) throw this.#failure;
     if (this.#completed === undefined) throw brokenStream(this.#context);
     const { usage, model } = this.#completed;
-    const counted: Usage = {
-      inputTokens: tokens(usage?.input_tokens),
-      outputTokens: tokens(usage?.output_tokens),
-      cachedTokens: tokens(usage?.input_tokens_details?.cached_tokens),
-      reasoningTokens: tokens(usage?.output_tokens_details?.reasoning_tokens),
-    };
-    return this.#reply.output(counted, model ?? this.#context.model);
+    return this.#reply.output(countOf(usage), model ?? this.#context.model);
   }
 
   /** A text begins with its first delta, so that an empty one never shows; thinking and calls begin at once. */
@@ -176,28 +170,35 @@ export class ResponsesReader implements ReplyReader {
   }
 }
 
+function countOf(usage: RawResponse["usage"]): Usage {
+  return {
+    inputTokens: tokens(usage?.input_tokens),
+    outputTokens: tokens(usage?.output_tokens),
+    cachedTokens: tokens(usage?.input_tokens_details?.cached_tokens),
+    reasoningTokens: tokens(usage?.output_tokens_details?.reasoning_tokens),
+  };
+}
+
 function failureOf(response: RawResponse | undefined, context: ErrorContext): BackendError {
   const reason = response?.incomplete_details?.reason;
-  if (reason !== undefined) return incomplete(reason);
+  if (reason !== undefined) return incomplete(reason, countOf(response?.usage));
   const { code, message } = response?.error ?? {};
   return providerError({ code, message }, context);
 }
 
 /** The error of a reply that the provider cut short on purpose. */
-export function incomplete(reason: string): BackendError {
+export function incomplete(reason: string, usage: Usage): BackendError {
+  return new BackendError("INVALID_RESPONSE", whyIncomplete(reason), { usage });
+}
+
+function whyIncomplete(reason: string): string {
   switch (reason) {
     case "max_output_tokens":
     case "length":
-      return new BackendError(
-        "INVALID_RESPONSE",
-        "the model's reply was cut at its limit of output tokens; raise modelSettings.maxOutputTokens or ask for less at once",
-      );
+      return "the model's reply was cut at its limit of output tokens; raise modelSettings.maxOutputTokens or ask for less at once";
     case "content_filter":
-      return new BackendError(
-        "INVALID_RESPONSE",
-        "the provider's content filter stopped the reply; change the message and try again",
-      );
+      return "the provider's content filter stopped the reply; change the message and try again";
     default:
-      return new BackendError("INVALID_RESPONSE", `the provider ended the reply early (${reason.slice(0, 100)})`);
+      return `the provider ended the reply early (${reason.slice(0, 100)})`;
   }
 }

@@ -72,3 +72,23 @@ test("a count of tokens that cannot be true is none", () => {
     outputTokens: 0,
   });
 });
+
+describe("a reply that was cut at its limit has cost what the provider says", () => {
+  const counted = { inputTokens: 9, outputTokens: 4, cachedTokens: 0, reasoningTokens: 0 };
+
+  test("over the Chat Completions wire, where the count comes last", () => {
+    const reader = chat(delta({}, "length"), { choices: [], usage: { prompt_tokens: 9, completion_tokens: 4 } });
+
+    expect(() => reader.finish()).toThrow(expect.objectContaining({ code: "INVALID_RESPONSE", usage: counted }));
+  });
+
+  test("over the Responses wire", () => {
+    const response = {
+      incomplete_details: { reason: "max_output_tokens" },
+      usage: { input_tokens: 9, output_tokens: 4 },
+    };
+    const reader = responses({ type: "response.incomplete", response });
+
+    expect(() => reader.finish()).toThrow(expect.objectContaining({ code: "INVALID_RESPONSE", usage: counted }));
+  });
+});
