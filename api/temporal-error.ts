@@ -8,7 +8,7 @@ import {
   WorkflowNotFoundError,
   WorkflowUpdateFailedError,
 } from "@temporalio/client";
-import { ApplicationFailure, TimeoutFailure } from "@temporalio/common";
+import { ActivityFailure, ApplicationFailure, TimeoutFailure } from "@temporalio/common";
 import { SessionsError } from "./sessions.ts";
 
 // Statuses of gRPC, by number: its package is not a dependency of ours.
@@ -19,6 +19,8 @@ const RESOURCE_EXHAUSTED = 8;
 const FAILED_PRECONDITION = 9;
 const UNAVAILABLE = 14;
 
+/** The failure of an activity that has nothing to work on any more. */
+const SUPERSEDED = "Superseded";
 /** The failure of an update that was accepted by a run which ended before it was done. */
 const RUN_ENDED = "AcceptedUpdateCompletedWorkflow";
 
@@ -32,12 +34,20 @@ export function toSessionsError(thrown: unknown): SessionsError {
   if (thrown instanceof QueryRejectedError || thrown instanceof QueryNotRegisteredError) {
     return new SessionsError("unanswered", "no worker could answer the query", cause);
   }
-  if (thrown instanceof WorkflowFailedError) {
-    return thrown.cause instanceof TimeoutFailure
-      ? new SessionsError("unanswered", "no worker did it in time", cause)
-      : new SessionsError("failed", thrown.cause?.message ?? thrown.message, cause);
-  }
+  if (thrown instanceof WorkflowFailedError) return fromFailure(thrown);
   return fromGrpc(thrown);
+}
+
+function fromFailure(thrown: WorkflowFailedError): SessionsError {
+  const options = { cause: thrown };
+  const { cause } = thrown;
+  if (cause instanceof TimeoutFailure) return new SessionsError("unanswered", "no worker did it in time", options);
+  const end = cause instanceof ActivityFailure ? cause.cause : cause;
+  // Whoever was at its sandbox when the session was closed is told that it is, and not of a fault of ours.
+  if (end instanceof ApplicationFailure && end.type === SUPERSEDED) {
+    return new SessionsError("missing", end.message, options);
+  }
+  return new SessionsError("failed", cause?.message ?? thrown.message, options);
 }
 
 function fromRefusal(thrown: WorkflowUpdateFailedError): SessionsError {
