@@ -19,8 +19,8 @@ const RESOURCE_EXHAUSTED = 8;
 const FAILED_PRECONDITION = 9;
 const UNAVAILABLE = 14;
 
-/** The failure of an activity that has nothing to work on any more. */
-const SUPERSEDED = "Superseded";
+/** The failures of an activity that has nothing to work on any more: it was overtaken, or the sandbox is stopped for good. */
+const OVER: readonly (string | null | undefined)[] = ["Superseded", "SandboxStopped"];
 /** The failure of an update that was accepted by a run which ended before it was done. */
 const RUN_ENDED = "AcceptedUpdateCompletedWorkflow";
 
@@ -44,7 +44,7 @@ function fromFailure(thrown: WorkflowFailedError): SessionsError {
   if (cause instanceof TimeoutFailure) return new SessionsError("unanswered", "no worker did it in time", options);
   const end = cause instanceof ActivityFailure ? cause.cause : cause;
   // Whoever was at its sandbox when the session was closed is told that it is, and not of a fault of ours.
-  if (end instanceof ApplicationFailure && end.type === SUPERSEDED) {
+  if (end instanceof ApplicationFailure && OVER.includes(end.type)) {
     return new SessionsError("missing", end.message, options);
   }
   return new SessionsError("failed", cause?.message ?? thrown.message, options);

@@ -11,7 +11,7 @@ const ofActivity = (cause: Error): ActivityFailure =>
 test.each([
   [
     "closed under a request",
-    failed(ofActivity(ApplicationFailure.nonRetryable("it is stopped", "Superseded"))),
+    failed(ofActivity(ApplicationFailure.nonRetryable("it is stopped", "SandboxStopped"))),
     "missing",
   ],
   ["at fault", failed(ofActivity(ApplicationFailure.nonRetryable("a bug", "Error"))), "failed"],
