@@ -1,7 +1,9 @@
 /** A request's body as a stream of at most so many bytes. */
 import { PassThrough, type Readable } from "node:stream";
+import { finished } from "node:stream/promises";
 import type { Request, Response } from "express";
 import { ProblemError } from "../contract/errors.ts";
+import { LIMITS } from "../contract/limits.ts";
 import { TooLongError } from "../store/transit.ts";
 import { invalidField } from "./input.ts";
 
@@ -35,7 +37,14 @@ export async function takeBody<T>(
     request.unpipe(body);
     body.destroy();
     request.resume();
+    await restRead(request, response);
   }
+}
+
+/** A client that wants the connection closed with the answer loses the answer when it is closed while he still sends. */
+async function restRead(request: Request, response: Response): Promise<void> {
+  if (response.shouldKeepAlive || response.hasHeader("connection") || request.complete || request.destroyed) return;
+  await finished(request, { signal: AbortSignal.timeout(LIMITS.drainMs) }).catch(() => undefined);
 }
 
 /** Whoever fails to read the body must not end the connection with it: the answer goes the same way. */

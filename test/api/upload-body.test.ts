@@ -1,7 +1,7 @@
 /** A body that is streamed: bounded, and never the reason why a client does not hear the answer. */
 import { createServer, type Server } from "node:http";
 import { type AddressInfo, connect } from "node:net";
-import express from "express";
+import express, { type Request, type Response } from "express";
 import { pino } from "pino";
 import { afterEach, expect, test } from "vitest";
 import { createProblemHandler } from "../../api/problem.ts";
@@ -59,6 +59,29 @@ test("that nobody wants is dropped, and the client hears why", async () => {
   });
 
   expect(await put(port, 3_000_000)).toMatchObject({ status: 503, body: { code: "STORAGE_ERROR" } });
+});
+
+test("that nobody wants is read to its end before the answer, when the connection is closed with that", async () => {
+  const refused = Promise.withResolvers<boolean>();
+  const listening = createServer((given, answer) => {
+    const [request, response] = [given, answer] as unknown as [Request, Response];
+    request.get = () => undefined;
+    takeBody({ request, response }, 1_000, () => Promise.reject(new Error("refused"))).catch(() => {
+      refused.resolve(given.complete);
+      answer.end();
+    });
+  });
+  server = listening;
+  await new Promise<void>((resolve) => listening.listen(0, "127.0.0.1", resolve));
+
+  const { port } = listening.address() as AddressInfo;
+  const socket = connect(port, "127.0.0.1").resume();
+  socket.on("error", () => undefined);
+  socket.write("PUT / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 3000000\r\n\r\n");
+  socket.write(Buffer.alloc(3_000_000));
+
+  expect(await refused.promise).toBe(true);
+  socket.destroy();
 });
 
 test("that breaks off ends its reader", async () => {
