@@ -9,6 +9,7 @@ import { ProblemError } from "../contract/errors.ts";
 import type { CallId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import { findSession } from "../store/sessions.ts";
+import { isTurnRunning } from "../store/turns.ts";
 import { markDelivered, type UndeliveredWait, undeliveredWaits } from "../store/waits.ts";
 import type { Reply } from "./operation.ts";
 import { Reconciler } from "./reconciler.ts";
@@ -116,18 +117,9 @@ export class WaitDelivery implements AsyncDisposable {
       return true;
     } catch (error) {
       if (error instanceof ProblemError) return true; // The workflow has ended.
-      if (isKind(error, "refused")) return !(await this.#isRunning(wait));
+      if (isKind(error, "refused")) return !(await isTurnRunning(this.#reach.database, wait.sessionId, wait.turnId));
       if (!isKind(error, "unreachable", "unanswered")) this.#on.error(error);
       return false;
     }
-  }
-
-  async #isRunning({ turnId }: UndeliveredWait): Promise<boolean> {
-    const turn = await this.#reach.database.read
-      .selectFrom("turns")
-      .select("state")
-      .where("id", "=", turnId)
-      .executeTakeFirst();
-    return turn?.state === "running";
   }
 }

@@ -132,11 +132,17 @@ async function count(tx: Tx, sessionId: SessionId, states: readonly MessageState
  * and is to be answered. Whoever asks right then must not take it for done. While a turn runs, the turn says what it is.
  */
 export async function settleStatus(tx: Tx, sessionId: SessionId): Promise<void> {
-  if ((await count(tx, sessionId, ["taken"])) > 0) return;
-  const waiting = await count(tx, sessionId, ["received", "submitted"]);
+  const open = await tx
+    .selectFrom("messages")
+    .select("state")
+    .distinct()
+    .where("session_id", "=", sessionId)
+    .where("state", "in", ["received", "submitted", "taken"])
+    .execute();
+  if (open.some(({ state }) => state === "taken")) return;
   await tx
     .updateTable("sessions")
-    .set({ status: waiting > 0 ? "running" : "idle" })
+    .set({ status: open.length > 0 ? "running" : "idle" })
     .where("id", "=", sessionId)
     .where("closed_at", "is", null)
     .execute();

@@ -227,6 +227,8 @@ export async function idleSandboxes(database: Database): Promise<readonly IdleSa
     .selectAll("sandboxes")
     .select(lastWork(session).as("worked_at"))
     .where("sandboxes.state", "=", "ready")
+    // Those in use are most of them, and are left out before anything else is looked at.
+    .where("sandboxes.used_at", "<", Date.now() - LIMITS.sandboxUseNotedMs)
     .where("sessions.closed_at", "is", null)
     .where(sql<SqlBool>`not ${isAtWork(session)}`)
     .execute();

@@ -22,6 +22,17 @@ export interface TurnIds {
   readonly messageId: MessageId;
 }
 
+/** Whether that turn of that session has begun and not ended. */
+export async function isTurnRunning(database: Database, sessionId: SessionId, turnId: TurnId): Promise<boolean> {
+  const turn = await database.read
+    .selectFrom("turns")
+    .select("state")
+    .where("id", "=", turnId)
+    .where("session_id", "=", sessionId)
+    .executeTakeFirst();
+  return turn?.state === "running";
+}
+
 /**
  * The facts of a turn's begin; none when it has begun before; `removed` when its message was taken back in time.
  * Throws SupersededError when the turn or its session is over.

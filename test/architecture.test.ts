@@ -79,7 +79,7 @@ const MAY_IMPORT: Readonly<Record<string, Rule>> = {
         "ws",
       ],
       ...["contract", "store", "policy", "backends/registry.ts", "workflows/messages.ts", "schemas"],
-      ...["sandbox/egress/allow-list.ts", "sandbox/provider.ts"],
+      ...["sandbox/egress/allow-list.ts", "sandbox/provider.ts", "cli/process-identity.ts"],
     ],
     types: ["workflows", "ajv"],
   },

@@ -2,11 +2,10 @@
 import { z } from "zod";
 import { ProblemError } from "../../contract/errors.ts";
 import { CloseAnswer, InterruptAnswer, InterruptRequest } from "../../contract/http.ts";
-import type { SessionId, TurnId } from "../../contract/ids.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import type { Session } from "../../contract/session.ts";
-import type { Database } from "../../store/database.ts";
 import { findSession, getSession } from "../../store/sessions.ts";
+import { isTurnRunning } from "../../store/turns.ts";
 import type { Dependencies } from "../dependencies.ts";
 import { type Operation, operation } from "../operation.ts";
 import { SessionParams } from "../parameters.ts";
@@ -38,22 +37,12 @@ function interruptOperation(deps: Dependencies): Operation {
       const { turnId } = body;
       await reach(deps, session, () => deps.sessions.interrupt(session.id, turnId === undefined ? {} : { turnId }));
       const interrupted =
-        turnId === undefined ? session.status !== "idle" : await runs(deps.store.database, session.id, turnId);
+        turnId === undefined ? session.status !== "idle" : await isTurnRunning(deps.store.database, session.id, turnId);
       const nothing = `${turnId === undefined ? "nothing ran" : `turn ${turnId} does not run`}, so nothing was stopped`;
       const message = interrupted ? "what runs is being stopped; turn.interrupted says when" : nothing;
       return { status: 202, body: { interrupted, message } };
     },
   });
-}
-
-async function runs(database: Database, sessionId: SessionId, turnId: TurnId): Promise<boolean> {
-  const turn = await database.read
-    .selectFrom("turns")
-    .select("state")
-    .where("id", "=", turnId)
-    .where("session_id", "=", sessionId)
-    .executeTakeFirst();
-  return turn?.state === "running";
 }
 
 function closeOperation(deps: Dependencies): Operation {

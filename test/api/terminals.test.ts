@@ -243,7 +243,7 @@ describe("an open terminal", () => {
     await shell.print("x".repeat(100));
     await shell.print("kept\r\n", 2);
     // Of a writer whose process was killed nothing is left but its name.
-    const writer = `99999999.${"0".repeat(8)}.killed`;
+    const writer = "99999999:boot:1/killed";
     await takeTerminal(world.store.database, shell.terminalId, { writer, ifFree: false });
 
     await using again = await openTerminalClient(world.url, id, `?terminal=${shell.terminalId}`);
