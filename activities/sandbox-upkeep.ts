@@ -54,7 +54,7 @@ export function createSandboxUpkeep(deps: RunToolDeps): SandboxUpkeep {
         await takeSnapshot(deps, { ...key, sandbox, generation: record.generation });
       }),
     stopIdleSandbox: (key) => attempted(deps.identity, async () => ({ againInMs: await stopIdle(deps, key) })),
-    listHostQueues: async () => (await liveHosts(database)).map(hostQueue),
+    listHostQueues: async () => (await liveHosts(database)).map((host) => hostQueue(deps.store.stack, host)),
     sweepSandboxes: () => attempted(deps.identity, () => sweep(deps)),
   };
 }

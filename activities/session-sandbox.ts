@@ -87,7 +87,7 @@ export async function sandboxQueue(deps: SandboxDeps, sessionId: SessionId): Pro
   const record = await currentSandbox(deps.store.database, sessionId);
   if (record?.state !== "ready" && record?.state !== "starting") return undefined;
   if (record.host === "" || record.host === deps.host) return undefined;
-  return (await isHostSeen(deps.store.database, record.host)) ? hostQueue(record.host) : undefined;
+  return (await isHostSeen(deps.store.database, record.host)) ? hostQueue(deps.store.stack, record.host) : undefined;
 }
 
 /** Throws ELSEWHERE when this worker does not reach the session's sandbox: before anything of a call is begun here. */
@@ -98,13 +98,13 @@ export async function requireSandboxHere(deps: SandboxDeps, sessionId: SessionId
 
 /** A sandbox on another host: theirs to open while they live. */
 async function openFromAfar(deps: SandboxDeps, sessionId: SessionId, record: SandboxRecord): Promise<Sandbox> {
-  if (await isHostSeen(deps.store.database, record.host)) throw elsewhere(record);
+  if (await isHostSeen(deps.store.database, record.host)) throw elsewhere(deps, record);
   const reason = `its host ${record.host} has been silent for ${LIMITS.hostGoneMs / 1000} s`;
   return await replace(deps, sessionId, { record, reason });
 }
 
-function elsewhere(record: SandboxRecord): ApplicationFailure {
-  return elsewhereFailure(hostQueue(record.host));
+function elsewhere(deps: SandboxDeps, record: SandboxRecord): ApplicationFailure {
+  return elsewhereFailure(hostQueue(deps.store.stack, record.host));
 }
 
 function elsewhereFailure(queue: string): ApplicationFailure {
@@ -163,7 +163,7 @@ async function make(
     restoredFrom: snapshot?.id ?? null,
   });
   // Another host's worker may have begun this generation a moment before.
-  if (record.host !== "" && record.host !== deps.host) throw elsewhere(record);
+  if (record.host !== "" && record.host !== deps.host) throw elsewhere(deps, record);
   return await finish(deps, sessionId, record);
 }
 
@@ -262,7 +262,7 @@ export async function findSandbox(deps: SandboxDeps, sessionId: SessionId): Prom
   const record = await currentSandbox(deps.store.database, sessionId);
   if (record?.state !== "ready" && record?.state !== "starting") return undefined;
   if (record.host !== "" && record.host !== deps.host) {
-    if (await isHostSeen(deps.store.database, record.host)) throw elsewhere(record);
+    if (await isHostSeen(deps.store.database, record.host)) throw elsewhere(deps, record);
     return undefined;
   }
   return await deps.sandboxes.provider(record.provider).find(record.sandboxId);
@@ -276,7 +276,7 @@ export async function stopSandbox(deps: SandboxDeps, sessionId: SessionId): Prom
   const record = await currentSandbox(deps.store.database, sessionId);
   if (!record) return;
   const isHere = record.host === "" || record.host === deps.host;
-  if (!isHere && (await isHostSeen(deps.store.database, record.host))) throw elsewhere(record);
+  if (!isHere && (await isHostSeen(deps.store.database, record.host))) throw elsewhere(deps, record);
   await closeTerminals(deps.store.database, sessionId, "the session was closed");
   if (isHere && record.state !== "stopped") {
     try {

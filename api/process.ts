@@ -42,6 +42,7 @@ async function start(): Promise<void> {
     return openTemporalSessions({
       address: config.temporalAddress ?? TEMPORAL_DEFAULT,
       namespace: config.temporalNamespace,
+      stack: store.stack,
     });
   });
   await loadAgents(config, store, logger);

@@ -10,7 +10,7 @@ import { defineSearchAttributeKey, SearchAttributeType } from "@temporalio/commo
 import type { SessionId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import { sessionAgent } from "../contract/steps.ts";
-import { TASK_QUEUE } from "../contract/task-queue.ts";
+import { stackQueue } from "../contract/task-queue.ts";
 import type { WorkspaceAnswer } from "../contract/workspace.ts";
 import {
   answerQuestion,
@@ -35,6 +35,7 @@ import {
   runCommand,
   serveTerminal,
   stopIdle,
+  type Through,
 } from "./temporal-workspaces.ts";
 
 const STATUS = defineSearchAttributeKey("PerdureStatus", SearchAttributeType.KEYWORD);
@@ -45,8 +46,15 @@ const WAIT_UPDATE = { approval: decideApproval, question: answerQuestion, tool: 
 /** Answers after which the workspace is another than before. */
 const CHANGES: ReadonlySet<WorkspaceAnswer["found"]> = new Set(["written", "removed", "downloaded"] as const);
 
+export interface TemporalPlace {
+  readonly address: string;
+  readonly namespace: string;
+  /** The stack's id. */
+  readonly stack: string;
+}
+
 /** Opens the gateway without connecting: a Temporal that is away now may be there at the first call. */
-export function openTemporalSessions(at: { readonly address: string; readonly namespace: string }): Sessions {
+export function openTemporalSessions(at: TemporalPlace): Sessions {
   const connection = Connection.lazy({
     address: at.address,
     interceptors: [makeGrpcRetryInterceptor(defaultGrpcRetryOptions({ maxIntervalMs: () => 500 }))],
@@ -58,6 +66,7 @@ export function openTemporalSessions(at: { readonly address: string; readonly na
     },
   });
   const client = new Client({ connection, namespace: at.namespace });
+  const taskQueue = stackQueue(at.stack);
   const inFlight = new Set<Promise<unknown>>();
   const bounded: Bounded = (timeoutMs, call) =>
     withinTime(timeoutMs, () => {
@@ -70,7 +79,7 @@ export function openTemporalSessions(at: { readonly address: string; readonly na
   return {
     start: (start) =>
       bounded(LIMITS.queryTimeoutMs, async () => {
-        await client.workflow.start(SESSION_WORKFLOW, startOptions(start));
+        await client.workflow.start(SESSION_WORKFLOW, startOptions(taskQueue, start));
       }),
     submit: (sessionId, message) =>
       bounded(LIMITS.updateTimeoutMs, () =>
@@ -91,20 +100,21 @@ export function openTemporalSessions(at: { readonly address: string; readonly na
       ),
     close: (sessionId) => bounded(LIMITS.updateTimeoutMs, () => handle(sessionId).signal(closeSession)),
     progress: (sessionId) => bounded(LIMITS.queryTimeoutMs, () => handle(sessionId).query(getProgress)),
-    purge: (sessionId) => purge({ client, bounded }, sessionId),
+    purge: (sessionId) => purge({ client, bounded, taskQueue }, sessionId),
     workspace: async (request, key) => {
-      const answer = await lookInto({ client, bounded }, request, key);
+      const answer = await lookInto({ client, bounded, taskQueue }, request, key);
       // The answer does not wait for it.
-      if (CHANGES.has(answer.found)) void keepSoon({ client, bounded }, request.sessionId).catch(() => undefined);
+      if (CHANGES.has(answer.found))
+        void keepSoon({ client, bounded, taskQueue }, request.sessionId).catch(() => undefined);
       return answer;
     },
-    runCommand: (command) => bounded(LIMITS.queryTimeoutMs, () => runCommand(client, command)),
+    runCommand: (command) => bounded(LIMITS.queryTimeoutMs, () => runCommand({ client, bounded, taskQueue }, command)),
     stopCommand: (callId) =>
       bounded(LIMITS.queryTimeoutMs, async () => {
         await client.workflow.getHandle(commandWorkflowId(callId)).cancel();
       }),
-    stopIdle: (key) => bounded(LIMITS.queryTimeoutMs, () => stopIdle(client, key)),
-    serveTerminal: (key) => bounded(LIMITS.queryTimeoutMs, () => serveTerminal(client, key)),
+    stopIdle: (key) => bounded(LIMITS.queryTimeoutMs, () => stopIdle({ client, bounded, taskQueue }, key)),
+    serveTerminal: (key) => bounded(LIMITS.queryTimeoutMs, () => serveTerminal({ client, bounded, taskQueue }, key)),
     check: () =>
       bounded(LIMITS.readyTimeoutMs, async () => {
         await connection.workflowService.describeNamespace({ namespace: at.namespace });
@@ -135,12 +145,12 @@ async function withinTime<T>(timeoutMs: number, call: () => Promise<T>): Promise
   }
 }
 
-function startOptions(start: SessionStart) {
+function startOptions(taskQueue: string, start: SessionStart) {
   const { agent, title, sessionId } = start;
   const input: SessionInput = { sessionId, agent: sessionAgent(agent), keepsWorkspace: true };
   return {
     workflowId: sessionId,
-    taskQueue: TASK_QUEUE,
+    taskQueue,
     args: [input],
     workflowTaskTimeout: LIMITS.workflowTaskTimeoutMs,
     workflowIdConflictPolicy: "USE_EXISTING" as const,
@@ -154,16 +164,12 @@ function startOptions(start: SessionStart) {
   };
 }
 
-async function purge(
-  through: { readonly client: Client; readonly bounded: Bounded },
-  sessionId: SessionId,
-): Promise<void> {
-  const { client, bounded } = through;
+async function purge({ client, bounded, taskQueue }: Through, sessionId: SessionId): Promise<void> {
   const workflowId = `purge-${sessionId}`;
   await bounded(LIMITS.purgeTimeoutMs, () =>
     client.workflow.execute(PURGE_WORKFLOW, {
       workflowId,
-      taskQueue: TASK_QUEUE,
+      taskQueue,
       args: [{ sessionId }],
       workflowIdConflictPolicy: "USE_EXISTING",
       workflowIdReusePolicy: "ALLOW_DUPLICATE",

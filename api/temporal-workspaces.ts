@@ -3,7 +3,6 @@ import { createHash, randomUUID } from "node:crypto";
 import type { Client, WorkflowHandle } from "@temporalio/client";
 import type { CallId, SessionId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
-import { TASK_QUEUE } from "../contract/task-queue.ts";
 import type { TerminalKey } from "../contract/terminals.ts";
 import type { CommandKey, WorkspaceAnswer, WorkspaceRequest } from "../contract/workspace.ts";
 import {
@@ -19,9 +18,10 @@ import { isKind, type RequestKey, SessionsError } from "./sessions.ts";
 
 export type Bounded = <T>(timeoutMs: number, call: () => Promise<T>) => Promise<T>;
 
-interface Through {
+export interface Through {
   readonly client: Client;
   readonly bounded: Bounded;
+  readonly taskQueue: string;
 }
 
 /** `PendingActivityState` of Temporal's API: a worker has it. */
@@ -40,7 +40,7 @@ const TAKEN: WorkspaceAnswer = {
  * long upload, is waited for as long as LIMITS.workspaceTransferMs. What is given up is ended, so that nothing is done later.
  */
 export async function lookInto(
-  { client, bounded }: Through,
+  { client, bounded, taskQueue }: Through,
   request: WorkspaceRequest,
   key: RequestKey | undefined,
 ): Promise<WorkspaceAnswer> {
@@ -50,7 +50,7 @@ export async function lookInto(
     bounded(LIMITS.queryTimeoutMs, () =>
       client.workflow.start(WORKSPACE_WORKFLOW, {
         workflowId,
-        taskQueue: TASK_QUEUE,
+        taskQueue,
         args: [request],
         workflowExecutionTimeout: LIMITS.workspaceTransferMs,
         workflowTaskTimeout: LIMITS.workflowTaskTimeoutMs,
@@ -102,11 +102,11 @@ async function isWorkedAt(bounded: Bounded, handle: WorkflowHandle): Promise<boo
 }
 
 /** Has the workspace kept soon. What cannot be begun now is kept by the next turn, or when the sandbox idles. */
-export async function keepSoon({ client, bounded }: Through, sessionId: SessionId): Promise<void> {
+export async function keepSoon({ client, bounded, taskQueue }: Through, sessionId: SessionId): Promise<void> {
   await bounded(LIMITS.queryTimeoutMs, () =>
     client.workflow.signalWithStart(KEEP_WORKFLOW, {
       workflowId: `keep-${sessionId}`,
-      taskQueue: TASK_QUEUE,
+      taskQueue,
       args: [{ sessionId }],
       signal: workspaceChanged,
       workflowTaskTimeout: LIMITS.workflowTaskTimeoutMs,
@@ -121,10 +121,10 @@ export function commandWorkflowId(callId: CallId): string {
 }
 
 /** Starts the command's workflow. Another run after one that has ended finds by the row whether there is anything left to do. */
-export async function runCommand(client: Client, command: CommandKey): Promise<void> {
+export async function runCommand({ client, taskQueue }: Through, command: CommandKey): Promise<void> {
   await client.workflow.start(COMMAND_WORKFLOW, {
     workflowId: commandWorkflowId(command.callId),
-    taskQueue: TASK_QUEUE,
+    taskQueue,
     args: [command],
     workflowTaskTimeout: LIMITS.workflowTaskTimeoutMs,
     workflowIdConflictPolicy: "USE_EXISTING",
@@ -133,10 +133,10 @@ export async function runCommand(client: Client, command: CommandKey): Promise<v
   });
 }
 
-export async function stopIdle(client: Client, key: IdleSandboxKey): Promise<void> {
+export async function stopIdle({ client, taskQueue }: Through, key: IdleSandboxKey): Promise<void> {
   await client.workflow.start(IDLE_WORKFLOW, {
     workflowId: `idle-${key.sessionId}`,
-    taskQueue: TASK_QUEUE,
+    taskQueue,
     args: [key],
     workflowTaskTimeout: LIMITS.workflowTaskTimeoutMs,
     workflowExecutionTimeout: LIMITS.keepTimeoutMs,
@@ -145,10 +145,10 @@ export async function stopIdle(client: Client, key: IdleSandboxKey): Promise<voi
   });
 }
 
-export async function serveTerminal(client: Client, key: TerminalKey): Promise<void> {
+export async function serveTerminal({ client, taskQueue }: Through, key: TerminalKey): Promise<void> {
   await client.workflow.start(TERMINAL_WORKFLOW, {
     workflowId: `terminal-${key.terminalId}`,
-    taskQueue: TASK_QUEUE,
+    taskQueue,
     args: [key],
     workflowTaskTimeout: LIMITS.workflowTaskTimeoutMs,
     workflowIdConflictPolicy: "USE_EXISTING",

@@ -1,4 +1,7 @@
-/** What this installation is called where several share one engine or account: whoever sweeps must leave the others' alone. */
+/**
+ * What this installation is called where several share one engine or account: whoever sweeps must leave the others' alone, and
+ * a worker takes no other's work. It is the id of the stack, as its task queues and its workflows carry it.
+ */
 import { randomUUID } from "node:crypto";
 import type { Database } from "./database.ts";
 
@@ -6,6 +9,8 @@ const NAME = "installation";
 
 /** Made once, and the same for every process of the store. */
 export async function installationId(database: Database): Promise<string> {
+  const known = await database.read.selectFrom("settings").select("value").where("name", "=", NAME).executeTakeFirst();
+  if (known) return known.value;
   return await database.write(async (tx) => {
     const made = { name: NAME, value: randomUUID() };
     await tx

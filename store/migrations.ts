@@ -2,6 +2,7 @@
 import type { CreateTableBuilder, Kysely } from "kysely";
 import { sql } from "kysely";
 import type { Dialect } from "./database.ts";
+import { incarnations } from "./migration-incarnations.ts";
 import { sandboxesOfAnyKind } from "./migration-sandboxes.ts";
 import type { Schema } from "./schema.ts";
 
@@ -14,6 +15,7 @@ export const MIGRATIONS: readonly Migration[] = [
   { name: "0001-first", up: first },
   { name: "0002-people-and-agents", up: peopleAndAgents },
   { name: "0003-sandboxes", up: sandboxesOfAnyKind },
+  { name: "0004-incarnations", up: incarnations },
 ];
 
 /**

@@ -53,6 +53,10 @@ export interface SessionsTable {
   configuration: number;
   /** A configuration that waits for the end of the running turn. */
   pending_configuration: string | null;
+  /** Tells it from an earlier session of the same id. Empty: it was made before 0.4. */
+  incarnation: string;
+  /** The workflow that carries it; null while none is known to be started. */
+  workflow_id: string | null;
 }
 
 export interface MessagesTable {

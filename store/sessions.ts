@@ -1,4 +1,5 @@
 /** Session rows: created once per id, listed newest first, closed once, purged with everything that is theirs. */
+import { randomUUID } from "node:crypto";
 import type { Agent, AgentRef, ClientTool } from "../contract/agents.ts";
 import { ProblemError } from "../contract/errors.ts";
 import type { SessionId } from "../contract/ids.ts";
@@ -77,6 +78,8 @@ function newRow(wanted: NewSession, hash: string): SessionsTable {
     client_tools: JSON.stringify(wanted.clientTools ?? []),
     configuration: 0,
     pending_configuration: null,
+    incarnation: randomUUID(),
+    workflow_id: null,
   };
 }
 
@@ -119,6 +122,12 @@ export async function listSessions(database: Database, filter: SessionFilter): P
   if (after) query = query.where(isOlder(after));
   const rows = await query.orderBy("created_at", "desc").orderBy("id", "desc").limit(filter.limit).execute();
   return rows.map(toSession);
+}
+
+/** Whether a session is open that was made before 0.4: its workflow runs on the queues of that time. */
+export async function hasOldSessions(database: Database): Promise<boolean> {
+  const old = database.read.selectFrom("sessions").select("id").where("incarnation", "=", "");
+  return (await old.where("closed_at", "is", null).executeTakeFirst()) !== undefined;
 }
 
 /** Sets the status and says `session.closed`, once. */

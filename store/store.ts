@@ -3,10 +3,13 @@ import path from "node:path";
 import { BackendStates } from "./backend-state.ts";
 import { type BlobStore, openBlobStore } from "./blobs.ts";
 import { type Database, openDatabase } from "./database.ts";
+import { installationId } from "./installation.ts";
 import { TranscriptCache } from "./transcript.ts";
 import { openTransit, type Transit } from "./transit.ts";
 
 export interface Store extends AsyncDisposable {
+  /** The id of the stack that this store is of. */
+  readonly stack: string;
   readonly database: Database;
   readonly blobs: BlobStore;
   readonly transit: Transit;
@@ -18,6 +21,7 @@ export interface Store extends AsyncDisposable {
 export async function openStore(stateDir: string): Promise<Store> {
   const database = await openDatabase(path.join(stateDir, "perdure.db"));
   return {
+    stack: await installationId(database),
     database,
     blobs: await openBlobStore(path.join(stateDir, "blobs")),
     transit: await openTransit(path.join(stateDir, "transit")),

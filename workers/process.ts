@@ -7,7 +7,7 @@ import { BACKENDS } from "../backends/registry.ts";
 import { type Config, ConfigError, EXIT_CONFIG, readConfig, secretValues } from "../contract/config.ts";
 import { createRedaction } from "../contract/redaction.ts";
 import { makeFolders } from "../store/folders.ts";
-import { installationId } from "../store/installation.ts";
+import { hasOldSessions } from "../store/sessions.ts";
 import { openStore, type Store } from "../store/store.ts";
 import { loadPlugins, PluginError, type SourcedTool } from "../tools/plugin-loader.ts";
 import { PluginWork } from "../tools/plugin-work.ts";
@@ -53,9 +53,10 @@ async function main(): Promise<void> {
   await using scratch = openScratch(config.stateDir, NAME.id);
   await using backends = await createBackends({ config, scratchDir: scratch.folder, warn });
   const tools = createToolbox(added.map(({ tool }) => tool));
-  const sandboxes = await createSandboxes({ config, owner: await installationId(store.database), warn });
+  const sandboxes = await createSandboxes({ config, owner: store.stack, warn });
   const made: Made = { config, store, logger, backends, tools, sandboxes, secrets };
-  const [worker, handed] = await Promise.all([start(made), prepareTemporal(config, store)]);
+  const servesOld = await hasOldSessions(store.database);
+  const [worker, handed] = await Promise.all([start(made, servesOld), prepareTemporal(config, store)]);
   process.send?.({ type: "ready" });
   logger.info({ temporal: config.temporalAddress ?? DEFAULT_ADDRESS, handed }, "worker ready");
   await using _announcing = announce(made, added);
@@ -113,7 +114,10 @@ function stopSignal(): AbortSignal {
   return stop.signal;
 }
 
-function start({ config, store, logger, backends, tools, sandboxes, secrets }: Made): ReturnType<typeof startWorker> {
+function start(
+  { config, store, logger, backends, tools, sandboxes, secrets }: Made,
+  servesOld: boolean,
+): ReturnType<typeof startWorker> {
   return startWorker({
     store,
     sandboxes,
@@ -122,6 +126,7 @@ function start({ config, store, logger, backends, tools, sandboxes, secrets }: M
     secrets,
     downloads: { allow: config.downloadsAllow },
     host: NAME.host,
+    servesOld,
     process: NAME.process,
     address: config.temporalAddress ?? DEFAULT_ADDRESS,
     namespace: config.temporalNamespace,
@@ -138,7 +143,7 @@ async function prepareTemporal(config: Config, store: Store): Promise<number> {
     const client = new Client({ connection, namespace });
     const handed = await handBackAttempts({ store, client, host: NAME.host, isAlive });
     await ensureSearchAttributes(connection, namespace);
-    await ensureSweeps(client);
+    await ensureSweeps(client, store.stack);
     return handed;
   } finally {
     await connection.close();

@@ -5,7 +5,7 @@ import type { DownloadRules } from "../activities/download-fetch.ts";
 import { createActivities } from "../activities/index.ts";
 import type { WorkerSecrets } from "../activities/secret-choice.ts";
 import type { SteppedBackend } from "../backends/backend.ts";
-import { hostQueue, TASK_QUEUE } from "../contract/task-queue.ts";
+import { hostQueue, OLD_QUEUE, oldHostQueue, stackQueue } from "../contract/task-queue.ts";
 import type { SandboxProviders } from "../sandbox/registry.ts";
 import type { Store } from "../store/store.ts";
 import type { Toolbox } from "../tools/registry.ts";
@@ -19,6 +19,8 @@ export interface WorkerDeps {
   readonly secrets: WorkerSecrets;
   readonly downloads: DownloadRules;
   readonly host: string;
+  /** Whether sessions of versions before 0.4 may still go on, on the queues of that time. */
+  readonly servesOld: boolean;
   readonly process: string;
   readonly address: string;
   readonly namespace: string;
@@ -53,7 +55,7 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
   const common: WorkerOptions = {
     connection,
     namespace: deps.namespace,
-    taskQueue: TASK_QUEUE,
+    taskQueue: stackQueue(deps.store.stack),
     identity: `perdure-worker ${process.pid}@${deps.host}`,
     activities: createActivities({
       store: deps.store,
@@ -71,7 +73,7 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
     shutdownGraceTime: 1_500,
     shutdownForceTime: 6_000,
   };
-  const worker = await Worker.create({
+  const whole: WorkerOptions = {
     ...common,
     workflowBundle: { codePath: bundle },
     maxConcurrentWorkflowTaskExecutions: 100,
@@ -80,14 +82,21 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
     stickyQueueScheduleToStartTimeout: 500,
     // About a megabyte each. One that is forgotten is replayed from a short history when it is needed again.
     maxCachedWorkflows: 500,
-  });
-  // What only this host can do: no workflow, just what touches the sandboxes that live here.
-  const ofHost = await Worker.create({ ...common, taskQueue: hostQueue(deps.host) });
-  const shutdown = (): void => {
-    for (const one of [worker, ofHost]) if (one.getState() === "RUNNING") one.shutdown();
   };
-  // When one of them fails the process is to end, so the other is not left to work on.
-  const runs = [worker, ofHost].map((one) => one.run().finally(shutdown));
+  // What only this host can do: no workflow, just what touches the sandboxes that live here.
+  const ofHost: WorkerOptions = { ...common, taskQueue: hostQueue(deps.store.stack, deps.host) };
+  const ofOld: readonly WorkerOptions[] = deps.servesOld
+    ? [
+        { ...whole, taskQueue: OLD_QUEUE },
+        { ...common, taskQueue: oldHostQueue(deps.host) },
+      ]
+    : [];
+  const workers = await Promise.all([whole, ofHost, ...ofOld].map((options) => Worker.create(options)));
+  const shutdown = (): void => {
+    for (const one of workers) if (one.getState() === "RUNNING") one.shutdown();
+  };
+  // When one of them fails the process is to end, so the others are not left to work on.
+  const runs = workers.map((one) => one.run().finally(shutdown));
   const done = Promise.all(runs)
     .then(() => undefined)
     .finally(() => connection.close());

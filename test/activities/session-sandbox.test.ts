@@ -172,7 +172,7 @@ test("a sandbox on a host that lives is its workers' to open, and one on a host 
   const there = { ...deps, host: "there" };
   await seeHost(database, "here");
 
-  const failure = { type: "Elsewhere", nonRetryable: true, details: ["perdure-host-here"] };
+  const failure = { type: "Elsewhere", nonRetryable: true, details: [`perdure-${deps.store.stack}-host-here`] };
   await expect(openSandbox(there, sessionId)).rejects.toMatchObject(failure);
   await expect(findSandbox(there, sessionId)).rejects.toMatchObject(failure);
   await expect(stopSandbox(there, sessionId)).rejects.toMatchObject(failure);

@@ -7,6 +7,8 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { EventType, SessionEventOf } from "../../contract/events.ts";
 import type { SandboxList, SessionSandbox } from "../../contract/http.ts";
 import { openDatabase } from "../../store/database.ts";
+import { installationId } from "../../store/installation.ts";
+import { sweepId } from "../../workers/sweeps.ts";
 import type { EventReader } from "../support/event-reader.ts";
 import { processesOf } from "../support/stray-processes.ts";
 import { type SessionClient, scripted, startWorld, type World, waitFor } from "../support/world.ts";
@@ -122,7 +124,7 @@ test("what a caller has written outlives the sandbox, too", async () => {
 
 test("the schedule of the sweeper is there, and a sweep says what it did", async () => {
   const client = await world.temporal();
-  const schedule = client.schedule.getHandle("perdure-sandbox-sweep");
+  const schedule = client.schedule.getHandle(sweepId(await stackId()));
 
   await schedule.trigger();
 
@@ -218,4 +220,11 @@ async function silence(host: string): Promise<void> {
   const database = await openDatabase(path.join(world.stateDir, "perdure.db"));
   await database.write((tx) => tx.updateTable("hosts").set({ seen_at: 1 }).where("host", "=", host).execute());
   await database.close();
+}
+
+async function stackId(): Promise<string> {
+  const database = await openDatabase(path.join(world.stateDir, "perdure.db"));
+  const id = await installationId(database);
+  await database.close();
+  return id;
 }
