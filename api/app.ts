@@ -33,8 +33,9 @@ export function createApp(deps: Dependencies): Express {
   app.enable("case sensitive routing");
   app.enable("strict routing");
   app.set("query parser", "simple");
-  app.use(deps.metrics.countRequests(), createRequestIds(), createRequestGuard());
   const operations = allOperations(deps);
+  app.use(deps.metrics.countRequests(), createRequestIds(), createRequestGuard());
+  app.use(deps.authentication.handler(operations));
   for (const operation of operations) {
     app[operation.method](routesOf(operation.path), readBody(operation), async (request, response) => {
       const reply = await operation.handle(request, response);

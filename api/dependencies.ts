@@ -2,6 +2,7 @@
 import type { Logger } from "pino";
 import type { Store } from "../store/store.ts";
 import { EventTail } from "../store/tail.ts";
+import { type ApiToken, Authentication } from "./authentication.ts";
 import { CommandDelivery } from "./command-delivery.ts";
 import { EventStreams } from "./event-stream.ts";
 import { IdleWatch } from "./idle-watch.ts";
@@ -17,9 +18,12 @@ export interface Outside {
   readonly store: Store;
   readonly sessions: Sessions;
   readonly logger: Logger;
+  /** Undefined: whoever reaches the API may do everything. */
+  readonly token: ApiToken | undefined;
 }
 
 export interface Dependencies extends Outside, AsyncDisposable {
+  readonly authentication: Authentication;
   readonly tail: EventTail;
   readonly metrics: Metrics;
   readonly streams: EventStreams;
@@ -49,6 +53,7 @@ export function createDependencies(outside: Outside): Dependencies {
   const idle = new IdleWatch({ database: store.database, sessions }, report("idle sandboxes cannot be stopped"));
   return {
     ...outside,
+    authentication: new Authentication(outside.token),
     tail,
     metrics,
     streams,

@@ -32,9 +32,19 @@ export function createOpenApi(operations: readonly Operation[]): OpenApiDocument
         license: { name: "MIT", identifier: "MIT" },
       },
       servers: [{ url: "/" }],
-      security: [], // There are no keys yet: said, so that nobody looks for them.
+      security: [{ token: [] }],
       paths: paths as ZodOpenApiPathsObject,
-      components: { schemas: { SessionEvent } },
+      components: {
+        schemas: { SessionEvent },
+        securitySchemes: {
+          token: {
+            type: "http",
+            scheme: "bearer",
+            description:
+              "The text of the file `token` in the state folder of the API. Streams and the terminal take it as `?token=`, too. With `PERDURE_AUTH=off` nobody is asked.",
+          },
+        },
+      },
     },
     {
       // What we answer may grow; a client that checks answers against this document must not break on a field it does not know.
@@ -66,6 +76,7 @@ function describe(operation: Operation): ZodOpenApiOperationObject {
     operationId: operation.id,
     summary: operation.summary,
     ...(operation.description !== undefined && { description: operation.description }),
+    ...(operation.isPublic && { security: [] }),
     requestParams: {
       ...(has(params) && { path: params }),
       ...(has(query) && { query }),
@@ -96,7 +107,8 @@ function answersOf(operation: Operation): ZodOpenApiResponsesObject {
 }
 
 function problemsOf(operation: Operation): ZodOpenApiResponsesObject {
-  const codes = new Set<ProblemCode>([...ALWAYS, ...operation.problems, ...problemsOfInput(operation)]);
+  const ofToken: readonly ProblemCode[] = operation.isPublic ? [] : ["UNAUTHORIZED"];
+  const codes = new Set<ProblemCode>([...ALWAYS, ...ofToken, ...operation.problems, ...problemsOfInput(operation)]);
   const byStatus = new Map<number, ProblemCode[]>();
   for (const code of codes) {
     const { status } = PROBLEMS[code];

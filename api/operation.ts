@@ -48,6 +48,8 @@ interface Described {
   readonly problems: readonly ProblemCode[];
   /** Headers that it reads, for the document. */
   readonly headers?: z.ZodObject;
+  /** Nobody is asked for the token: it tells nothing of any session. */
+  readonly isPublic?: boolean;
 }
 
 interface Spec<Params extends z.ZodObject, Query extends z.ZodObject, Body extends z.ZodType> extends Described {

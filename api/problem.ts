@@ -6,6 +6,8 @@ import { StoreError } from "../store/error.ts";
 import { SessionsError } from "./sessions.ts";
 
 export const PROBLEM_TYPE = "application/problem+json";
+/** What a 401 says it wants. */
+export const CHALLENGE = 'Bearer realm="perdure"';
 
 /** The document of a problem. */
 export function toProblem(error: ProblemError): Problem {
@@ -44,6 +46,7 @@ export function createProblemHandler(logger: Logger): ErrorRequestHandler {
     for (const name of ["content-disposition", "content-length", "etag", "last-modified", "accept-ranges"]) {
       response.removeHeader(name);
     }
+    if (problem.status === 401) response.set("www-authenticate", CHALLENGE);
     if (problem.retryable && problem.status === 503) response.set("retry-after", "1");
     response.status(problem.status).set("cache-control", "no-store").type(PROBLEM_TYPE).send(JSON.stringify(problem));
   };

@@ -4,8 +4,10 @@ import path from "node:path";
 import { type Logger, pino } from "pino";
 import { type Config, ConfigError, EXIT_CONFIG, readConfig } from "../contract/config.ts";
 import { LIMITS } from "../contract/limits.ts";
+import { makeToken, TokenError, tokenFile } from "../store/api-token.ts";
 import { StoreError } from "../store/error.ts";
 import { openStore, type Store } from "../store/store.ts";
+import type { ApiToken } from "./authentication.ts";
 import { createLazySessions } from "./lazy-sessions.ts";
 import { type RunningApi, startServer } from "./server.ts";
 
@@ -21,7 +23,7 @@ export async function runApi(): Promise<void> {
   } catch (error) {
     const message = `api: ${explained(error)}`;
     process.stderr.write(`perdure ${message}\n`);
-    if (error instanceof ConfigError) endUnusable(message);
+    if (error instanceof ConfigError || error instanceof TokenError) endUnusable(message);
     else process.exit(1);
   }
 }
@@ -36,7 +38,8 @@ function endUnusable(message: string): void {
 async function start(): Promise<void> {
   const config = readConfig(process.env);
   const logger = pino({ name: "api", level: config.logLevel });
-  const store = await openStore(path.resolve(config.stateDir));
+  const stateDir = path.resolve(config.stateDir);
+  const store = await openStore(stateDir);
   const sessions = createLazySessions(async () => {
     const { openTemporalSessions } = await import("./temporal-sessions.ts");
     return openTemporalSessions({
@@ -46,7 +49,10 @@ async function start(): Promise<void> {
     });
   });
   await loadAgents(config, store, logger);
-  const api = await startServer({ store, sessions, logger }, { host: config.host, port: config.port });
+  const api = await startServer(
+    { store, sessions, logger, token: apiToken(config, stateDir) },
+    { host: config.host, port: config.port },
+  );
   const warmUp = setTimeout(() => {
     sessions.check().catch((error: unknown) => logger.warn({ err: error }, "Temporal does not answer yet"));
   }, WARM_UP_MS);
@@ -57,6 +63,10 @@ async function start(): Promise<void> {
     await store[Symbol.asyncDispose]();
   });
   announce(api, config.host, logger);
+}
+
+function apiToken({ auth }: Config, stateDir: string): ApiToken | undefined {
+  return auth === "off" ? undefined : { value: makeToken(stateDir), place: tokenFile(stateDir) };
 }
 
 /** Before the API is ready, so that the first request finds the agents. Most APIs have no such folder, and load no code for it. */

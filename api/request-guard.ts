@@ -1,6 +1,6 @@
 /**
- * Who may call: only local programs. There are no keys yet, so a page in somebody's browser must not reach the API by
- * a form, a script or a name that it lets resolve to the loopback.
+ * From where one may call: only local programs. A page in somebody's browser must not reach the API by a form, a script,
+ * an image or a name that it lets resolve to the loopback, also where nobody is asked for the token.
  */
 import { randomUUID } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
@@ -39,6 +39,15 @@ export function checkCaller(headers: IncomingHttpHeaders): void {
     throw new ProblemError(
       "FORBIDDEN",
       `expected a Host such as localhost or 127.0.0.1; got ${JSON.stringify(host.slice(0, 100))}`,
+    );
+  }
+  // An image or a link of another page brings no Origin; what its browser says of it cannot be changed by the page.
+  const site = headers["sec-fetch-site"];
+  if (site !== undefined && site !== "same-origin" && site !== "none") {
+    throw new ProblemError(
+      "FORBIDDEN",
+      `pages of other sites may not call this API (Sec-Fetch-Site: ${JSON.stringify(String(site).slice(0, 50))}); ` +
+        "use a program, or type the address",
     );
   }
   const origin = headers.origin;

@@ -19,7 +19,7 @@ import {
 import type { Dependencies } from "./dependencies.ts";
 import { parseFrom } from "./input.ts";
 import { SessionParams } from "./parameters.ts";
-import { PROBLEM_TYPE, toProblem, toProblemError } from "./problem.ts";
+import { CHALLENGE, PROBLEM_TYPE, toProblem, toProblemError } from "./problem.ts";
 import { checkCaller } from "./request-guard.ts";
 import { TerminalConnection } from "./terminal-connection.ts";
 import { isWriterGone, newWriter } from "./terminal-writer.ts";
@@ -66,6 +66,7 @@ interface Place {
 
 async function prepare(deps: Dependencies, request: IncomingMessage, gone: AbortSignal): Promise<Place> {
   checkCaller(request.headers);
+  deps.authentication.checkSocket(request);
   const url = new URL(request.url ?? "/", "http://localhost");
   const sessionId = ROUTE.exec(url.pathname)?.[1];
   if (sessionId === undefined || !isWebSocket(request)) {
@@ -189,6 +190,7 @@ function refuse(deps: Dependencies, socket: Duplex, error: unknown): void {
     `Content-Length: ${Buffer.byteLength(body)}`,
     "Cache-Control: no-store",
     "X-Content-Type-Options: nosniff",
+    ...(problem.status === 401 ? [`WWW-Authenticate: ${CHALLENGE}`] : []),
     ...(problem.status === 503 && problem.retryable ? ["Retry-After: 1"] : []),
     "Connection: close",
   ];

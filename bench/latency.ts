@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { EventType } from "../contract/events.ts";
+import { readToken } from "../store/api-token.ts";
 import { now } from "../test/support/event-reader.ts";
 import { scripted, type World } from "../test/support/world.ts";
 import { ASKING_POLICY, ASKS } from "./chaos/script.ts";
@@ -156,7 +157,7 @@ export async function measureWatchers({ world }: StepContext): Promise<Measured>
 
 async function watched(world: World, { client }: OpenSession, work: () => Promise<void>): Promise<WatcherReport> {
   const child = fork(fileURLToPath(new URL("watchers.ts", import.meta.url)), [
-    `${world.url}/v1/sessions/${client.id}/events`,
+    `${world.url}/v1/sessions/${client.id}/events?token=${readToken(world.stateDir)}`,
     String(WATCHERS),
   ]);
   try {

@@ -76,10 +76,13 @@ const LOST = new Set(["ECONNREFUSED", "ECONNRESET", "EPIPE", "UND_ERR_SOCKET"]);
 
 export class Client {
   readonly baseUrl: string;
+  /** Who we are, for a request that goes past this client. */
+  readonly headers: Readonly<Record<string, string>>;
 
   /** @param baseUrl Such as `http://127.0.0.1:8700`. */
-  constructor(baseUrl: string) {
+  constructor(baseUrl: string, token?: string) {
     this.baseUrl = baseUrl.replace(/\/+$/, "");
+    this.headers = bearer(token);
   }
 
   /** The same id again is the same session. */
@@ -199,7 +202,8 @@ export class Client {
    * @throws ClientError when the API refuses, or could not be reached again for a long time.
    */
   events(sessionId: string, options: EventsOptions): AsyncGenerator<ReceivedEvent> {
-    return receiveEvents(this.baseUrl, `${sessionPath(sessionId)}/events`, options);
+    const source = { baseUrl: this.baseUrl, path: `${sessionPath(sessionId)}/events`, headers: this.headers };
+    return receiveEvents(source, options);
   }
 
   async #delete(path: string): Promise<void> {
@@ -230,6 +234,7 @@ export class Client {
       method,
       headers: {
         accept: "application/json",
+        ...this.headers,
         ...(body !== undefined && { "content-type": "application/json" }),
         ...(key !== undefined && { "idempotency-key": key }),
       },
@@ -247,6 +252,11 @@ export class Client {
       }
     }
   }
+}
+
+/** The header that a token is sent in; none without one. */
+export function bearer(token: string | undefined): Readonly<Record<string, string>> {
+  return token === undefined ? {} : { authorization: `Bearer ${token}` };
 }
 
 interface ApiRequest {

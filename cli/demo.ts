@@ -5,6 +5,7 @@ import { type Config, ConfigError, readConfig } from "../contract/config.ts";
 import type { SessionEventOf } from "../contract/events.ts";
 import { newId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
+import { readToken } from "../store/api-token.ts";
 import { Client } from "./client.ts";
 import { ClientError } from "./client-error.ts";
 import { DEMO_PROMPT, type DemoModel, startDemoModel } from "./demo-model.ts";
@@ -87,7 +88,7 @@ interface Place {
 }
 
 async function runSession({ stack, model, screen, stateDir }: Place, signal: AbortSignal): Promise<number> {
-  const client = new Client(stack.apiUrl);
+  const client = new Client(stack.apiUrl, readToken(stateDir));
   const id = newId("ses");
   await client.createSession(
     {
@@ -137,7 +138,10 @@ async function download(
   of: { readonly id: string; readonly report: SessionEventOf<"artifact.uploaded">; readonly stateDir: string },
 ): Promise<string> {
   const url = `${client.baseUrl}/v1/sessions/${of.id}/artifacts/${of.report.artifactId}`;
-  const response = await fetch(url, { signal: AbortSignal.timeout(LIMITS.clientRequestTimeoutMs) });
+  const response = await fetch(url, {
+    headers: client.headers,
+    signal: AbortSignal.timeout(LIMITS.clientRequestTimeoutMs),
+  });
   if (!response.ok) throw new DemoStopped(`the artifact could not be read: ${url} answered ${response.status}`);
   const file = path.join(of.stateDir, "reports", of.id, "report.md");
   mkdirSync(path.dirname(file), { recursive: true });

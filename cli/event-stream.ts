@@ -29,9 +29,11 @@ export interface EventsOptions {
   readonly giveUpMs?: number;
 }
 
-interface Source {
+export interface Source {
   readonly baseUrl: string;
   readonly path: string;
+  /** Sent with each connection. */
+  readonly headers: Readonly<Record<string, string>>;
 }
 
 /** The least of an event that this client relies on. */
@@ -45,17 +47,13 @@ class ConnectionLost extends Error {
 /** A connection's signs of life: an event, a heartbeat, or that it was opened at all. */
 type Sign = ReceivedEvent | "beat" | "opened";
 
-export async function* receiveEvents(
-  baseUrl: string,
-  path: string,
-  options: EventsOptions,
-): AsyncGenerator<ReceivedEvent> {
+export async function* receiveEvents(source: Source, options: EventsOptions): AsyncGenerator<ReceivedEvent> {
   const { signal } = options;
-  const patience = new Patience(baseUrl, options);
+  const patience = new Patience(source.baseUrl, options);
   let seq = options.after;
   while (!signal?.aborted) {
     try {
-      for await (const sign of connect({ baseUrl, path }, seq, options)) {
+      for await (const sign of connect(source, seq, options)) {
         if (typeof sign !== "string") {
           if (sign.seq <= seq) continue;
           if (sign.seq !== seq + 1) throw new ConnectionLost(`event ${sign.seq} came after ${seq}`);
@@ -151,7 +149,7 @@ function received(json: string, baseUrl: string): ReceivedEvent {
 
 async function open(source: Source, after: number, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
   const response = await fetch(`${source.baseUrl}${source.path}?after=${after}`, {
-    headers: { accept: "text/event-stream", ...(after > 0 && { "last-event-id": String(after) }) },
+    headers: { ...source.headers, accept: "text/event-stream", ...(after > 0 && { "last-event-id": String(after) }) },
     signal,
   });
   const isStream = response.headers.get("content-type")?.startsWith("text/event-stream") ?? false;

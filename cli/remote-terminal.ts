@@ -11,6 +11,7 @@ import { safeLine } from "./terminal-text.ts";
 export interface TerminalPlace {
   /** Of the API. */
   readonly baseUrl: string;
+  readonly headers?: Readonly<Record<string, string>>;
   readonly sessionId: string;
   /** An open one; undefined: a new one. */
   readonly terminal?: string;
@@ -39,7 +40,7 @@ export async function useTerminal(io: Io, place: TerminalPlace): Promise<number>
 
 async function connect(io: Io, place: TerminalPlace): Promise<RemoteTerminal> {
   const { columns, rows }: Screen = io.stdout;
-  const { baseUrl, sessionId, terminal, watch } = place;
+  const { baseUrl, headers = {}, sessionId, terminal, watch } = place;
   const query = new URLSearchParams({
     ...(terminal !== undefined && { terminal }),
     ...(watch && { watch: "true" }),
@@ -48,7 +49,7 @@ async function connect(io: Io, place: TerminalPlace): Promise<RemoteTerminal> {
   });
   const { WebSocket: Socket } = await import("ws");
   const url = `${baseUrl.replace(/^http/, "ws")}/v1/sessions/${encodeURIComponent(sessionId)}/terminal?${query}`;
-  const socket = new Socket(url, { perMessageDeflate: false });
+  const socket = new Socket(url, { perMessageDeflate: false, headers });
   return await new Promise((resolve, reject) => {
     // At once: what is sent first may be here already.
     socket.once("open", () => resolve(new RemoteTerminal(io, socket)));

@@ -20,9 +20,14 @@ const Environment = z.object({
     .default("127.0.0.1")
     .refine(
       (host) => LOOPBACK.test(host),
-      "a loopback address such as 127.0.0.1: the API asks nobody for a key yet, so it must not be reachable from elsewhere",
+      "a loopback address such as 127.0.0.1: the API has one token for all and speaks no TLS, so it must not be reachable from elsewhere",
     ),
   PERDURE_STATE_DIR: z.string().default(".perdure"),
+  PERDURE_AUTH: z.enum(["token", "off"], { error: "token, or off" }).default("token"),
+  PERDURE_TOKEN: z
+    .string()
+    .regex(/^[\x21-\x7e]{1,512}$/, { error: "a token, without spaces" })
+    .optional(),
   PERDURE_MODEL: z.string().default("gpt-5"),
   PERDURE_LOG_LEVEL: z
     .enum(["silent", "error", "warn", "info", "debug"], { error: "silent, error, warn, info or debug" })
@@ -76,6 +81,7 @@ export const SECRET_VARIABLE: RegExp = /^PERDURE_SECRET_(.+)$/;
 
 /** Variables whose value must not be repeated in a message. */
 const SECRET: ReadonlySet<string> = new Set([
+  "PERDURE_TOKEN",
   "OPENAI_API_KEY",
   "COPILOT_GITHUB_TOKEN",
   "COPILOT_PROVIDER_API_KEY",
@@ -97,6 +103,10 @@ export interface Config {
   readonly host: string;
   /** As it was given, so perhaps relative: each process makes it absolute where it starts. */
   readonly stateDir: string;
+  /** Whether the API asks its callers for the token of the state folder. Off only where it listens on the loopback. */
+  readonly auth: "token" | "off";
+  /** What our tools send to an API that is not that of their state folder. */
+  readonly token: string | undefined;
   readonly model: string;
   readonly logLevel: "silent" | "error" | "warn" | "info" | "debug";
   /** Undefined means: start the embedded server. */
@@ -159,6 +169,8 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     port: data.PERDURE_PORT,
     host: data.PERDURE_HOST,
     stateDir: data.PERDURE_STATE_DIR,
+    auth: data.PERDURE_AUTH,
+    token: data.PERDURE_TOKEN,
     model: data.PERDURE_MODEL,
     logLevel: data.PERDURE_LOG_LEVEL,
     temporalAddress: data.TEMPORAL_ADDRESS,

@@ -34,6 +34,7 @@ export type TurnCode = z.infer<typeof TurnCode>;
 /** Codes of problem documents (RFC 9457), with their HTTP status and title. */
 export const PROBLEMS = {
   INVALID_INPUT: { status: 400, title: "The request is not valid", retryable: false },
+  UNAUTHORIZED: { status: 401, title: "The token of this API is needed", retryable: false },
   FORBIDDEN: { status: 403, title: "This is not allowed", retryable: false },
   NOT_FOUND: { status: 404, title: "There is no such resource", retryable: false },
   AGENT_NOT_FOUND: { status: 404, title: "There is no such agent", retryable: false },

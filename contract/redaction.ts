@@ -3,7 +3,10 @@
 /** Keys of well-known makers, passwords in links, and what stands behind a word such as token or password. */
 export function redact(text: string): string {
   return text
-    .replace(/\b(?:sk|pk|rk|gh[opsu]|github_pat|glpat|xox[abeprs]|AKIA|ASIA|eyJ)[-_.A-Za-z0-9]{8,}/g, "[redacted]")
+    .replace(
+      /\b(?:perdure|sk|pk|rk|gh[opsu]|github_pat|glpat|xox[abeprs]|AKIA|ASIA|eyJ)[-_.A-Za-z0-9]{8,}/g,
+      "[redacted]",
+    )
     .replace(/\b(bearer|basic)\s+[^\s"']+/gi, "$1 [redacted]")
     .replace(/:\/\/[^\s/@]*:[^\s/@]*@/g, "://[redacted]@")
     .replace(

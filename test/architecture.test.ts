@@ -93,6 +93,7 @@ const MAY_IMPORT: Readonly<Record<string, Rule>> = {
       "contract",
       "store/agent-files.ts",
       "store/folders.ts",
+      "store/api-token.ts",
     ],
   },
   bench: { values: ["*"] },

@@ -49,7 +49,10 @@ export class ChaosClient {
   /** Makes the session, under the id that the caller gives it. */
   static async open(place: ClientPlace, session: NewSession & { readonly id: string }): Promise<ChaosClient> {
     const url = `${place.world.url}/v1/sessions`;
-    await askPersistently({ method: "POST", url, body: session }, patience(place.weather));
+    await askPersistently(
+      { method: "POST", url, headers: place.world.headers, body: session },
+      patience(place.weather),
+    );
     return new ChaosClient(place, session.id);
   }
 
@@ -61,7 +64,11 @@ export class ChaosClient {
   /** An answer of the API about this session, however often it takes; undefined when the signal ended that. */
   async ask({ route, signal, ...request }: SessionRequest): Promise<Answer | undefined> {
     const url = `${this.#place.world.url}/v1/sessions/${this.id}${route}`;
-    return await askPersistently({ ...request, url }, { ...patience(this.#place.weather), ...(signal && { signal }) });
+    const { headers } = this.#place.world;
+    return await askPersistently(
+      { ...request, url, headers },
+      { ...patience(this.#place.weather), ...(signal && { signal }) },
+    );
   }
 
   async get<T>(route: string): Promise<T> {

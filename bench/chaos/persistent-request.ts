@@ -14,6 +14,7 @@ export class AnswerError extends Error {
 export interface PersistentRequest {
   readonly method: string;
   readonly url: string;
+  readonly headers?: Readonly<Record<string, string>>;
   readonly body?: unknown;
   /** Its Idempotency-Key. */
   readonly key?: string;
@@ -66,7 +67,7 @@ export async function askPersistently(request: PersistentRequest, patience: Pati
 }
 
 async function send(
-  { method, url, body, key }: PersistentRequest,
+  { method, url, headers, body, key }: PersistentRequest,
   signal: AbortSignal | undefined,
 ): Promise<{ readonly status: number; readonly bytes: Uint8Array }> {
   const timeout = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
@@ -74,6 +75,7 @@ async function send(
     method,
     signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
     headers: {
+      ...headers,
       ...(body !== undefined && { "content-type": "application/json" }),
       ...(key !== undefined && { "idempotency-key": key }),
     },

@@ -23,8 +23,8 @@ export function addTerminal(program: Command, io: Io, end: (exitCode: number) =>
     if (io.stdin.isTTY !== true || io.stdout.isTTY !== true) {
       throw new UsageError("a shell needs a terminal on both sides; for one command use POST …/commands");
     }
-    const { baseUrl } = apiClient(options, io.env);
-    end(await useTerminal(io, { baseUrl, sessionId: id, watch, ...(terminal !== undefined && { terminal }) }));
+    const { baseUrl, headers } = apiClient(options, io.env);
+    end(await useTerminal(io, { baseUrl, headers, sessionId: id, watch, ...(terminal !== undefined && { terminal }) }));
   });
 }
 

@@ -1,12 +1,16 @@
 /** The API as a process of its own: it starts without Temporal, says when it listens, and ends in order. */
+
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
+import { chmodSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
+import { bearer } from "../../cli/client.ts";
 import { LIMITS } from "../../contract/limits.ts";
+import { readToken, tokenFile } from "../../store/api-token.ts";
 import { until } from "../support/api-world.ts";
 import { openStream } from "../support/sse-reader.ts";
 
@@ -51,6 +55,11 @@ class ApiProcess implements AsyncDisposable {
     return `http://127.0.0.1:${message.port}`;
   }
 
+  /** With the token that the process has made. */
+  get headers(): Record<string, string> {
+    return { ...bearer(readToken(this.stateDir)) };
+  }
+
   async exitCode(): Promise<number | null> {
     if (this.child.exitCode === null) await once(this.child, "exit");
     return this.child.exitCode;
@@ -65,8 +74,41 @@ class ApiProcess implements AsyncDisposable {
   }
 }
 
-const create = (url: string): Promise<Response> =>
-  fetch(`${url}/v1/sessions`, { method: "POST", headers: { "content-type": "application/json" }, body: '{"id":"s1"}' });
+const create = (url: string, { headers }: ApiProcess): Promise<Response> =>
+  fetch(`${url}/v1/sessions`, {
+    method: "POST",
+    headers: { ...headers, "content-type": "application/json" },
+    body: '{"id":"s1"}',
+  });
+
+describe("the token", () => {
+  test("is made at the first start, survives a kill, and is asked for on the loopback", async () => {
+    await using first = await ApiProcess.start();
+    const url = await first.url();
+    const { headers } = first;
+    const list = (at: string, init: RequestInit = {}) => fetch(`${at}/v1/sessions`, init).then(({ status }) => status);
+    expect([await list(url), await list(url, { headers })]).toEqual([401, 200]);
+    first.child.kill("SIGKILL");
+    await once(first.child, "exit");
+    await using second = new ApiProcess(first.stateDir, {});
+    expect(await list(await second.url(), { headers })).toBe(200);
+  });
+
+  test("is neither made nor asked for with PERDURE_AUTH=off", async () => {
+    await using api = await ApiProcess.start({ PERDURE_AUTH: "off" });
+    expect((await fetch(`${await api.url()}/v1/sessions`)).status).toBe(200);
+    expect(readToken(api.stateDir)).toBeUndefined();
+  });
+
+  test("that others may read ends the process as one that cannot be used", async () => {
+    await using api = await ApiProcess.start();
+    await api.url();
+    chmodSync(tokenFile(api.stateDir), 0o644);
+    await using next = new ApiProcess(api.stateDir, {});
+    expect(await next.exitCode()).toBe(78);
+    expect(next.stderr).toContain(`chmod 600 ${tokenFile(api.stateDir)}`);
+  });
+});
 
 describe("starting", () => {
   test("it serves while Temporal is away, and says that it is not ready", async () => {
@@ -114,8 +156,8 @@ describe("ending", () => {
   test.each(["SIGTERM", "SIGINT"] as const)("%s ends open streams in words, and exits 0", async (signal) => {
     await using api = await ApiProcess.start();
     const url = await api.url();
-    expect((await create(url)).status).toBe(201);
-    using stream = await openStream(`${url}/v1/sessions/s1/events`);
+    expect((await create(url, api)).status).toBe(201);
+    using stream = await openStream(`${url}/v1/sessions/s1/events`, api.headers);
     await stream.frame(1);
 
     api.child.kill(signal);
@@ -128,12 +170,12 @@ describe("ending", () => {
   test("a request that waits for Temporal is answered, not cut", async () => {
     await using api = await ApiProcess.start();
     const url = await api.url();
-    await create(url);
-    using stream = await openStream(`${url}/v1/sessions/s1/events`);
+    await create(url, api);
+    using stream = await openStream(`${url}/v1/sessions/s1/events`, api.headers);
     const startedAt = Date.now();
     const posting = fetch(`${url}/v1/sessions/s1/messages?wait=1m`, {
       method: "POST",
-      headers: { "content-type": "application/json" },
+      headers: { ...api.headers, "content-type": "application/json" },
       body: '{"content":"hello"}',
     });
     await until(() => stream.frames.some((frame) => frame.data["type"] === "message.received"));
@@ -158,14 +200,14 @@ describe("ending", () => {
     const first = await ApiProcess.start();
     await using _first = first;
     const url = await first.url();
-    await create(url);
+    await create(url, first);
     first.child.kill("SIGKILL");
     await once(first.child, "exit");
 
     const startedAt = Date.now();
     const second = new ApiProcess(first.stateDir, { PERDURE_PORT: new URL(url).port });
     await using _second = second;
-    using stream = await openStream(`${await second.url()}/v1/sessions/s1/events`);
+    using stream = await openStream(`${await second.url()}/v1/sessions/s1/events`, second.headers);
     await stream.frame(1);
 
     // Under the load of other tests; alone it is about a quarter of a second.

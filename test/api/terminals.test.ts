@@ -69,7 +69,7 @@ async function served(sessionId: SessionId): Promise<Shell> {
 }
 
 async function aTerminal(sessionId: SessionId, query = ""): Promise<{ client: TerminalClient; shell: Shell }> {
-  const [shell, client] = await Promise.all([served(sessionId), openTerminalClient(world.url, sessionId, query)]);
+  const [shell, client] = await Promise.all([served(sessionId), openTerminalClient(world, sessionId, query)]);
   return { client, shell };
 }
 
@@ -203,8 +203,8 @@ describe("an open terminal", () => {
     const id = await aSession();
     const { client: first, shell } = await aTerminal(id);
     await shell.print("before\r\n");
-    await using second = await openTerminalClient(world.url, id, `?terminal=${first.id}`);
-    await using watcher = await openTerminalClient(world.url, id, "?watch=true");
+    await using second = await openTerminalClient(world, id, `?terminal=${first.id}`);
+    await using watcher = await openTerminalClient(world, id, "?watch=true");
     const all = [first, second, watcher];
     for (const one of all) await one.until("it sees what was before", ({ printed }) => printed === "before\r\n");
     await first.until("the first writes", (one) => one.isWriter);
@@ -246,7 +246,7 @@ describe("an open terminal", () => {
     const writer = "99999999:boot:1/killed";
     await takeTerminal(world.store.database, shell.terminalId, { writer, ifFree: false });
 
-    await using again = await openTerminalClient(world.url, id, `?terminal=${shell.terminalId}`);
+    await using again = await openTerminalClient(world, id, `?terminal=${shell.terminalId}`);
     await again.until("it sees it", ({ printed }) => printed === "kept\r\n");
     await again.until("it may write", (one) => one.isWriter);
     await shell.close("closed by the test");
@@ -329,8 +329,8 @@ describe("a client that misbehaves", () => {
     const id = await aSession();
     const { client, shell } = await aTerminal(id);
     await using _ = client;
-    await using huge = await openTerminalClient(world.url, id, `?terminal=${client.id}`);
-    await using noisy = await openTerminalClient(world.url, id, `?terminal=${client.id}`);
+    await using huge = await openTerminalClient(world, id, `?terminal=${client.id}`);
+    await using noisy = await openTerminalClient(world, id, `?terminal=${client.id}`);
 
     huge.type("x".repeat(LIMITS.terminalMessageBytesMax + 1));
     for (let count = 0; count < LIMITS.terminalRefusalsMax; count++) noisy.say("nonsense");
@@ -359,7 +359,7 @@ describe("a client that misbehaves", () => {
     const id = await aSession();
     const { client, shell } = await aTerminal(id);
     await using _ = client;
-    await using slow = await openTerminalClient(world.url, id, `?terminal=${client.id}`);
+    await using slow = await openTerminalClient(world, id, `?terminal=${client.id}`);
     slow.pause();
     const piece = "y".repeat(LIMITS.terminalKeptBytes);
     for (let count = 1; count <= 60; count++) {
@@ -378,7 +378,7 @@ describe("a client that misbehaves", () => {
 test("a server that goes down tells its watchers, and the terminal stays open", async () => {
   await using own = await ApiWorld.start();
   const id = await own.createSession();
-  const asking = openTerminalClient(own.url, id);
+  const asking = openTerminalClient(own, id);
   await waitFor("it is asked for", () => own.sessions.terminals.length === 1);
   const key = own.sessions.terminals[0];
   if (!key) throw new Error("no key");

@@ -7,6 +7,8 @@ test("an empty environment gives the documented defaults", () => {
     port: 8700,
     host: "127.0.0.1",
     stateDir: ".perdure",
+    auth: "token",
+    token: undefined,
     model: "gpt-5",
     logLevel: "info",
     temporalAddress: undefined,
@@ -32,6 +34,14 @@ test("an empty environment gives the documented defaults", () => {
 test("an empty variable counts as one that is not set", () => {
   const empty = Object.fromEntries(CONFIG_VARIABLES.map((name) => [name, ""]));
   expect(readConfig(empty)).toEqual(readConfig({}));
+});
+
+test("an API that asks nobody for its token stays on the loopback", () => {
+  expect(readConfig({ PERDURE_AUTH: "off" })).toMatchObject({ auth: "off", host: "127.0.0.1" });
+  expect(() => readConfig({ PERDURE_AUTH: "off", PERDURE_HOST: "0.0.0.0" })).toThrow(
+    /PERDURE_HOST: expected a loopback/,
+  );
+  expect(() => readConfig({ PERDURE_AUTH: "no" })).toThrow(/PERDURE_AUTH: expected token, or off; got "no"/);
 });
 
 test("port 0, IPv6 loopback and a bracketed Temporal address are taken", () => {

@@ -58,7 +58,7 @@ test("a change in mid-turn waits for the turn's end, and its limits hold from th
   await stream.next("tool.output");
 
   const changed = await patch(session, { overrides: { instructions: "be new", limits: { stepsPerTurn: 1 } } });
-  await fetch(`${world.url}/v1/sessions/${session.id}/files/go`, { method: "PUT", body: "now" });
+  await world.fetch(`${world.url}/v1/sessions/${session.id}/files/go`, { method: "PUT", body: "now" });
   await stream.next("turn.completed");
   await stream.next("session.updated");
   await session.post(scripted(bash("true"), { text: "too far" }));

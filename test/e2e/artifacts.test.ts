@@ -85,7 +85,7 @@ test("a large file arrives whole, with its digest, and in parts", async () => {
     bytes: size,
     sha256: createHash("sha256").update(Buffer.alloc(size)).digest("hex"),
   });
-  const part = await fetch(`${world.url}/v1/sessions/${id}/artifacts/${uploaded?.artifactId}`, {
+  const part = await world.fetch(`${world.url}/v1/sessions/${id}/artifacts/${uploaded?.artifactId}`, {
     headers: { range: "bytes=10-19" },
   });
   expect(part.status).toBe(206);

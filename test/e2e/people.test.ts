@@ -87,7 +87,7 @@ test("a message that steers is seen by the model at its next step, and confirmed
   const steered = await session.post({ content: `rather this ${scripted({ text: "steered" })}`, mode: "steer" });
   const waits = await world.request<{ messages: object[] }>("GET", `/v1/sessions/${session.id}/messages?state=waiting`);
   expect(waits.body.messages).toMatchObject([{ messageId: steered.messageId, mode: "steer" }]);
-  await fetch(`${world.url}/v1/sessions/${session.id}/files/go`, { method: "PUT", body: "now" });
+  await world.fetch(`${world.url}/v1/sessions/${session.id}/files/go`, { method: "PUT", body: "now" });
   const end = await stream.next("turn.completed");
 
   expect(steered.turnId).toBe(first.turnId);

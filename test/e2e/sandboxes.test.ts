@@ -111,14 +111,14 @@ test("what a caller has written outlives the sandbox, too", async () => {
   const session = await world.createSession();
   const stream = session.stream();
   const file = `${world.url}/v1/sessions/${session.id}/files/data/in.txt`;
-  await fetch(file, { method: "PUT", body: "by hand" });
+  await world.fetch(file, { method: "PUT", body: "by hand" });
   await stream.next("sandbox.snapshotted");
   await world.request("POST", `/v1/sessions/${session.id}/commands?wait=30s`, { command: "echo more >> data/in.txt" });
   await nth(stream, "sandbox.snapshotted", 2);
 
   rmSync(folderOf(session, 1), { recursive: true, force: true });
 
-  expect(await (await fetch(file)).text()).toBe("by handmore\n");
+  expect(await (await world.fetch(file)).text()).toBe("by handmore\n");
   expect(stream.ofType("sandbox.replaced")).toMatchObject([{ generation: 2 }]);
 });
 

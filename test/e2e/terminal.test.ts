@@ -20,8 +20,8 @@ afterAll(async () => {
 });
 
 test("two watch a shell and one writes; its size is seen inside; it ends with `exit`, and the log tells so", async () => {
-  await using writer = await openTerminalClient(world.url, session.id, "?columns=90&rows=33");
-  await using watcher = await openTerminalClient(world.url, session.id, "?watch=true");
+  await using writer = await openTerminalClient(world, session.id, "?columns=90&rows=33");
+  await using watcher = await openTerminalClient(world, session.id, "?watch=true");
   await writer.until("it may write", (one) => one.isWriter);
 
   writer.type("stty size; echo t$((40+2))\r");
@@ -75,7 +75,7 @@ test("a secret reaches the commands that it is for, and no event, history or fil
 });
 
 test("a killed worker takes its terminal along, in words; the session has another one at once", async () => {
-  await using client = await openTerminalClient(world.url, session.id);
+  await using client = await openTerminalClient(world, session.id);
   await client.until("it may write", (one) => one.isWriter);
   const since = world.stackEvents.length;
   world.kill("worker");
@@ -84,14 +84,14 @@ test("a killed worker takes its terminal along, in words; the session has anothe
 
   expect(client.closedReason).toBe("the worker that served it was lost");
   await world.untilReady("worker", since);
-  await using again = await openTerminalClient(world.url, session.id);
+  await using again = await openTerminalClient(world, session.id);
   await again.until("it may write", (one) => one.isWriter);
   again.type("echo back$((1+1))\r");
   await again.until("it runs", ({ printed }) => printed.includes("back2"));
 });
 
 test("the session's end closes it", async () => {
-  await using client = await openTerminalClient(world.url, session.id);
+  await using client = await openTerminalClient(world, session.id);
   await client.until("it may write", (one) => one.isWriter);
   client.type("echo here$((1+1))\r");
   await client.until("it runs", ({ printed }) => printed.includes("here2"));

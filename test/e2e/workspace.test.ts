@@ -52,11 +52,11 @@ async function run(command: string, query = "?wait=30s", more: object = {}): Pro
 
 test("a file of 100 MB goes in and out, and the API holds little of it at once", async () => {
   const content = randomBytes(100 * MB);
-  await fetch(at("files/warm"), { method: "PUT", body: "x" });
+  await world.fetch(at("files/warm"), { method: "PUT", body: "x" });
   const before = mostMemory(world.pidOf("api"));
 
-  const put = await fetch(at("files/data/big.bin"), { method: "PUT", body: content });
-  const got = await fetch(at("files/data/big.bin"));
+  const put = await world.fetch(at("files/data/big.bin"), { method: "PUT", body: content });
+  const got = await world.fetch(at("files/data/big.bin"));
   const hash = createHash("sha256");
   for await (const chunk of got.body ?? []) hash.update(chunk);
 
@@ -66,20 +66,20 @@ test("a file of 100 MB goes in and out, and the API holds little of it at once",
 });
 
 test("a folder is listed, packed, and removed", async () => {
-  await fetch(at("files/src/a.txt"), { method: "PUT", body: "text of a" });
+  await world.fetch(at("files/src/a.txt"), { method: "PUT", body: "text of a" });
   await run("mkdir -p src/empty && ln -s a.txt src/link && printf b > 'src/b \u00e9.sh' && chmod +x src/b*");
 
   const listed = await world.request<FileList>("GET", `/v1/sessions/${session.id}/files/src?depth=2`);
   const folder = path.join(world.folder, "unpacked");
   mkdirSync(folder);
   for (const format of ["tar", "zip"]) {
-    const packed = Buffer.from(await (await fetch(at(`files/src?archive=${format}`))).arrayBuffer());
+    const packed = Buffer.from(await (await world.fetch(at(`files/src?archive=${format}`))).arrayBuffer());
     writeFileSync(path.join(folder, format), packed);
   }
   execFileSync("tar", ["-xf", "tar"], { cwd: folder });
   const inZip = readFileSync(path.join(folder, "zip")).toString("latin1");
-  const refused = await fetch(at("files/src"), { method: "DELETE" });
-  const removed = await fetch(at("files/src?recursive=true"), { method: "DELETE" });
+  const refused = await world.fetch(at("files/src"), { method: "DELETE" });
+  const removed = await world.fetch(at("files/src?recursive=true"), { method: "DELETE" });
 
   expect(listed.body.files.map((file) => `${file.kind} ${file.path}`)).toEqual([
     "file src/a.txt",
@@ -91,7 +91,7 @@ test("a folder is listed, packed, and removed", async () => {
   expect(existsSync(path.join(folder, "src/empty"))).toBe(true);
   for (const name of ["src/a.txt", "src/empty/", "src/link"]) expect(inZip).toContain(name);
   expect([refused.status, removed.status]).toEqual([409, 204]);
-  expect((await fetch(at("files/src"))).status).toBe(404);
+  expect((await world.fetch(at("files/src"))).status).toBe(404);
 });
 
 test("a command gets its folder, its variables and its input, and its end is answered", async () => {
@@ -146,7 +146,7 @@ test("an archive is downloaded into the workspace, and its files are told of", a
   const sha256 = createHash("sha256").update(archive).digest("hex");
 
   const download = async (path = "lib"): Promise<{ status: number; body: Downloaded }> => {
-    const response = await fetch(at("downloads"), {
+    const response = await world.fetch(at("downloads"), {
       method: "POST",
       headers: { "content-type": "application/json", "idempotency-key": "once" },
       body: JSON.stringify({ url, path, sha256, extract: true }),
@@ -165,7 +165,7 @@ test("an archive is downloaded into the workspace, and its files are told of", a
   expect(done).toMatchObject({ status: 200, body: { path: "lib", bytes: archive.length, sha256, files: 2 } });
   expect([again, fetched]).toEqual([done, 1]);
   expect(other).toMatchObject({ status: 409, body: { code: "CONFLICT" } });
-  expect(await (await fetch(at("files/lib/top/b/c"))).text()).toBe("c");
+  expect(await (await world.fetch(at("files/lib/top/b/c"))).text()).toBe("c");
   expect(inside).toMatchObject({ status: 403, body: { code: "FORBIDDEN" } });
   const changed = (await session.log()).flatMap((event) => (event.type === "file.changed" ? [event.path] : []));
   expect(changed).toContain("lib/top/a");

@@ -3,6 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { pino } from "pino";
+import type { ApiToken } from "../../api/authentication.ts";
 import { type RunningApi, startServer } from "../../api/server.ts";
 import type { Fact } from "../../contract/events.ts";
 import type { SessionId } from "../../contract/ids.ts";
@@ -43,12 +44,13 @@ export class ApiWorld implements AsyncDisposable {
     this.#check.catch(() => undefined); // Whoever awaits it will say so.
   }
 
-  static async start(): Promise<ApiWorld> {
+  /** Without a token nobody is asked for one. */
+  static async start(token?: ApiToken): Promise<ApiWorld> {
     const stateDir = await mkdtemp(path.join(tmpdir(), "perdure-api-"));
     const store = await openStore(stateDir);
     const sessions = new FakeSessions(store);
     const api = await startServer(
-      { store, sessions, logger: pino({ level: "silent" }) },
+      { store, sessions, logger: pino({ level: "silent" }), token },
       { host: "127.0.0.1", port: 0 },
     );
     return new ApiWorld({ store, sessions, stateDir, api });

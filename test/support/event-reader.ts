@@ -15,6 +15,7 @@ export interface Arrival {
 export interface EventReaderOptions {
   /** Of the session: `http://…/v1/sessions/<id>`. */
   readonly url: string;
+  readonly headers?: Readonly<Record<string, string>>;
   /** Pause before it comes back. */
   readonly reconnectMs?: number;
 }
@@ -123,7 +124,7 @@ export class EventReader implements AsyncDisposable {
   }
 
   async #connect(signal: AbortSignal): Promise<void> {
-    const headers: Record<string, string> = { accept: "text/event-stream" };
+    const headers: Record<string, string> = { ...this.#options.headers, accept: "text/event-stream" };
     if (this.lastSeq > 0) headers["last-event-id"] = String(this.lastSeq);
     const response = await fetch(`${this.#options.url}/events`, { headers, signal });
     if (response.status !== 200 || response.body === null) {

@@ -124,8 +124,13 @@ export async function askForTerminal(
   });
 }
 
-export async function openTerminalClient(apiUrl: string, sessionId: string, query = ""): Promise<TerminalClient> {
-  const answer = await askForTerminal(apiUrl, `/v1/sessions/${sessionId}/terminal${query}`);
+/** Of a world, or of an API that asks nobody for a token. */
+export async function openTerminalClient(
+  api: { readonly url: string; readonly headers?: Readonly<Record<string, string>> },
+  sessionId: string,
+  query = "",
+): Promise<TerminalClient> {
+  const answer = await askForTerminal(api.url, `/v1/sessions/${sessionId}/terminal${query}`, api.headers);
   if (answer instanceof TerminalClient) return answer;
   throw new Error(`the terminal was refused: ${JSON.stringify(answer)}`);
 }

@@ -6,6 +6,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { Client, Connection } from "@temporalio/client";
+import { bearer } from "../../cli/client.ts";
 import { identityOf, isAlive, type KnownProcess, waitGone } from "../../cli/process-identity.ts";
 import { type Stack, type StackEvent, startStack } from "../../cli/stack.ts";
 import { ProcessEntry, type ProcessName } from "../../cli/state-directory.ts";
@@ -14,6 +15,7 @@ import { readConfig } from "../../contract/config.ts";
 import type { SessionEvent } from "../../contract/events.ts";
 import type { MessageAccepted, PostMessage, SessionCreated } from "../../contract/http.ts";
 import type { SandboxInput, SandboxProviderName } from "../../contract/sandbox.ts";
+import { readToken } from "../../store/api-token.ts";
 import { EventReader } from "./event-reader.ts";
 import {
   type ModelEndpoint,
@@ -195,9 +197,20 @@ export class World implements AsyncDisposable {
     return new Client({ connection: this.#connection });
   }
 
+  /** What says to the API who we are. */
+  get headers(): Readonly<Record<string, string>> {
+    return bearer(readToken(this.stateDir));
+  }
+
+  /** The platform's own, at a path of the API or at its whole address, with this world's token. */
+  async fetch(target: string, init: RequestInit = {}): Promise<Response> {
+    const url = new URL(target, this.url);
+    return await fetch(url, { ...init, headers: { ...this.headers, ...(init.headers as Record<string, string>) } });
+  }
+
   /** One request to the API: the status and the JSON of its answer. */
   async request<T = unknown>(method: string, route: string, body?: unknown): Promise<{ status: number; body: T }> {
-    const response = await fetch(`${this.url}${route}`, {
+    const response = await this.fetch(route, {
       method,
       ...(body !== undefined && { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
     });
@@ -218,7 +231,7 @@ export class World implements AsyncDisposable {
   /** A reader that ends with the world, if it has not been ended before. */
   openReader(id: string, reconnectMs?: number): EventReader {
     const url = `${this.url}/v1/sessions/${id}`;
-    const reader = new EventReader({ url, ...(reconnectMs !== undefined && { reconnectMs }) });
+    const reader = new EventReader({ url, headers: this.headers, ...(reconnectMs !== undefined && { reconnectMs }) });
     this.#readers.push(reader);
     return reader;
   }
