@@ -78,6 +78,8 @@ function lineFor(event: StackEvent): string | undefined {
       return `${event.name} (pid ${event.oldPid}) ${event.how}; started again as pid ${event.pid} after ${event.afterMs} ms`;
     case "took_over":
       return `the last perdure here was killed; stopped what it left behind (pid ${event.pids.join(", ")})`;
+    case "notice":
+      return event.message;
     case "died": // Told with the restart that follows, or with the end.
     case "progress":
     case "started":

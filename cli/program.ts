@@ -2,12 +2,14 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { ConfigError } from "../contract/config.ts";
+import { BackupError } from "./backup/backup-error.ts";
 import { ClientError } from "./client-error.ts";
 import { addAgents } from "./commands/agents.ts";
 import { addAnswer } from "./commands/answer.ts";
 import { addApprovals } from "./commands/approvals.ts";
 import { addAttach } from "./commands/attach.ts";
 import { addBackends } from "./commands/backends.ts";
+import { addBackup } from "./commands/backup.ts";
 import { addChat } from "./commands/chat.ts";
 import { addEndings } from "./commands/endings.ts";
 import { addGrants } from "./commands/grants.ts";
@@ -20,7 +22,8 @@ import { addTerminal } from "./commands/terminal.ts";
 import { EXIT } from "./exit-codes.ts";
 import type { Io } from "./io.ts";
 import { packagePath } from "./package-root.ts";
-import { safeLine } from "./terminal-text.ts";
+import { StackError } from "./stack-error.ts";
+import { safeLine, safeText } from "./terminal-text.ts";
 import { UsageError } from "./usage-error.ts";
 
 const HELP = `
@@ -57,6 +60,7 @@ function createProgram(io: Io, end: (exitCode: number) => void): Command {
     addAnswer,
     addGrants,
     addEndings,
+    addBackup,
   ])
     add(program, io, end);
   return program;
@@ -74,6 +78,10 @@ function explain(error: unknown, stderr: Io["stderr"]): number {
   if (error instanceof ConfigError || error instanceof UsageError) {
     stderr.write(`perdure: ${message}\n`);
     return EXIT.usage;
+  }
+  if (error instanceof BackupError || error instanceof StackError) {
+    stderr.write(`perdure: ${safeText(message)}\n`);
+    return EXIT.failed;
   }
   const isKnown = error instanceof ClientError;
   stderr.write(`perdure: ${isKnown ? "" : "this is a bug of perdure: "}${safeLine(message, MESSAGE_CHARACTERS)}\n`);

@@ -5,6 +5,7 @@
 import path from "node:path";
 import type { Config } from "../contract/config.ts";
 import { LIMITS } from "../contract/limits.ts";
+import { finishRestore } from "./backup/restore-placement.ts";
 import { waitServing } from "./grpc-health.ts";
 import { boundLog } from "./log-file.ts";
 import { programArguments } from "./package-root.ts";
@@ -15,8 +16,8 @@ import { type ProcessEntry, type ProcessName, StateDirectory } from "./state-dir
 import { type Command, type ProcessEvent, type ProcessPlan, SupervisedProcess } from "./supervised-process.ts";
 import {
   confirmDatabase,
-  dropHalfMadeDatabase,
   findTemporal,
+  settleDatabase,
   TEMPORAL_HOST,
   TEMPORAL_PORTS,
   temporalCommand,
@@ -28,6 +29,8 @@ export type StackEvent =
   | ProcessEvent
   | { readonly type: "progress"; readonly text: string }
   | { readonly type: "took_over"; readonly pids: readonly number[] }
+  /** Something about the state that a person should know. */
+  | { readonly type: "notice"; readonly message: string }
   | { readonly type: "gave_up"; readonly message: string };
 
 /** How the stack ended: as it was asked to, or because a process could not be kept alive. */
@@ -126,6 +129,12 @@ class RunningStack implements Stack {
 
   async start(): Promise<void> {
     await this.#takeOver();
+    const aside = finishRestore(this.#state.path);
+    if (aside !== undefined)
+      this.#emit({
+        type: "notice",
+        message: `an interrupted restore was completed; what was there before is in ${aside}`,
+      });
     await this.#chooseApiPort();
     if (this.#options.config.temporalAddress === undefined) await this.#startTemporal();
     else await this.#awaitForeignTemporal(this.#options.config.temporalAddress);
@@ -206,7 +215,8 @@ class RunningStack implements Stack {
       name: "temporal",
       logFile: this.#state.logFile("temporal"),
       command: () => {
-        dropHalfMadeDatabase(databaseFile);
+        const settled = settleDatabase(databaseFile);
+        if (settled) this.#emit({ type: "notice", message: settled.message });
         this.#temporal = {
           address: `${TEMPORAL_HOST}:${ports.port}`,
           uiUrl: `http://${TEMPORAL_HOST}:${ports.uiPort}`,

@@ -2,7 +2,9 @@
  * The embedded Temporal server: its tuned command line, its database's first start, and the guard that ends it when
  * its supervisor is killed.
  */
-import { existsSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, renameSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { waitServing } from "./grpc-health.ts";
@@ -70,21 +72,47 @@ export function temporalCommand(server: TemporalServer): { readonly file: string
   };
 }
 
+/** What was done with a database file that nothing vouches for; undefined when there was nothing to do. */
+export type DoubtfulDatabase =
+  | { readonly kept: true; readonly message: string }
+  | { readonly kept: false; readonly message: string };
+
 /**
  * To be called before each start. A kill in the first 100 ms of the very first start leaves a half-made schema that
- * never starts again. No client can have stored anything in it, so it is begun anew.
+ * never starts again; so does a file that is no database. Such a file is moved aside, and the server begins with a new
+ * one. A whole database without its `.ok` file, such as a restored copy, is used as it is.
  */
-export function dropHalfMadeDatabase(databaseFile: string): void {
-  if (existsSync(okFile(databaseFile))) return;
-  for (const suffix of ["", "-wal", "-shm"]) rmSync(databaseFile + suffix, { force: true });
+export function settleDatabase(databaseFile: string): DoubtfulDatabase | undefined {
+  if (!existsSync(databaseFile) || existsSync(okFile(databaseFile))) return undefined;
+  if (hasNamespaces(databaseFile)) {
+    const message = `${databaseFile} has no ${path.basename(okFile(databaseFile))} beside it, but it is a whole database: it is used`;
+    return { kept: true, message };
+  }
+  const aside = `${databaseFile}.unusable-${new Date().toISOString().replaceAll(/[:.]/g, "-")}`;
+  for (const suffix of ["", "-wal", "-shm"]) {
+    if (existsSync(databaseFile + suffix)) renameSync(databaseFile + suffix, aside + suffix);
+  }
+  const message = `${databaseFile} is not a database that Temporal can start from; it was moved to ${aside}, and Temporal starts with a new one. Sessions are rebuilt from the store`;
+  return { kept: false, message };
+}
+
+/** The server writes its namespace as the last part of its first start. */
+function hasNamespaces(databaseFile: string): boolean {
+  try {
+    const database = new DatabaseSync(databaseFile, { timeout: 1_000 });
+    try {
+      return Number(database.prepare("select count(*) as n from namespaces").get()?.["n"] ?? 0) > 0;
+    } finally {
+      database.close();
+    }
+  } catch {
+    return false; // No such table, or no database.
+  }
 }
 
 /** To be called when the server has answered: from now on the database holds things. */
 export function confirmDatabase(databaseFile: string): void {
-  writeFileSync(
-    okFile(databaseFile),
-    "The schema is complete. Without this file the database beside it is begun anew.\n",
-  );
+  writeFileSync(okFile(databaseFile), "The schema of the database beside this file is complete.\n");
 }
 
 /**
