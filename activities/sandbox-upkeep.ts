@@ -82,8 +82,12 @@ async function stopIdle(deps: RunToolDeps, { sessionId, idleMs }: IdleKey): Prom
 
 async function sweep(deps: RunToolDeps): Promise<Swept> {
   const removed: SandboxId[] = [];
-  for (const { provider } of deps.sandboxes.entries)
-    if (provider) removed.push(...(await sweepProvider(deps, provider)));
+  for (const { provider } of deps.sandboxes.entries) {
+    if (provider) {
+      removed.push(...(await sweepProvider(deps, provider)));
+      await provider.tidy?.();
+    }
+  }
   if (removed.length > 0) log.info("sandboxes that no session owns were removed", { removed: removed.length });
   const stopped = await stopForgotten(deps);
   await sweepBlobs(deps.store.database, deps.store.blobs, LIMITS.strayBlobMs);

@@ -26,7 +26,8 @@ import { startEgress, stopEgress } from "./egress/egress.ts";
 import { proxyVariables, relayBinds, relayPrelude } from "./egress/relay.ts";
 import { commandEnvironment, ownVariables, secretVariables } from "./environment.ts";
 import { resolveShown } from "./host-paths.ts";
-import { killByMount, killCommands, signalKill } from "./host-processes.ts";
+import { killByMount, killCommands } from "./host-processes.ts";
+import { tidyTemporary } from "./host-removal.ts";
 import { listFolders, realFolder, removeSandboxFolder } from "./host-root.ts";
 import { argumentOf, checkedSandboxId, checkFolder, createHostSandbox } from "./host-sandbox.ts";
 import { openHostTerminal } from "./host-terminal.ts";
@@ -81,18 +82,25 @@ export function createBubblewrapProvider(options: BubblewrapProviderOptions): Sa
       let cgroup = sandboxCgroup(cgroups, realFolder(folder));
       await removeSandboxFolder(folder, async (doomed, former) => {
         cgroup = sandboxCgroup(readKept(doomed).cgroups, former);
-        killCommands(path.join(doomed, "calls"));
-        const shown = [doomed, former].map((one) => path.join(one, "workspace"));
-        // Again as long as there are any: one may have been starting another.
-        for (let found = 1; found > 0; ) {
-          found = killByMount(shown, INSIDE.workspace);
-          if (found > 0) await new Promise((resolve) => setTimeout(resolve, 10));
-        }
+        killCommands(path.join(doomed, "calls"), [doomed, former]);
+        await cgroup.kill();
+        await killByMount(
+          [doomed, former].map((one) => path.join(one, "workspace")),
+          INSIDE.workspace,
+        );
         await stopEgress(doomed);
       });
       // Also of a sandbox whose folder somebody else took away.
-      for (const pid of cgroup.processes()) signalKill(pid);
+      await cgroup.kill();
       await cgroup.remove();
+    },
+    async tidy() {
+      for (const { id } of listFolders(options.root)) {
+        const folder = folderOf(id);
+        if (!existsSync(folder)) continue;
+        const { frozen } = sandboxCgroup(readKept(folder).cgroups, realFolder(folder));
+        await tidyTemporary(path.join(folder, "staging"), frozen);
+      }
     },
     list: async () => listFolders(options.root),
   };
@@ -156,6 +164,7 @@ function createSandbox(
     folder,
     temporary: path.join(folder, "staging"),
     inside: INSIDE,
+    frozen: cgroup.frozen,
     launcher,
     environment,
     async startScript(command, call) {
@@ -226,7 +235,7 @@ function innerEnvironment(host: Readonly<Record<string, string | undefined>>): R
 
 function workingFolder(workspace: string, { cwd }: CommandStart): string {
   if (cwd === undefined || cwd === "") return INSIDE.workspace;
-  const real = checkFolder(resolveShown({ host: workspace, inside: INSIDE.workspace }, cwd), cwd);
+  const real = checkFolder(workspace, resolveShown({ host: workspace, inside: INSIDE.workspace }, cwd), cwd);
   return path.posix.join(INSIDE.workspace, path.relative(workspace, real));
 }
 

@@ -48,26 +48,51 @@ export function isWatched(claim: Claim): boolean {
 }
 
 /**
- * Whether a process of the command's group still runs. A group keeps its number while it has a member, so the number is
- * ours as long as its leader is either the process that claimed the call or gone. `groups` spares a look at all processes
- * for each of many calls.
+ * Whether a process of the group that the command's parent led still runs. Once its leader is gone, and perhaps all of it,
+ * the number may be a stranger's: see `ownsGroup`. `groups` spares a look at all processes for each of many calls.
  */
-export function isGroupAlive(claim: Claim, groups?: ReadonlySet<number>): boolean {
+export function isGroupAlive(claim: Claim, groups?: LivingGroups): boolean {
   if (claim.process === undefined) return false;
-  const { pid, startedAt, boot } = claim.process;
+  const { pid, startedAt } = claim.process;
   if (!isSignalable(-pid)) return false;
   if (startedAt === "-") return true;
-  const leader = processState(pid);
-  if (bootName() !== boot || (leader !== undefined && leader.startedAt !== startedAt)) return false;
-  return (leader !== undefined && leader.state !== "Z") || (groups ?? livingGroups()).has(pid);
+  const leader = leaderOf(claim);
+  if (leader === "stranger") return false;
+  return leader === "alive" || (groups ?? livingGroups()).has(pid);
 }
 
-/** The process groups that have a member which is not a zombie: not every first process of a container reaps. */
-export function livingGroups(): ReadonlySet<number> {
-  const groups = new Set<number>();
+/**
+ * Whether the group of that number is the command's: its leader is the process that claimed the call, or, when that is gone,
+ * `isOurs` says of a member that it is. A group keeps its number while it has a member.
+ */
+export function ownsGroup(claim: Claim, groups: LivingGroups, isOurs: (pid: number) => boolean): boolean {
+  if (claim.process === undefined) return false;
+  const leader = leaderOf(claim);
+  if (leader === "stranger") return false;
+  if (leader === "alive" || leader === "zombie") return true;
+  return (groups.get(claim.process.pid) ?? []).some(isOurs);
+}
+
+function leaderOf(claim: Claim): "alive" | "zombie" | "gone" | "stranger" {
+  const { pid, startedAt, boot } = claim.process ?? { pid: 0, startedAt: "", boot: "" };
+  const leader = processState(pid);
+  if (startedAt !== "-" && bootName() !== boot) return "stranger";
+  if (leader === undefined) return "gone";
+  if (leader.startedAt !== startedAt) return "stranger";
+  return leader.state === "Z" ? "zombie" : "alive";
+}
+
+/** Process groups by number, with their members that are not zombies: not every first process of a container reaps. */
+export type LivingGroups = ReadonlyMap<number, readonly number[]>;
+
+export function livingGroups(): LivingGroups {
+  const groups = new Map<number, number[]>();
   for (const pid of processes()) {
     const member = processState(pid);
-    if (member !== undefined && member.state !== "Z") groups.add(member.group);
+    if (member === undefined || member.state === "Z") continue;
+    const members = groups.get(member.group);
+    if (members) members.push(pid);
+    else groups.set(member.group, [pid]);
   }
   return groups;
 }
@@ -81,18 +106,19 @@ export function processes(): readonly number[] {
   }
 }
 
-interface ProcessState {
+export interface ProcessState {
   readonly state: string;
   readonly group: number;
+  readonly session: number;
   readonly startedAt: string;
 }
 
-function processState(pid: number): ProcessState | undefined {
+export function processState(pid: number): ProcessState | undefined {
   const stat = readText(`/proc/${pid}/stat`);
   // The second field is the program's name in parentheses, which may hold anything.
   const fields = stat?.slice(stat.lastIndexOf(")") + 2).split(" ");
   if (fields === undefined) return undefined;
-  return { state: fields[0] ?? "", group: Number(fields[2]), startedAt: fields[19] ?? "" };
+  return { state: fields[0] ?? "", group: Number(fields[2]), session: Number(fields[3]), startedAt: fields[19] ?? "" };
 }
 
 /** The words of a record, [] when its writer has not finished it (its last word is a dot), undefined when there is none. */

@@ -1,7 +1,9 @@
 /** Limits of a sandbox by cgroups, version 1 or 2, where this process may make some: one per sandbox, removed with it. */
+import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { accessSync, constants, existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { LIMITS } from "../contract/limits.ts";
 
 export interface ResourceLimits {
   readonly memoryMiB: number;
@@ -10,10 +12,12 @@ export interface ResourceLimits {
   readonly cpu: number | undefined;
 }
 
-export type Controller = "memory" | "pids" | "cpu";
-const CONTROLLERS: readonly Controller[] = ["memory", "pids", "cpu"];
+/** `freezer` is one of version 1 only; every cgroup of version 2 can be frozen. */
+export type Controller = "memory" | "pids" | "cpu" | "freezer";
+const CONTROLLERS: readonly Controller[] = ["memory", "pids", "cpu", "freezer"];
 const CPU_PERIOD_US = 100_000;
 const REMOVE_TRIES = 50;
+const KILL_ROUND_MS = 20;
 
 /** Where cgroups for sandboxes can be made. */
 export interface CgroupPlaces {
@@ -73,7 +77,7 @@ function isUsableV2(folder: string): boolean {
 
 function controllersBelow(folder: string): readonly Controller[] {
   const given = readText(path.join(folder, "cgroup.subtree_control")).trim().split(" ");
-  return CONTROLLERS.filter((one) => given.includes(one));
+  return CONTROLLERS.filter((one) => one !== "freezer" && given.includes(one));
 }
 
 function canMakeIn(folder: string): boolean {
@@ -94,6 +98,10 @@ export interface SandboxCgroup {
   hold(limits: ResourceLimits): readonly string[];
   /** Ids of all processes in it, also of those that have left every group and session. */
   processes(): readonly number[];
+  /** Holds its processes still while `work` is done; undefined where the host cannot. Should this process die, they go on. */
+  readonly frozen: (<T>(work: () => Promise<T>) => Promise<T>) | undefined;
+  /** Kills all processes in it, however fast they start others, and waits a bounded time for them to be gone. */
+  kill(): Promise<void>;
   /** Waits a moment for the last process to be gone. No error when it is not there. */
   remove(): Promise<void>;
 }
@@ -103,6 +111,12 @@ export function sandboxCgroup({ version, folders }: CgroupPlaces, name: string):
   const hash = createHash("sha256").update(name).digest("hex").slice(0, 12);
   const own = (folder: string): string => path.join(folder, `perdure-${path.basename(name)}-${hash}`);
   const made = [...new Set(Object.values(folders).map(own))];
+  const freezer = freezerOf(version, version === 2 ? made[0] : folders.freezer && own(folders.freezer));
+  const processes = (): readonly number[] => [
+    ...new Set(
+      made.flatMap((folder) => readText(path.join(folder, "cgroup.procs")).split("\n").map(Number).filter(Boolean)),
+    ),
+  ];
   return {
     hold(limits) {
       for (const folder of made) mkdirSync(folder, { recursive: true });
@@ -112,15 +126,83 @@ export function sandboxCgroup({ version, folders }: CgroupPlaces, name: string):
       }
       return made.map((folder) => path.join(folder, "cgroup.procs"));
     },
-    processes: () => [
-      ...new Set(
-        made.flatMap((folder) => readText(path.join(folder, "cgroup.procs")).split("\n").map(Number).filter(Boolean)),
-      ),
-    ],
+    processes,
+    frozen: freezer && ((work) => whileFrozen(freezer, work)),
+    async kill() {
+      for (let left = LIMITS.killRounds; left > 0 && processes().length > 0; left--) {
+        // What is frozen neither starts another process nor ends, so that no number names a stranger by now.
+        freezer?.set(true);
+        for (const pid of processes()) signalKill(pid);
+        freezer?.set(false);
+        await new Promise((resolve) => setTimeout(resolve, KILL_ROUND_MS));
+      }
+    },
     async remove() {
       for (const folder of made) await removeCgroup(folder);
     },
   };
+}
+
+interface Freezer {
+  readonly file: string;
+  readonly words: { readonly frozen: string; readonly thawed: string };
+  /** As far as it is there and lets us. */
+  set(isFrozen: boolean): void;
+}
+
+function freezerOf(version: 1 | 2, folder: string | undefined): Freezer | undefined {
+  if (folder === undefined) return undefined;
+  const file = path.join(folder, version === 2 ? "cgroup.freeze" : "freezer.state");
+  const words = version === 2 ? { frozen: "1", thawed: "0" } : { frozen: "FROZEN", thawed: "THAWED" };
+  return {
+    file,
+    words,
+    set(isFrozen) {
+      try {
+        writeFileSync(file, isFrozen ? words.frozen : words.thawed);
+      } catch {
+        // It has gone with its last process, or this host has no freezer.
+      }
+    },
+  };
+}
+
+/** Thaws when its standard input ends, which it also does when this process is killed, and after a bounded time. */
+const FREEZE_SCRIPT = `
+[ ! -e "$1" ] || echo "$2" >"$1"
+echo
+timeout -s KILL "$4" cat
+[ ! -e "$1" ] || echo "$3" >"$1"
+`;
+
+async function whileFrozen<T>({ file, words }: Freezer, work: () => Promise<T>): Promise<T> {
+  const seconds = String(Math.ceil(LIMITS.freezeMs / 1_000));
+  const child = spawn("/bin/sh", ["-c", FREEZE_SCRIPT, "perdure", file, words.frozen, words.thawed, seconds], {
+    env: { PATH: "/usr/bin:/bin" },
+    cwd: "/",
+    detached: true,
+    stdio: ["pipe", "pipe", "ignore"],
+  });
+  const ended = new Promise<void>((resolve) => {
+    child.once("error", () => resolve());
+    child.once("close", () => resolve());
+  });
+  child.stdin.on("error", () => undefined);
+  await Promise.race([ended, new Promise((resolve) => child.stdout.once("data", resolve))]);
+  try {
+    return await work();
+  } finally {
+    child.stdin.end();
+    await ended;
+  }
+}
+
+function signalKill(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // It ended by itself.
+  }
 }
 
 function limit(

@@ -15,17 +15,20 @@ const CLOSE_MS = 5_000;
 /** The shell of the terminal tells its session by a file, so that all of it can be ended: an exec itself cannot. */
 const OPEN_SCRIPT = `
 mkdir -p /perdure/tmp && echo $$ >"/perdure/tmp/.terminal-$1"
+export PERDURE_TERMINAL="$1"
 cd ${WORKSPACE} || exit
 if command -v bash >/dev/null; then exec bash -i; else exec sh -i; fi
 `;
 const CLOSE_SCRIPT = `
 read -r leader <"/perdure/tmp/.terminal-$1" || exit 0
 rm -f "/perdure/tmp/.terminal-$1"
+mark=$1
 for file in /proc/[0-9]*/stat; do
   { read -r stat <"$file"; } 2>/dev/null || continue
   pid=\${stat%% *}
   set -- \${stat##*) }
-  [ "$4" != "$leader" ] || kill -KILL "$pid"
+  # The leader's number may be another's by now; whatever this terminal has started bears its mark.
+  [ "$4" != "$leader" ] || ! grep -q "PERDURE_TERMINAL=$mark" "/proc/$pid/environ" || kill -KILL "$pid"
 done
 `;
 

@@ -8,8 +8,8 @@ const PATH_DEFAULT = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 /** Taken over from the host as they are: they hold no secret and programs break without them. */
 const TAKEN_OVER = ["USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ"] as const;
 
-/** Not for a command to change: what has left its process group is found by its TMPDIR when the sandbox is removed. */
-const KEPT: ReadonlySet<string> = new Set(["TMPDIR"]);
+/** Not for a profile to change: by these the processes of a sandbox are known when it is removed. */
+const KEPT: ReadonlySet<string> = new Set(["TMPDIR", "PERDURE_CALL", "PERDURE_TERMINAL"]);
 
 export function commandEnvironment(
   host: Readonly<Record<string, string | undefined>>,

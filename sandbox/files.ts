@@ -24,7 +24,7 @@ import { packWorkspace, unpackInto } from "./host-archive.ts";
 import { codeOf, toSandboxError } from "./host-errors.ts";
 import { HeldFolders, placeStats } from "./host-folders.ts";
 import { resolveShown } from "./host-paths.ts";
-import { removeInside } from "./host-removal.ts";
+import { type Frozen, removeInside } from "./host-removal.ts";
 import { scanWorkspace } from "./host-scan.ts";
 import { resolveInside } from "./paths.ts";
 import type { FileEntry, FileInfo, Sandbox } from "./provider.ts";
@@ -44,6 +44,8 @@ export interface FileFolders {
   readonly temporary: string;
   /** What its commands call the two, where that is something else; paths and symlinks are then read as they are inside. */
   readonly inside?: { readonly workspace: string; readonly calls: string };
+  /** Holds its programs still, where that is possible. */
+  readonly frozen?: Frozen | undefined;
 }
 
 const readDescriptor = promisify(read);
@@ -81,7 +83,7 @@ export function createSandboxFiles(folders: FileFolders): SandboxFiles {
       taking(tar, () =>
         guarded("an entry of the archive", () => {
           makeTemporary(folders);
-          return unpackInto(workspace, folders.temporary, tar);
+          return unpackInto(folders, tar);
         }),
       ),
     listFiles: (given, options) => guarded(given, () => listBelow(folders, given, options)),
@@ -170,14 +172,14 @@ function openStream({ descriptor }: OpenedFile): Readable {
 
 /** The last part is not followed, so a symlink is removed and not what it names. */
 async function removePath(folders: FileFolders, given: string): Promise<boolean> {
-  const { workspace, temporary } = folders;
+  const { workspace } = folders;
   const shown = folders.inside?.workspace ?? workspace;
   const wanted = path.resolve(shown, given);
   if (wanted === shown) throw new SandboxError("denied", "the path is the workspace itself, which stays");
   try {
     const parent = placeInside(folders, given.includes("\0") ? given : path.dirname(wanted));
     makeTemporary(folders);
-    return await removeInside(workspace, [...parent.parts, path.basename(wanted)], temporary);
+    return await removeInside(workspace, [...parent.parts, path.basename(wanted)], folders);
   } catch (thrown) {
     const isMissing = thrown instanceof SandboxError && thrown.kind === "not_found";
     if ((isMissing || ["ENOENT", "ENOTDIR"].includes(codeOf(thrown) ?? "")) && existsSync(workspace)) return false;

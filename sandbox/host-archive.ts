@@ -22,7 +22,7 @@ import { setImmediate } from "node:timers/promises";
 import { createTarDecoder, createTarPacker, type TarHeader, type TarPackController } from "modern-tar";
 import { archiveTime } from "./archive-time.ts";
 import { HeldFolders, partsInside, placeStats, unlinkPlace } from "./host-folders.ts";
-import { removeFolder } from "./host-removal.ts";
+import { type Frozen, removeFolder } from "./host-removal.ts";
 import { SandboxError } from "./provider.ts";
 import { bytesOf } from "./web-bytes.ts";
 
@@ -76,7 +76,9 @@ async function addOne(
   if (!stats.isFile()) return;
   const descriptor = openSync(place, READ_FLAGS);
   try {
-    const { size, mode, mtime: changed } = fstatSync(descriptor);
+    const found = fstatSync(descriptor);
+    if (!found.isFile()) return; // It was swapped since it was looked at.
+    const { size, mode, mtime: changed } = found;
     const file: TarHeader = { ...header, mode: mode & 0o7777, mtime: archiveTime("tar", changed), size, type: "file" };
     const writer = controller.add(file).getWriter();
     for (let done = 0; done < size; ) {
@@ -93,10 +95,17 @@ async function addOne(
   }
 }
 
-/** See `Sandbox.unpack`. Files are written in `temporary` and renamed into their place. */
-export async function unpackInto(workspace: string, temporary: string, tar: Readable): Promise<void> {
+export interface UnpackPlace {
+  readonly workspace: string;
+  /** Files are written here and renamed into their place. */
+  readonly temporary: string;
+  readonly frozen?: Frozen | undefined;
+}
+
+/** See `Sandbox.unpack`. */
+export async function unpackInto({ workspace, temporary, frozen }: UnpackPlace, tar: Readable): Promise<void> {
   using folders = new HeldFolders(workspace);
-  const laid: Laying = { folders, temporary, modes: new Map() };
+  const laid: Laying = { folders, temporary, frozen, modes: new Map() };
   let turnEnds = Date.now() + TURN_MS;
   const entries = bytesOf(tar).pipeThrough(createTarDecoder({ strict: true }));
   for await (const { header, body } of readable(entries)) {
@@ -119,11 +128,12 @@ type Body = AsyncIterable<Uint8Array>;
 interface Laying {
   readonly folders: HeldFolders;
   readonly temporary: string;
+  readonly frozen: Frozen | undefined;
   readonly modes: Map<string, { readonly mode: number; readonly mtime: Date | undefined }>;
 }
 
 async function layEntry(laying: Laying, header: TarHeader, body: Body): Promise<void> {
-  const { folders, temporary, modes } = laying;
+  const { folders, temporary, frozen, modes } = laying;
   const parts = partsInside(header.name);
   const place = folders.place(parts, { make: true });
   const standing = placeStats(place);
@@ -137,7 +147,7 @@ async function layEntry(laying: Laying, header: TarHeader, body: Body): Promise<
   if (header.type !== "file" && header.type !== "symlink" && header.type !== undefined) {
     throw new SandboxError("denied", `${header.name} is a ${header.type}; expected a file, a folder or a symlink`);
   }
-  if (standing?.isDirectory()) await removeFolder(place, temporary);
+  if (standing?.isDirectory()) await removeFolder(place, temporary, frozen);
   const written = path.join(temporary, `.${randomUUID()}`);
   try {
     if (header.type === "symlink") laySymlink(written, header);

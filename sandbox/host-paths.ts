@@ -1,6 +1,7 @@
 /** Paths of a sandbox that sees its folders under other names than the host does: they are followed as they are inside. */
 import { lstatSync, readlinkSync } from "node:fs";
 import path from "node:path";
+import { HeldFolders } from "./host-folders.ts";
 import { isInside } from "./paths.ts";
 import { SandboxError } from "./provider.ts";
 
@@ -23,6 +24,7 @@ export function resolveShown(folder: ShownFolder, given: string): string {
   const wanted = path.posix.resolve(folder.inside, given);
   const isTooLong = Buffer.byteLength(given) > PATH_BYTES_MAX;
   if (given.includes("\0") || isTooLong || !isInside(folder.inside, wanted)) throw leadsOut(given);
+  using held = openHeld(folder.host);
   let pending = wanted.split("/").filter(Boolean);
   let done: readonly string[] = [];
   for (let links = 0; pending.length > 0; ) {
@@ -31,7 +33,7 @@ export function resolveShown(folder: ShownFolder, given: string): string {
     if (part === "..") done = done.slice(0, -1);
     if (part === "." || part === "..") continue;
     done = [...done, part];
-    const target = linkTarget(folder, done, { given, isLast: rest.length === 0 });
+    const target = linkTarget({ folder, held }, done, { given, isLast: rest.length === 0 });
     if (target === undefined) continue;
     links += 1;
     if (links > LINKS_MAX) throw leadsOut(given);
@@ -48,19 +50,34 @@ function hostPath({ host, inside }: ShownFolder, parts: readonly string[]): stri
   return isInside(inside, shown) ? path.join(host, path.posix.relative(inside, shown)) : undefined;
 }
 
-/** Where it points when it is a symlink. Of what lies outside of the folder nothing is known, nor needed: it is denied at the end. */
+/** undefined: it is gone, which whoever uses the path finds out. */
+function openHeld(root: string): HeldFolders | undefined {
+  try {
+    return new HeldFolders(root);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Where it points when it is a symlink. Of what lies outside of the folder nothing is known, nor needed: it is denied at the
+ * end. Looked at by held folders: a folder on the way may be swapped for a symlink to the host's at any instant.
+ */
 function linkTarget(
-  folder: ShownFolder,
+  { folder, held }: { readonly folder: ShownFolder; readonly held: HeldFolders | undefined },
   parts: readonly string[],
   { given, isLast }: { readonly given: string; readonly isLast: boolean },
 ): string | undefined {
-  const place = hostPath(folder, parts);
-  if (place === undefined) return undefined;
+  const below = hostPath(folder, parts);
+  const names = below === undefined ? [] : path.relative(folder.host, below).split(path.sep).filter(Boolean);
+  if (names.length === 0 || held === undefined) return undefined;
   try {
+    const place = held.place(names);
     const stats = lstatSync(place);
     if (stats.isSymbolicLink()) return readlinkSync(place);
     if (stats.isDirectory() || isLast) return undefined;
   } catch (thrown) {
+    if (thrown instanceof SandboxError) throw thrown;
     const code = thrown instanceof Error && "code" in thrown ? thrown.code : undefined;
     if (code === "ENOENT" || code === "ENOTDIR" || code === "EINVAL") return undefined;
     throw new SandboxError("denied", `${given} may not be accessed (${code})`, { cause: thrown });

@@ -3,13 +3,16 @@
  * The supervisor runs on the host; how a command is put into its place is the provider's.
  */
 import { randomUUID } from "node:crypto";
-import { existsSync, mkdirSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { CallId, SandboxId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import { readClaim } from "./call-folder.ts";
 import type { DetachedScript } from "./detached.ts";
 import { createSandboxFiles } from "./files.ts";
+import { codeOf } from "./host-errors.ts";
+import { HeldFolders } from "./host-folders.ts";
+import type { Frozen } from "./host-removal.ts";
 import type { Launcher } from "./launcher.ts";
 import type { CommandStart, Sandbox } from "./provider.ts";
 import { SandboxError } from "./provider.ts";
@@ -24,6 +27,8 @@ export interface HostSandboxParts {
   readonly temporary: string;
   /** What commands call the two folders, where that is something else. */
   readonly inside?: { readonly workspace: string; readonly calls: string };
+  /** Holds the sandbox's programs still, where that is possible. */
+  readonly frozen?: Frozen | undefined;
   readonly launcher: Launcher;
   /** Of the supervisor. */
   readonly environment: Readonly<Record<string, string>>;
@@ -47,7 +52,13 @@ export function createHostSandbox(parts: HostSandboxParts): Sandbox {
   return {
     id,
     workspace: inside?.workspace ?? workspace,
-    ...createSandboxFiles({ workspace, calls, temporary: parts.temporary, ...(inside && { inside }) }),
+    ...createSandboxFiles({
+      workspace,
+      calls,
+      temporary: parts.temporary,
+      frozen: parts.frozen,
+      ...(inside && { inside }),
+    }),
     async start(command) {
       const call = callFolder(command.callId);
       if (readClaim(call) !== undefined) return;
@@ -98,11 +109,16 @@ export function checkedSandboxId(id: SandboxId): string {
   throw new SandboxError("denied", "expected a sandbox id: sbx_ and letters, digits, _ or -");
 }
 
-/** Throws SandboxError `not_found` when that is no folder. `real` is what the given path leads to. */
-export function checkFolder(real: string, given: string): string {
-  const stats = statSync(real, { throwIfNoEntry: false });
-  if (stats?.isDirectory()) return real;
-  throw new SandboxError("not_found", `the working folder ${given} ${stats ? "is not a folder" : "does not exist"}`);
+/** Throws SandboxError `not_found` when that is no folder below `root`. `real` is what the given path leads to. */
+export function checkFolder(root: string, real: string, given: string): string {
+  try {
+    using held = new HeldFolders(root);
+    held.folder(path.relative(root, real).split(path.sep).filter(Boolean));
+    return real;
+  } catch (cause) {
+    const how = codeOf(cause) === "ENOENT" ? "does not exist" : "is not a folder";
+    throw new SandboxError("not_found", `the working folder ${given} ${how}`, { cause });
+  }
 }
 
 function checkedCallId(id: CallId): string {

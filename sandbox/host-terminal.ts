@@ -1,5 +1,7 @@
 /** Interactive shells on this host, each in a pseudo-terminal of its own. */
-import { killSession, signalKill } from "./host-processes.ts";
+import { randomUUID } from "node:crypto";
+import { processState } from "./call-folder.ts";
+import { killSession, type MarkedSession, signalKill } from "./host-processes.ts";
 import type { Terminal, TerminalOptions } from "./provider.ts";
 import { SandboxError } from "./provider.ts";
 
@@ -9,6 +11,8 @@ export interface TerminalProgram {
   readonly environment: Readonly<Record<string, string>>;
 }
 
+/** By it what a terminal has started is known when the shell is gone. */
+const MARK = "PERDURE_TERMINAL";
 /** Read ahead of whoever reads the output; the shell waits beyond it. */
 const UNREAD_BYTES_MAX = 256 * 1024;
 /** How long a shell that was hung up gets to end by itself. */
@@ -19,6 +23,7 @@ const LAST_OUTPUT_MS = 30;
 /** Starts it. Throws SandboxError `failed` where no terminal can be made. The package is loaded by the first one only. */
 export async function openHostTerminal(program: TerminalProgram, options: TerminalOptions): Promise<Terminal> {
   const [file, ...args] = program.argv;
+  const mark = options.mark ?? randomUUID();
   try {
     const { spawn } = await import("@lydell/node-pty");
     const pty = spawn(file, args, {
@@ -26,10 +31,10 @@ export async function openHostTerminal(program: TerminalProgram, options: Termin
       cols: options.columns,
       rows: options.rows,
       cwd: program.cwd,
-      env: { ...program.environment },
+      env: { ...program.environment, [MARK]: mark },
       encoding: null,
     });
-    return terminalOf(pty);
+    return terminalOf(pty, { leader: pty.pid, startedAt: processState(pty.pid)?.startedAt, mark: [MARK, mark] });
   } catch (cause) {
     throw new SandboxError("failed", "no terminal could be made on this host", { cause });
   }
@@ -37,7 +42,7 @@ export async function openHostTerminal(program: TerminalProgram, options: Termin
 
 type Pty = ReturnType<typeof import("@lydell/node-pty")["spawn"]>;
 
-function terminalOf(pty: Pty): Terminal {
+function terminalOf(pty: Pty, session: MarkedSession): Terminal {
   const unread: Uint8Array[] = [];
   let unreadBytes = 0;
   let hasEnded = false;
@@ -89,8 +94,9 @@ function terminalOf(pty: Pty): Terminal {
         await Promise.race([exited, new Promise((resolve) => setTimeout(resolve, HANG_UP_MS))]);
       }
       // Also what the shell has left behind in its session.
-      killSession(pty.pid);
-      if (!hasEnded) signalKill(pty.pid);
+      killSession(session);
+      // Not reaped yet, so the number is still its own.
+      if (!hasEnded) for (const number of [-pty.pid, pty.pid]) signalKill(number);
       await exited;
     },
   };

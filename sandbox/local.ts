@@ -8,6 +8,7 @@ import type { SandboxId } from "../contract/ids.ts";
 import type { SandboxCapabilities } from "../contract/sandbox.ts";
 import { commandEnvironment, ownVariables, secretVariables } from "./environment.ts";
 import { killByVariable, killCommands } from "./host-processes.ts";
+import { tidyTemporary } from "./host-removal.ts";
 import { listFolders, realFolder, removeSandboxFolder } from "./host-root.ts";
 import { argumentOf, checkedSandboxId, checkFolder, createHostSandbox } from "./host-sandbox.ts";
 import { openHostTerminal } from "./host-terminal.ts";
@@ -44,13 +45,16 @@ export function createLocalProvider(options: LocalProviderOptions): SandboxProvi
       const folder = folderOf(id);
       // What has left its group is found by its variable, which no command may set.
       const killStrays = (former: string): void => killByVariable("TMPDIR", path.join(former, "tmp"));
-      if (!existsSync(folder)) return killStrays(realFolder(folder)); // Somebody else took it away.
+      killStrays(realFolder(folder)); // Also of one that somebody else took away.
       await removeSandboxFolder(folder, (doomed, former) => {
-        killCommands(path.join(doomed, "calls"));
+        killCommands(path.join(doomed, "calls"), [doomed, former]);
         killStrays(former);
       });
     },
     list: async () => listFolders(options.root),
+    async tidy() {
+      for (const { id } of listFolders(options.root)) await tidyTemporary(path.join(folderOf(id), "tmp"));
+    },
   };
 }
 
@@ -108,5 +112,5 @@ function createSandbox(id: SandboxId, folder: string, host: Host): Sandbox {
 const TERMINAL_SCRIPT = 'shell=$(command -v bash || command -v sh); exec env "$@" "$shell"';
 
 function workingFolder(workspace: string, { cwd }: CommandStart): string {
-  return cwd === undefined || cwd === "" ? workspace : checkFolder(resolveInside(workspace, cwd), cwd);
+  return cwd === undefined || cwd === "" ? workspace : checkFolder(workspace, resolveInside(workspace, cwd), cwd);
 }

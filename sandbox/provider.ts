@@ -26,6 +26,9 @@ export interface SandboxProvider {
 
   /** Those that this installation has made and that are still there, for the sweeper. */
   list(): Promise<readonly ListedSandbox[]>;
+
+  /** Removes what killed workers and busy programs have left beside the workspaces. For the sweeper. */
+  tidy?(): Promise<void>;
 }
 
 export interface OpenFrom {

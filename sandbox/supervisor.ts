@@ -148,6 +148,7 @@ command -v bash >/dev/null 2>&1 || shell=sh
 # By its path, as the command's own PATH may lead elsewhere. Only with variables of its own, for it costs two processes.
 [ $# -eq 0 ] || set -- "$(command -v env)" "$@"
 [ "$#\${PERDURE_SECRETS-}" = 0 ] || shell=$(command -v "$shell")
+export PERDURE_CALL=\${call##*/}
 ${BECOME}# Whoever starts a call puts its input there first, so the winner finds it.
 [ ! -e "$call/input" ] || exec <"$call/input"
 watch &
@@ -207,6 +208,7 @@ forward() {
     nap 20
   done
 }
+export PERDURE_CALL=\${call##*/}
 watch &
 watcher=$!
 # What keeps the namespaces is deaf to signals other than KILL; the command itself is given its ears back inside.
@@ -284,11 +286,29 @@ while [ "$last" != . ] && [ "$left" -gt 0 ]; do
 done
 case $pid in '' | *[!0-9]*) exit 0 ;; esac
 
-# A leader of the same pid that started at another time is a stranger. A group whose leader is gone keeps its number.
-now=$start boot_now=$boot
-{ read -r stat </proc/$pid/stat && set -- \${stat##*) } && now=\${20}; } 2>/dev/null
-{ [ "$boot" = - ] || read -r boot_now </proc/sys/kernel/random/boot_id; } 2>/dev/null
-[ "$start" = - ] || { [ "$now" = "$start" ] && [ "$boot_now" = "$boot" ]; } || exit 0
+exec 2>/dev/null
+# Whether the group is the command's: its leader is the process of the claim, or, when that is gone, a member bears the mark
+# of the call or holds its spools. The number alone says nothing: once all have ended it may be a stranger's.
+ours() {
+  if [ "$start" = - ]; then
+    [ -e /proc/self/stat ] || case $(ps -ww -o command= -p "$pid") in *"$call"*) return 0 ;; esac
+    return 1
+  fi
+  read -r boot_now </proc/sys/kernel/random/boot_id && [ "$boot_now" = "$boot" ] || return 1
+  if { read -r stat </proc/$pid/stat && set -- \${stat##*) }; }; then
+    [ "\${20}" = "$start" ]
+    return
+  fi
+  for file in /proc/[0-9]*/stat; do
+    read -r stat <"$file" && set -- \${stat##*) } && [ "$3" = "$pid" ] && [ "$1" != Z ] || continue
+    for fd in "\${file%stat}"fd/*; do
+      if [ "$fd" -ef "$call/stdout" ] || [ "$fd" -ef "$call/stderr" ]; then return 0; fi
+    done
+    ! tr '\\0' '\\n' <"\${file%stat}environ" | grep -qx "PERDURE_CALL=\${call##*/}" || return 0
+  done
+  return 1
+}
+ours || exit 0
 
 living() {
   kill -0 "-$pid" || return 1
@@ -302,12 +322,12 @@ wait_gone() {
   left=${LIMITS.killGraceMs}
   while living && [ "$left" -gt 0 ]; do nap 40; left=$((left - 50)); done
 }
-exec 2>/dev/null
 kill -TERM "-$pid" || exit 0
 wait_gone
 # One that was told to end before it could set its traps has left no record, but it was us who ended it.
 living || { once exit "killed 0 ."; exit 0; }
 once exit "killed 0 ."
+ours || exit 0
 kill -KILL "-$pid"
 wait_gone
 exit 0

@@ -13,8 +13,8 @@ interface Rule {
   readonly types?: readonly string[];
 }
 
-/** Files of the contract that import nothing, so that workflow code may run them on any machine for years. */
-const PURE_CONTRACT = sources("contract").filter((file) => importsOf(file).every(({ isType }) => isType));
+/** Files of the contract that import nothing but one another, so that workflow code may run them on any machine for years. */
+const PURE_CONTRACT = sources("contract").filter(isPure);
 
 /** What each folder may import. Its own files are always allowed. */
 const MAY_IMPORT: Readonly<Record<string, Rule>> = {
@@ -185,6 +185,10 @@ interface Import {
   readonly isType: boolean;
   /** A path from the root for files of ours, else the specifier. */
   readonly target: string;
+}
+
+function isPure(file: string): boolean {
+  return importsOf(file).every(({ isType, target }) => isType || (target.startsWith("contract/") && isPure(target)));
 }
 
 function importsOf(file: string): readonly Import[] {

@@ -42,7 +42,19 @@ test("the environment of a command is an allow-list", async () => {
   expect(printed).not.toMatch(/secret/);
   expect(printed).toContain("PATH=/usr/bin:/bin\n");
   expect(printed).toContain(`HOME=${sandbox.workspace}\n`);
-  expect(names.toSorted()).toEqual(["HOME", "LANG", "OLDPWD", "PATH", "PWD", "SHLVL", "TERM", "TMPDIR", "USER", "_"]);
+  expect(names.toSorted()).toEqual([
+    "HOME",
+    "LANG",
+    "OLDPWD",
+    "PATH",
+    "PERDURE_CALL",
+    "PWD",
+    "SHLVL",
+    "TERM",
+    "TMPDIR",
+    "USER",
+    "_",
+  ]);
   await provider.remove("sbx_environment");
 });
 
