@@ -52,9 +52,7 @@ async function demo(): Promise<number> {
       if (end.ended === "gave_up") stopping.abort(new DemoStopped(end.message));
     });
     using screen = createScreen(process);
-    screen.line(
-      screen.style("dim", `api ${stack.apiUrl}  temporal ${stack.temporalAddress}  ui ${stack.uiUrl ?? "-"}`),
-    );
+    screen.line(screen.style("dim", `api ${stack.apiUrl}  temporal ${stack.temporalAddress}`));
     return await runSession({ stack, model, screen, stateDir: config.stateDir }, stopping.signal);
   } finally {
     await stack.stop();
@@ -170,7 +168,7 @@ function tellPlaces(
   screen.line(`artifact   ${copy}`);
   screen.line(`           ${sessionUrl}/artifacts/${artifactId}`);
   screen.line(`api        ${stack.apiUrl}  (events: ${sessionUrl}/events)`);
-  screen.line(`temporal   ${stack.uiUrl ?? stack.temporalAddress}`);
+  screen.line(`temporal   ${stack.temporalAddress}`);
   const again = `PERDURE_STATE_DIR=${shortPath(of.stateDir)} npm start`;
   screen.line(screen.style("dim", `Everything is being stopped now; to look at it again: ${again}`));
 }

@@ -14,11 +14,13 @@ export interface DevOptions {
   readonly stdout: { write(text: string): unknown };
   readonly stderr: ProgressOutput;
   readonly programs?: StackOptions["programs"];
+  /** Temporal's UI, too. */
+  readonly ui?: boolean;
 }
 
 /** Runs until it is stopped by SIGINT, SIGTERM or SIGHUP, or gives up. Answers with the exit code. */
 export async function dev(options: DevOptions): Promise<number> {
-  const { env, stdout, stderr, programs } = options;
+  const { env, stdout, stderr, programs, ui = false } = options;
   const stopping = new AbortController();
   let stack: Stack | undefined;
   let stoppingSince = 0;
@@ -40,7 +42,7 @@ export async function dev(options: DevOptions): Promise<number> {
     const read = readConfig(env);
     const config = { ...read, stateDir: path.resolve(read.stateDir) };
     const onEvent = (event: StackEvent): void => tell(event, progress, stderr);
-    stack = await startStack({ config, env, onEvent, signal: stopping.signal, ...(programs && { programs }) });
+    stack = await startStack({ config, env, onEvent, ui, signal: stopping.signal, ...(programs && { programs }) });
     progress[Symbol.dispose]();
     const { apiUrl, temporalAddress, uiUrl = "-" } = stack;
     stdout.write(`perdure ready: api ${apiUrl} temporal ${temporalAddress} ui ${uiUrl}\n`);
@@ -89,5 +91,7 @@ function lineFor(event: StackEvent): string | undefined {
   }
 }
 
-if (import.meta.main)
-  process.exitCode = await dev({ env: process.env, stdout: process.stdout, stderr: process.stderr });
+if (import.meta.main) {
+  const { stdout, stderr, env } = process;
+  process.exitCode = await dev({ env, stdout, stderr, ui: process.argv.includes("--ui") });
+}

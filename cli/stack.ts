@@ -14,9 +14,11 @@ import { signalKnown, waitGone } from "./process-identity.ts";
 import { StackError } from "./stack-error.ts";
 import { type ProcessEntry, type ProcessName, StateDirectory } from "./state-directory.ts";
 import { type Command, type ProcessEvent, type ProcessPlan, SupervisedProcess } from "./supervised-process.ts";
+import { httpApiFault } from "./temporal-http.ts";
 import {
   confirmDatabase,
   findTemporal,
+  hiddenHost,
   settleDatabase,
   TEMPORAL_HOST,
   TEMPORAL_PORTS,
@@ -24,6 +26,7 @@ import {
   temporalEnv,
   waitOwnTemporal,
 } from "./temporal-server.ts";
+import { startUiProxy, type UiPlace, type UiProxy } from "./ui-proxy.ts";
 
 export type StackEvent =
   | ProcessEvent
@@ -45,6 +48,8 @@ export interface StackOptions {
   readonly programs?: { readonly worker: readonly string[]; readonly api: readonly string[] };
   /** `any`: free ports for Temporal that nobody expects, so that no other stack on this machine takes them while ours is down. */
   readonly temporalPorts?: "expected" | "any";
+  /** Temporal's UI, behind a check of who asks. Only of the embedded server. */
+  readonly ui?: boolean;
   /** Stops the stack, also while it starts: `startStack` then rejects with StackError `stopped`. */
   readonly signal?: AbortSignal;
 }
@@ -52,7 +57,7 @@ export interface StackOptions {
 export interface Stack {
   readonly apiUrl: string;
   readonly temporalAddress: string;
-  /** Undefined when the Temporal server is not ours. */
+  /** Undefined when nobody asked for the UI, or the Temporal server is not ours. */
   readonly uiUrl: string | undefined;
   /** The living processes, as in `processes.json`. */
   processes(): readonly ProcessEntry[];
@@ -96,14 +101,16 @@ class RunningStack implements Stack {
   readonly #logTimer: NodeJS.Timeout;
   readonly #stopSignal = new AbortController();
   #apiPort = 0;
-  #temporal: { address: string; uiUrl: string | undefined };
+  #temporalAddress: string;
+  #uiPlace: UiPlace | undefined;
+  #uiProxy: UiProxy | undefined;
   #end: StackEnd = { ended: "stopped" };
   #stopped: Promise<void> | undefined;
 
   constructor(options: StackOptions) {
     this.#options = options;
     this.#state = StateDirectory.claim(path.resolve(options.config.stateDir));
-    this.#temporal = { address: options.config.temporalAddress ?? "", uiUrl: undefined };
+    this.#temporalAddress = options.config.temporalAddress ?? "";
     const { promise, resolve } = Promise.withResolvers<StackEnd>();
     this.exited = promise;
     this.#resolveExited = resolve;
@@ -116,11 +123,11 @@ class RunningStack implements Stack {
   }
 
   get temporalAddress(): string {
-    return this.#temporal.address;
+    return this.#temporalAddress;
   }
 
   get uiUrl(): string | undefined {
-    return this.#temporal.uiUrl;
+    return this.#uiProxy?.url;
   }
 
   processes(): readonly ProcessEntry[] {
@@ -136,8 +143,10 @@ class RunningStack implements Stack {
         message: `an interrupted restore was completed; what was there before is in ${aside}`,
       });
     await this.#chooseApiPort();
-    if (this.#options.config.temporalAddress === undefined) await this.#startTemporal();
-    else await this.#awaitForeignTemporal(this.#options.config.temporalAddress);
+    if (this.#options.config.temporalAddress === undefined) {
+      await this.#startTemporal();
+      await this.#startUi();
+    } else await this.#awaitForeignTemporal(this.#options.config.temporalAddress);
     const { worker = programArguments("workers/main"), api = programArguments("api/main") } =
       this.#options.programs ?? {};
     const ready = [this.#launch(this.#programPlan("worker", worker)), this.#launch(this.#programPlan("api", api))];
@@ -157,6 +166,7 @@ class RunningStack implements Stack {
   async #stopAll(): Promise<void> {
     this.#stopSignal.abort();
     clearInterval(this.#logTimer);
+    this.#uiProxy?.close();
     // Worker and api drain together, and need Temporal while they do.
     const drained = ["worker", "api"] as const;
     await Promise.all(drained.map((name) => this.#processes.get(name)?.stop(LIMITS.drainMs)));
@@ -208,7 +218,8 @@ class RunningStack implements Stack {
     const binary = await findTemporal((text) => this.#emit({ type: "progress", text }));
     const { databaseFile } = this.#state;
     const { temporalNamespace: namespace } = this.#options.config;
-    const choose = (): Promise<TemporalPorts> => temporalPorts(this.#options.temporalPorts ?? "expected");
+    const { temporalPorts: which = "expected", ui: hasUi = false } = this.#options;
+    const choose = (): Promise<TemporalPorts> => temporalPorts(which, hasUi);
     let ports = await choose();
     let wasReady = false;
     await this.#launch({
@@ -217,15 +228,18 @@ class RunningStack implements Stack {
       command: () => {
         const settled = settleDatabase(databaseFile);
         if (settled) this.#emit({ type: "notice", message: settled.message });
-        this.#temporal = {
-          address: `${TEMPORAL_HOST}:${ports.port}`,
-          uiUrl: `http://${TEMPORAL_HOST}:${ports.uiPort}`,
-        };
+        this.#temporalAddress = `${TEMPORAL_HOST}:${ports.port}`;
+        this.#uiPlace = ports.ui;
         const command = temporalCommand({ binary, databaseFile, namespace, ...ports });
         return { ...command, env: temporalEnv(this.#options.env), channel: "guard" };
       },
       untilReady: async (signal) => {
         if (!(await waitOwnTemporal(this.temporalAddress, signal))) return false;
+        const fault = await httpApiFault(TEMPORAL_HOST, ports.httpPort);
+        if (fault !== undefined) {
+          this.#giveUp(fault);
+          return false;
+        }
         confirmDatabase(databaseFile);
         wasReady = true;
         return true;
@@ -238,6 +252,18 @@ class RunningStack implements Stack {
         return undefined;
       },
     });
+  }
+
+  async #startUi(): Promise<void> {
+    if (!this.#options.ui) return;
+    const expected = this.#options.temporalPorts === "any" ? 0 : TEMPORAL_PORTS.ui;
+    this.#uiProxy = await startUiProxy(await freePort(TEMPORAL_HOST, expected), () => this.#theUi());
+    if (this.#stopSignal.signal.aborted) this.#uiProxy.close();
+  }
+
+  #theUi(): UiPlace {
+    if (!this.#uiPlace) throw new Error("there is a way to a UI that was never started");
+    return this.#uiPlace;
   }
 
   #programPlan(name: "worker" | "api", args: readonly string[]): ProcessPlan {
@@ -304,11 +330,14 @@ function withoutModelKeys(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
 
 interface TemporalPorts {
   readonly port: number;
-  readonly uiPort: number;
+  readonly httpPort: number;
+  readonly ui: UiPlace | undefined;
 }
 
-async function temporalPorts(which: "expected" | "any"): Promise<TemporalPorts> {
-  const { frontend, ui } = which === "expected" ? TEMPORAL_PORTS : { frontend: 0, ui: 0 };
-  const port = await freePort(TEMPORAL_HOST, frontend);
-  return { port, uiPort: await freePort(TEMPORAL_HOST, ui) };
+async function temporalPorts(which: "expected" | "any", hasUi: boolean): Promise<TemporalPorts> {
+  const port = await freePort(TEMPORAL_HOST, which === "expected" ? TEMPORAL_PORTS.frontend : 0);
+  const httpPort = await freePort(TEMPORAL_HOST);
+  if (!hasUi) return { port, httpPort, ui: undefined };
+  const host = hiddenHost();
+  return { port, httpPort, ui: { host, port: await freePort(host) } };
 }

@@ -2,6 +2,7 @@
  * The embedded Temporal server: its tuned command line, its database's first start, and the guard that ends it when
  * its supervisor is killed.
  */
+import { randomInt } from "node:crypto";
 import { existsSync, renameSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -10,11 +11,22 @@ import { pathToFileURL } from "node:url";
 import { waitServing } from "./grpc-health.ts";
 import { packagePath } from "./package-root.ts";
 import { StackError } from "./stack-error.ts";
+import { HTTP_CLOSED } from "./temporal-http.ts";
+import type { UiPlace } from "./ui-proxy.ts";
 
 /** Everything here is embedded: nobody else on the network has business with it. */
 export const TEMPORAL_HOST = "127.0.0.1";
 /** The ports people expect, taken when they are free. */
 export const TEMPORAL_PORTS = { frontend: 7233, ui: 8233 } as const;
+
+/**
+ * Where the UI itself listens. It answers any page that finds it, so nobody can: on Linux all of 127.0.0.0/8 is the loopback,
+ * and 16 million addresses with some 28,000 ports each are too many for a page to try.
+ */
+export function hiddenHost(): string {
+  if (process.platform !== "linux") return TEMPORAL_HOST;
+  return `127.${randomInt(1, 255)}.${randomInt(0, 256)}.${randomInt(1, 255)}`;
+}
 
 const FIRST_LOOK_MS = 150;
 
@@ -59,12 +71,16 @@ export interface TemporalServer {
   readonly databaseFile: string;
   readonly namespace: string;
   readonly port: number;
-  readonly uiPort: number;
+  /** Where its HTTP API would be, were it open: see `temporal-http.ts`. */
+  readonly httpPort: number;
+  /** Where its UI listens, for nobody but our proxy; undefined: it has none. */
+  readonly ui: UiPlace | undefined;
 }
 
 export function temporalCommand(server: TemporalServer): { readonly file: string; readonly args: readonly string[] } {
-  const { binary, databaseFile, namespace, port, uiPort } = server;
-  const place = ["--ip", TEMPORAL_HOST, "--port", String(port), "--ui-port", String(uiPort)];
+  const { binary, databaseFile, namespace, port, httpPort, ui } = server;
+  const place = ["--ip", TEMPORAL_HOST, "--port", String(port), "--http-port", String(httpPort), ...HTTP_CLOSED];
+  place.push(...(ui ? ["--ui-ip", ui.host, "--ui-port", String(ui.port), "--ui-disable-news-fetch"] : ["--headless"]));
   const store = ["--db-filename", databaseFile, "--namespace", namespace, "--log-level", "error"];
   return {
     file: "/bin/sh",

@@ -275,6 +275,9 @@ export const LIMITS = {
   killWaitMs: 300,
   healthEveryMs: 20,
   healthTimeoutMs: 2_000,
+  /** Of Temporal's UI: connections of browsers, and what one request may take. */
+  uiConnectionsMax: 64,
+  uiTimeoutMs: 60_000,
   logFileBytesMax: 10 * 1024 * 1024,
   logCheckEveryMs: 60_000,
 

@@ -133,7 +133,7 @@ export class Storm {
   }
 
   #wanted(): number {
-    return this.#world.stack.uiUrl === undefined ? 2 : 3;
+    return this.#world.hasOwnTemporal ? 3 : 2;
   }
 
   #note(rule: string, detail: string): void {

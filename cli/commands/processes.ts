@@ -8,10 +8,11 @@ import { type ToolsOptions, toolsEnvironment, withTools } from "../tool-modules.
 export function addProcesses(program: Command, io: Io, end: (exitCode: number) => void): void {
   const everything = program
     .command("dev")
-    .description("Run everything on this machine until Ctrl-C: Temporal, one worker, one API (as npm start).");
-  withTools(everything).action(async (options: ToolsOptions) => {
+    .description("Run everything on this machine until Ctrl-C: Temporal, one worker, one API (as npm start).")
+    .option("--ui", "Temporal's UI, too, for browsers of this machine", false);
+  withTools(everything).action(async ({ ui, ...options }: ToolsOptions & { readonly ui: boolean }) => {
     const { dev } = await import("../dev.ts");
-    end(await dev({ stdout: io.stdout, stderr: io.stderr, env: toolsEnvironment(io.env, options) }));
+    end(await dev({ stdout: io.stdout, stderr: io.stderr, env: toolsEnvironment(io.env, options), ui }));
   });
   program
     .command("api")

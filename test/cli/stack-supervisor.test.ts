@@ -1,6 +1,6 @@
 /** The supervisor as a process with a real Temporal: its one line, its end, a killed Temporal, a killed supervisor, a half-made database. */
 import { execFileSync } from "node:child_process";
-import { readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { isServing } from "../../cli/grpc-health.ts";
 import { isRunning, StateFolder, startSupervisor, type TestSupervisor, until } from "./fixtures/world.ts";
@@ -15,13 +15,62 @@ test("npm start prints one line when all is ready, and SIGTERM ends everything",
 
   expect(await supervisor.exited).toBe(0);
   expect(supervisor.stdout()).toBe(line);
-  expect(line).toMatch(
-    /^perdure ready: api http:\/\/127\.0\.0\.1:\d+ temporal 127\.0\.0\.1:\d+ ui http:\/\/127\.0\.0\.1:\d+\n$/,
-  );
+  expect(line).toMatch(/^perdure ready: api http:\/\/127\.0\.0\.1:\d+ temporal 127\.0\.0\.1:\d+ ui -\n$/);
   expect(pids).toHaveLength(3);
   expect(pids.filter(isRunning)).toEqual([]);
   expect(state.entries()).toEqual([]);
 });
+
+test("nothing of Temporal answers a browser, and with --ui only what is asked by the user's own name for it", async () => {
+  using state = new StateFolder();
+  await using supervisor = startSupervisor(state, {}, "--ui");
+  const [, ui = ""] = /ui (http:\S+)\n/.exec(await supervisor.ready()) ?? [];
+
+  expect((await fetch(`${ui}/`)).status).toBe(200);
+  expect((await fetch(`${ui}/`, { headers: { "sec-fetch-site": "cross-site" } })).status).toBe(403);
+  const statuses = [];
+  for (const { host, port } of listening(state.pid("temporal")).filter(({ host }) => host === "127.0.0.1")) {
+    for (const init of ATTACKS) {
+      const url = `http://${host}:${port}/api/v1/namespaces/default/workflows/victim`;
+      statuses.push(
+        await fetch(url, { ...init, signal: AbortSignal.timeout(2_000) }).then(
+          (a) => a.status,
+          () => "no HTTP",
+        ),
+      );
+    }
+  }
+  expect(statuses.length).toBeGreaterThan(10);
+  // 404: the port of the metrics; 501: a method that the API has not.
+  expect(statuses.filter((status) => !["no HTTP", 403, 404, 501].includes(status))).toEqual([]);
+});
+
+/** What a page of any site may send without being asked. */
+const ATTACKS: readonly RequestInit[] = [
+  { method: "POST", headers: { "content-type": "text/plain" }, body: '{"workflowType":{"name":"purgeSession"}}' },
+  { method: "GET" },
+];
+
+/** Where a process listens, by what the kernel says. */
+function listening(pid: number): readonly { readonly host: string; readonly port: number }[] {
+  const inodes = new Set(
+    readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
+      try {
+        return /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1] ?? [];
+      } catch {
+        return []; // Closed meanwhile.
+      }
+    }),
+  );
+  const rows = readFileSync(`/proc/${pid}/net/tcp`, "utf8").split("\n").slice(1);
+  return rows.flatMap((row) => {
+    const [, local = "", , state, , , , , , inode = ""] = row.trim().split(/\s+/);
+    const [address = "", port = ""] = local.split(":");
+    if (state !== "0A" || !inodes.has(inode)) return [];
+    const bytes = address.match(/../g)?.reverse() ?? [];
+    return [{ host: bytes.map((byte) => Number.parseInt(byte, 16)).join("."), port: Number.parseInt(port, 16) }];
+  });
+}
 
 test("a killed Temporal comes back at its address, with its database", async () => {
   using state = new StateFolder();

@@ -132,6 +132,10 @@ export class World implements AsyncDisposable {
     return this.model.requests.findLast(({ raw }) => raw !== undefined && raw.length > 0)?.raw?.toString() ?? "";
   }
 
+  get hasOwnTemporal(): boolean {
+    return !this.#parts.env["TEMPORAL_ADDRESS"];
+  }
+
   get url(): string {
     return `http://127.0.0.1:${this.#apiPort}`;
   }
