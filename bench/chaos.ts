@@ -1,18 +1,19 @@
 /**
- * `npm run chaos`: sessions at work while Temporal, the worker and the API are killed at random instants; then the truth.
+ * `npm run chaos`: sessions at work while Temporal, the worker and the API are killed, paused, set back and starved; then the truth.
  * With `--approvals` the proof of approvals instead, with `--sandbox` sessions of that provider, whose sandboxes are killed, too.
  */
 import { parseArgs } from "node:util";
 import { SandboxProviderName } from "../contract/sandbox.ts";
 import { proveApprovals } from "./approvals/run.ts";
 import { findingsOf, renderApprovals } from "./approvals/table.ts";
+import { runInside } from "./chaos/faults/machine.ts";
 import { type ChaosReport, runChaos } from "./chaos/run.ts";
 import { runSandboxChaos, type SandboxChaosReport } from "./sandboxes/run.ts";
 
 const VIOLATIONS_SHOWN = 50;
 const KILLS_EACH = 12;
 const USAGE =
-  "usage: npm run chaos -- [--minutes 2] [--seed 7] [--sessions 6] [--backend openai]\n" +
+  "usage: npm run chaos -- [--minutes 2] [--seed 7] [--sessions 6] [--backend openai] [--temporal embedded|external] [--kills-only]\n" +
   "       npm run chaos -- --approvals [--seed 7] [--sessions 20] [--backend openai]\n" +
   "       npm run chaos -- --sandbox bubblewrap|docker|modal|local [--minutes 2] [--seed 7] [--sessions 6]\n" +
   "minutes, seed and sessions are numbers, the backend is openai or copilot\n";
@@ -26,6 +27,8 @@ async function main(): Promise<number> {
       sessions: { type: "string" },
       backend: { type: "string", default: "openai" },
       sandbox: { type: "string" },
+      temporal: { type: "string" },
+      "kills-only": { type: "boolean", default: false },
     },
   });
   const { approvals, backend } = values;
@@ -36,6 +39,7 @@ async function main(): Promise<number> {
   if (
     !isKnown ||
     sandbox?.success === false ||
+    !isTemporal(values.temporal) ||
     !isPositive(minutes) ||
     !Number.isInteger(seed) ||
     !isPositive(sessions)
@@ -43,6 +47,8 @@ async function main(): Promise<number> {
     process.stderr.write(USAGE);
     return 2;
   }
+  const code = values["kills-only"] || approvals ? undefined : await runInside();
+  if (code !== undefined) return code;
   const startedAt = Date.now();
   const tell = (line: string): void => {
     process.stdout.write(`chaos: ${((Date.now() - startedAt) / 1_000).toFixed(0)} s: ${line}\n`);
@@ -59,7 +65,10 @@ async function main(): Promise<number> {
     printSandboxes(report, seed);
     return report.violations.length > 0 ? 1 : 0;
   }
-  const report = await runChaos({ seed, sessions, backend, stormMs: minutes * 60_000, tell });
+  // By turns, so that a row of seeds has both.
+  const temporal = values.temporal ?? (seed % 2 === 0 ? "external" : "embedded");
+  const killsOnly = values["kills-only"];
+  const report = await runChaos({ seed, sessions, backend, temporal, killsOnly, stormMs: minutes * 60_000, tell });
   print(report, seed);
   return report.violations.length > 0 ? 1 : 0;
 }
@@ -68,6 +77,7 @@ function print(report: ChaosReport, seed: number): void {
   printViolations(report);
   process.stdout.write(
     `chaos: besides, the whole stack was restarted ${report.restarts} times, and ${report.otherDeaths} processes ended by themselves\n` +
+      `chaos: other faults: ${faultsOf(report)}; ${report.behind} sessions lived through a loss\n` +
       `chaos: seed ${seed}, ${killsOf(report)}, ${report.sessions} sessions, ${report.turns} messages, ` +
       `${report.commands} commands, ${report.decisions} decisions, ${report.violations.length} violations\n`,
   );
@@ -83,6 +93,15 @@ function printSandboxes(report: SandboxChaosReport, seed: number): void {
       `chaos: seed ${seed}, ${killsOf(report)}, ${report.sessions} sessions, ${report.turns} messages, ` +
       `${report.commands} commands, ${report.violations.length} violations\n`,
   );
+}
+
+function faultsOf({ faults }: Pick<ChaosReport, "faults">): string {
+  const made = Object.entries(faults).map(([type, times]) => `${type} ${times}`);
+  return made.length === 0 ? "none" : made.join(", ");
+}
+
+function isTemporal(value: string | undefined): value is "embedded" | "external" | undefined {
+  return value === undefined || value === "embedded" || value === "external";
 }
 
 function killsOf({ kills }: Pick<ChaosReport, "kills">): string {

@@ -6,7 +6,7 @@ import { mkdirSync } from "node:fs";
 import path from "node:path";
 import { startModelEndpoint } from "../../test/support/model-endpoint.ts";
 import { scripted, startWorld, type World, waitFor } from "../../test/support/world.ts";
-import { ChaosClient, type Weather } from "../chaos/client.ts";
+import { ChaosClient, newWeather, type Weather } from "../chaos/client.ts";
 import { createRandom } from "../chaos/random.ts";
 import { type Backend, copilotEnv } from "../chaos/run.ts";
 import type { Kill, Victim } from "../chaos/schedule.ts";
@@ -54,7 +54,7 @@ export async function proveApprovals(options: ApprovalsOptions): Promise<Approva
 class Proof implements Outside {
   readonly #world: World;
   readonly #options: ApprovalsOptions;
-  readonly #weather: Weather = { lastStormAt: 0, hangAfterMs: HANG_AFTER_MS };
+  readonly #weather: Weather = newWeather(HANG_AFTER_MS);
   readonly #storm: Storm;
   readonly #victims: readonly Victim[];
   readonly #plans: readonly SessionPlan[];

@@ -14,6 +14,15 @@ export interface Weather {
   /** When something was last killed, or came back. */
   lastStormAt: number;
   readonly hangAfterMs: number;
+  /** Losses so far: after one, nobody waits any longer for what was promised before it. */
+  losses: number;
+  /** Those of them in which the store lost something. */
+  storeLosses: number;
+}
+
+/** Calm, so far. */
+export function newWeather(hangAfterMs: number): Weather {
+  return { lastStormAt: 0, hangAfterMs, losses: 0, storeLosses: 0 };
 }
 
 export interface ClientPlace {
@@ -106,12 +115,12 @@ export class ChaosClient {
 
   /** Waits for what the look finds in the stream. */
   async until<T>(what: string, look: () => T | undefined | false): Promise<T> {
-    const since = Date.now();
+    const [since, { losses }] = [Date.now(), this.#place.weather];
     const vain = Symbol(what);
     for (;;) {
       const found = await this.reader.until(what, look, 1_000).catch(() => vain);
       if (found !== vain) return found as T;
-      if (Date.now() > bound(this.#place.weather, since)) throw this.#hang(what, since);
+      if (Date.now() > bound(this.#place.weather, { since, losses })) throw this.#hang(what, since);
     }
   }
 
@@ -126,10 +135,16 @@ export class ChaosClient {
 
 /** When a wait that begins now is over, as the weather is then. */
 export function patience(weather: Weather): Patience {
-  const since = Date.now();
-  return { at: () => bound(weather, since) };
+  const [since, { losses }] = [Date.now(), weather];
+  return { at: () => bound(weather, { since, losses }) };
 }
 
-function bound(weather: Weather, since: number): number {
-  return Math.max(since, weather.lastStormAt) + weather.hangAfterMs;
+/** A wait, and how many losses there had been when it began. */
+interface Wait {
+  readonly since: number;
+  readonly losses: number;
+}
+
+function bound(weather: Weather, { since, losses }: Wait): number {
+  return weather.losses === losses ? Math.max(since, weather.lastStormAt) + weather.hangAfterMs : 0;
 }

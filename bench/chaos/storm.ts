@@ -1,4 +1,4 @@
-/** Kills processes of a stack by schedule, from the pids that `processes.json` tells, and notes what it did. */
+/** Kills processes of a stack by schedule, from the pids that `processes.json` tells, has other faults made, and notes what it did. */
 import { setTimeout as delay } from "node:timers/promises";
 import { identityOf } from "../../cli/process-identity.ts";
 import type { ProcessName } from "../../cli/state-directory.ts";
@@ -6,17 +6,24 @@ import { LIMITS } from "../../contract/limits.ts";
 import { type World, waitFor } from "../../test/support/world.ts";
 import type { Violation } from "./checks.ts";
 import type { Weather } from "./client.ts";
+import type { FaultMaker } from "./faults/fault-maker.ts";
 import { runtimesOf } from "./runtimes.ts";
-import type { Kill, Victim } from "./schedule.ts";
+import type { Kill, Strike, Victim } from "./schedule.ts";
 
 /**
  * The supervisor gives up, rightly, on a process that dies too often within a minute, and pauses longer before each
  * restart. So before it comes to that the whole stack is ended and started again, which is one more thing to survive.
  */
 const DEATHS_BEFORE_RESTART = Math.floor(LIMITS.deathsMax * 0.6);
-const COMES_BACK_MS = 20_000;
+const COMES_BACK_MS = 30_000;
 /** A worker that has just come back starts its runtime with the first step that it takes up. */
 const RUNTIME_STARTS_MS = 3_000;
+
+export interface StormOptions {
+  /** Kills one of the sandboxes that there are; false: there was none. */
+  readonly killSandbox?: () => Promise<boolean>;
+  readonly faults?: FaultMaker;
+}
 
 export class Storm {
   readonly kills: Record<Victim, number> = { worker: 0, api: 0, temporal: 0, runtime: 0, sandbox: 0 };
@@ -25,16 +32,15 @@ export class Storm {
   restarts = 0;
   readonly #world: World;
   readonly #weather: Weather;
-  readonly #killSandbox: () => Promise<boolean>;
+  readonly #options: StormOptions;
   readonly #killed = new Set<number>();
   readonly #watchers = new Set<(news: Victim | "calm") => void>();
   #eventsBefore = 0;
 
-  /** `killSandbox` kills one of those that there are; false: there was none. */
-  constructor(world: World, weather: Weather, killSandbox: () => Promise<boolean> = async () => false) {
+  constructor(world: World, weather: Weather, options: StormOptions = {}) {
     this.#world = world;
     this.#weather = weather;
-    this.#killSandbox = killSandbox;
+    this.#options = options;
   }
 
   get killCount(): number {
@@ -53,13 +59,16 @@ export class Storm {
   }
 
   /** Rages until the time or the schedule is over, and leaves a stack that runs. */
-  async rage(schedule: Iterable<Kill>, until: number): Promise<void> {
-    for (const kill of schedule) {
-      if (Date.now() + kill.afterMs > until) break;
-      await delay(kill.afterMs);
+  async rage(schedule: Iterable<Strike>, until: number): Promise<void> {
+    const { faults } = this.#options;
+    for (const strike of schedule) {
+      if (Date.now() + strike.afterMs > until) break;
+      await delay(strike.afterMs);
       if (this.#isNearlyGivenUp()) await this.#restart();
-      await this.#strike(kill);
+      if ("names" in strike) await this.#strike(strike);
+      else await this.#make(strike.fault);
     }
+    await faults?.settle();
     await waitFor(
       "every process is back",
       () => this.#world.processes().length === this.#wanted(),
@@ -69,10 +78,22 @@ export class Storm {
     for (const watcher of this.#watchers) watcher("calm");
   }
 
+  async #make(fault: Parameters<FaultMaker["make"]>[0]): Promise<void> {
+    const { faults } = this.#options;
+    if (!faults) return;
+    await faults.make(fault).catch((error: unknown) => this.#note(`the stack survives: ${fault.type}`, String(error)));
+    this.#weather.lastStormAt = Date.now();
+  }
+
   async #strike(kill: Kill): Promise<void> {
     for (const name of kill.names) {
       if (name === "sandbox") {
-        if (await this.#killSandbox()) this.#struck(name);
+        if (await this.#options.killSandbox?.()) this.#struck(name);
+        continue;
+      }
+      if (name === "temporal" && this.#options.faults?.killTemporal) {
+        await this.#options.faults.killTemporal();
+        this.#struck(name);
         continue;
       }
       const pid = name === "runtime" ? await this.#runtime() : await this.#process(name);
@@ -114,6 +135,7 @@ export class Storm {
   /** By turns in order, and as when the host is lost: all at once. */
   async #restart(): Promise<void> {
     this.restarts += 1;
+    await this.#options.faults?.settle();
     await this.#world.restart(this.restarts % 2 === 1 ? "kill" : "drain");
     this.#eventsBefore = this.#world.stackEvents.length;
     this.#weather.lastStormAt = Date.now();

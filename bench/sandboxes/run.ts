@@ -5,10 +5,10 @@ import type { SandboxProviderName } from "../../contract/sandbox.ts";
 import { startModelEndpoint } from "../../test/support/model-endpoint.ts";
 import { startWorld, type World, waitFor } from "../../test/support/world.ts";
 import { checkSequence, checkStream, type Violation, wholeLog } from "../chaos/checks.ts";
-import { ChaosClient, type Weather } from "../chaos/client.ts";
+import { ChaosClient, newWeather, type Weather } from "../chaos/client.ts";
 import { structureOf } from "../chaos/log-structure.ts";
 import { createRandom } from "../chaos/random.ts";
-import { killSchedule, type Pace, type Victim } from "../chaos/schedule.ts";
+import { type Pace, strikeSchedule, type Victim } from "../chaos/schedule.ts";
 import { Storm } from "../chaos/storm.ts";
 import { auditLosses, type SandboxAudit } from "./loss-audit.ts";
 import { findVictims } from "./providers.ts";
@@ -67,7 +67,7 @@ class SandboxChaos {
   readonly #world: World;
   readonly #victims: SandboxVictims;
   readonly #options: SandboxChaosOptions;
-  readonly #weather: Weather = { lastStormAt: 0, hangAfterMs: HANG_AFTER_MS };
+  readonly #weather: Weather = newWeather(HANG_AFTER_MS);
   readonly #killed: KilledSandbox[] = [];
   #killing: Promise<unknown> = Promise.resolve();
   readonly #violations: Violation[] = [];
@@ -85,9 +85,11 @@ class SandboxChaos {
   async run(): Promise<SandboxChaosReport> {
     const { seed, stormMs, sessions, tell, pace = PACE } = this.#options;
     const random = createRandom(seed);
-    const storm = new Storm(this.#world, this.#weather, () => this.#killOne((ids) => random.oneOf(ids)));
+    const storm = new Storm(this.#world, this.#weather, {
+      killSandbox: () => this.#killOne((ids) => random.oneOf(ids)),
+    });
     const until = Date.now() + stormMs;
-    const raging = storm.rage(killSchedule({ seed, pace, hasSandbox: true }), until);
+    const raging = storm.rage(strikeSchedule({ seed, pace, hasSandbox: true }), until);
     const playing = Array.from({ length: sessions }, () => this.#keepRunning(until));
     await Promise.all([raging, ...playing]);
     tell(`${storm.killCount} kills, ${storm.restarts} restarts of the whole stack; now the last checks`);
