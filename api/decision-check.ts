@@ -19,7 +19,7 @@ export function checkDecision(asked: AskedApproval, body: DecideApproval, policy
       throw invalidField("/arguments", `expected what the session's policy does not deny: ${verdict.reason}`);
     }
   }
-  if (body.match) checkPatterns(body.match, call);
+  if (body.match) checkPatterns(body.match, call, body.decision);
 }
 
 function callAsDecided({ approval, request }: AskedApproval, body: DecideApproval): CallToJudge {
@@ -44,10 +44,17 @@ function checkArguments({ request }: AskedApproval, args: Readonly<Record<string
   refuse("/arguments", argumentFaults(request.schema, args));
 }
 
-function checkPatterns(match: NonNullable<DecideApproval["match"]>, call: CallToJudge): void {
+function checkPatterns(
+  match: NonNullable<DecideApproval["match"]>,
+  call: CallToJudge,
+  decision: DecideApproval["decision"],
+): void {
   refuse("/match", patternFaults(match, call.argumentKinds));
-  if (matchesArguments(match, call)) return;
-  throw invalidField("/match", "expected patterns that match the arguments of this call: it is the one you decide");
+  if (matchesArguments(match, call, decision === "deny" ? "deny" : "allow")) return;
+  throw invalidField(
+    "/match",
+    "expected patterns that match the arguments of this call: it is the one you decide; to approve, they must cover every command of its line, and the line must be a plain one (docs/policy.md)",
+  );
 }
 
 const FAULTS_MAX = 20;

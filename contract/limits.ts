@@ -51,6 +51,8 @@ export const LIMITS = {
   commandNestingMax: 64,
   commandHereDocsMax: 100,
   commandDepthMax: 8,
+  /** Characters of all its commands, where one that another runs is counted with both. */
+  commandCharactersReadMax: 512 * 1024,
   /** Of a path that a glob is matched with; a longer one is taken for one outside the workspace. */
   pathCharactersMax: 4_096,
   approvalsPerPage: { default: 50, max: 200 },

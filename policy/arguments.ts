@@ -55,7 +55,7 @@ function commandsOf(call: CallToJudge): [string, CommandLine][] {
     const value = argumentOf(call, name);
     if (kindOf(call, name) !== "command" || value === undefined) return [];
     if (typeof value === "string") return [[name, readCommandLine(value)]];
-    return [[name, { segments: [], unread: { why: "is not a text", texts: [textOf(value)] } }]];
+    return [[name, { segments: [], unread: { why: "is not a text", isTakenApart: false, texts: [textOf(value)] } }]];
   });
 }
 

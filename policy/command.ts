@@ -1,9 +1,14 @@
-/** A shell line, taken apart: every command that bash would run for it, wherever in the line it stands. Never throws. */
+/**
+ * A shell line, taken apart: every command that bash would run for it, wherever in the line it stands. Never throws.
+ *
+ * A plain line is read by `plain-line.ts`, and rules can allow it. Any other is parsed only to find what rules forbid.
+ */
 import { type Command, forEachChild, parse, type Redirection, type SyntaxNode } from "unbash";
 import { LIMITS } from "../contract/limits.ts";
-import { decidesPrograms, type Segment, type SegmentTexts, textsOf, type Write } from "./segments.ts";
+import { type PlainCommand, readPlainLine } from "./plain-line.ts";
+import { afterLastSlash, decidesPrograms, type Segment, type SegmentTexts, textsOf, type Write } from "./segments.ts";
 import { isStatic, readArgument, readAssignment, readHereDoc, readWord, type ShellWord } from "./words.ts";
-import { hidesCode, innerCommands } from "./wrappers.ts";
+import { hidesCode, innerCommands, isShell } from "./wrappers.ts";
 
 export interface CommandLine {
   /** At least one, unless something could not be read. */
@@ -14,6 +19,8 @@ export interface CommandLine {
 
 export interface Unread {
   readonly why: string;
+  /** Nothing of it was left out: a text in it is at most a suspicion. */
+  readonly isTakenApart: boolean;
   /** The line, and what was found in it, as texts to look for what is forbidden. */
   readonly texts: readonly string[];
 }
@@ -28,24 +35,35 @@ interface Place {
   /** Texts in texts: `sh -c "eval '…'"`. */
   readonly depth: number;
   readonly suspected: boolean;
+  /** Behind a `cd`. */
+  readonly moved?: boolean;
 }
 
 interface Findings {
   readonly segments: Segment[];
   readonly texts: string[];
   readonly pending: Pending[];
+  /** Of all words of all segments: what runs in turn is counted once more. */
+  characters: number;
+  /** Why what runs cannot be told. */
   why?: string;
+  /** Why no pattern but `*` can allow it. */
+  whyNotPlain?: string;
 }
 
 const DEVICES = /^\/dev\/(null|stdout|stderr|tty|fd\/\d+)$/;
 const NETWORK = /^\/dev\/(tcp|udp)\//;
 
 export function readCommandLine(line: string): CommandLine {
-  const found: Findings = { segments: [], texts: [line], pending: [] };
+  const found: Findings = { segments: [], texts: [line], pending: [], characters: 0 };
   if (line.length > LIMITS.commandParsedMax) cannotRead(found, "is too long to be read");
   else read(found, line);
-  const { segments, why, texts } = found;
-  if (why !== undefined) return { segments: segments.map(textsOf), unread: { why, texts: texts.flatMap(asSearched) } };
+  const { segments, texts } = found;
+  const why = found.why ?? found.whyNotPlain;
+  if (why !== undefined) {
+    const unread = { why, isTakenApart: found.why === undefined, texts: texts.flatMap(asSearched) };
+    return { segments: segments.map(textsOf), unread };
+  }
   return {
     segments: (segments.some(({ suspected }) => !suspected) ? segments : [...segments, nothing()]).map(textsOf),
   };
@@ -68,8 +86,33 @@ function read(found: Findings, line: string): void {
 }
 
 function readText(found: Findings, text: string, place: Place): void {
+  const plain = readPlainLine(text);
+  if (plain.isPlain) {
+    readPlainCommands(found, plain.commands, place);
+    return;
+  }
+  found.whyNotPlain ??= plain.why;
   if (place.depth > LIMITS.commandDepthMax || isTangled(text)) refuse(found, place, "is nested too deeply to be read");
   else found.pending.push({ node: parse(text), place });
+}
+
+function readPlainCommands(found: Findings, commands: readonly PlainCommand[], place: Place): void {
+  for (const { words, settings, writes, reads, input, moved } of commands) {
+    const here = { ...place, moved: place.moved === true || moved };
+    addSegment(found, { words, settings, writes, reads }, here);
+    addInner(found, { words, place: here, input });
+  }
+  if (runsWhatItWrites(commands)) found.whyNotPlain ??= "runs a file that it writes";
+}
+
+/** `printf … > q; sh q`: what runs is in the file, which nobody has seen. */
+function runsWhatItWrites(commands: readonly PlainCommand[]): boolean {
+  const written = new Set(commands.flatMap(({ writes }) => writes.map(({ target }) => afterLastSlash(target.shown))));
+  return commands.some(({ words }) => {
+    const [name] = words;
+    const isRunner = name !== undefined && (name.shown.includes("/") || isShell(name));
+    return isRunner && words.some(({ shown }) => written.has(afterLastSlash(shown)));
+  });
 }
 
 /** More parentheses, substitutions or here-documents than the parser takes in good time. */
@@ -150,14 +193,16 @@ function readCommand(found: Findings, command: Command, place: Place): void {
   addInner(found, { words, place, input: hereDoc === undefined ? undefined : inputOf(hereDoc) });
 }
 
-function addSegment(found: Findings, command: Omit<Segment, "suspected">, place: Place): void {
+function addSegment(found: Findings, command: Omit<Segment, "suspected" | "moved">, place: Place): void {
   const { words, settings, writes, reads } = command;
+  found.characters += [...words, ...settings].reduce((sum, { shown }) => sum + shown.length + 1, 0);
+  if (found.characters > LIMITS.commandCharactersReadMax) throw new RangeError("more words than are looked at");
   const [name] = words;
   if (name !== undefined && !isStatic(name)) refuse(found, place, `runs ${name.shown}, which is known only then`);
   if (words.length + settings.length + writes.length + reads.length === 0) return;
   // Reading a file into a loop and setting a variable need nobody's leave, and can be forbidden.
   const isHarmless = words.length + writes.length === 0 && !settings.some(decidesPrograms);
-  found.segments.push({ ...command, suspected: place.suspected || isHarmless });
+  found.segments.push({ ...command, suspected: place.suspected || isHarmless, moved: place.moved === true });
   if (found.segments.length > LIMITS.commandSegmentsMax) throw new RangeError("more commands than are looked at");
 }
 
@@ -182,6 +227,8 @@ function addInner(found: Findings, { words, place, input }: Given): void {
     } else {
       const isSetting = ({ shown }: ShellWord): boolean => /^[A-Za-z_]\w*\+?=/.test(shown);
       const start = inner.words.findIndex((word) => !isSetting(word));
+      // For env it is a variable, for others a program.
+      if (inner.words[start]?.shown.includes("=") === true) refuse(found, place, "has a = in the name of a command");
       const command = start < 0 ? [] : inner.words.slice(start);
       const settings = inner.words.slice(0, start < 0 ? inner.words.length : start);
       addSegment(found, { words: command, settings, writes: [], reads: [] }, place);
@@ -225,7 +272,7 @@ function cannotRead(found: Findings, why: string): void {
 
 /** A line of comments, blanks and plain assignments: rules judge it as a command without words. */
 function nothing(): Segment {
-  return { words: [], settings: [], writes: [], reads: [], suspected: false };
+  return { words: [], settings: [], writes: [], reads: [], suspected: false, moved: false };
 }
 
 /** As it is, and without quotes and backslashes; with single blanks. */

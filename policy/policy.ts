@@ -73,15 +73,19 @@ interface Case {
 
 function judgeUnit({ policy, rules, reading }: Case, unit: Unit): Judgement {
   let possible: Rule | undefined;
+  let mentioned: Rule | undefined;
   for (const rule of rules) {
     if (isSuspected(unit) && !isAboutCommands(rule, unit)) continue;
     const { action } = rule.rule;
     const match = matchPatterns(rule.patterns, action, { reading, unit });
     if (match === "maybe") possible ??= rule;
-    if (match === "yes") return atLeastAsk(byRule(rule, unit), possible, unit);
+    if (match === "mentioned") mentioned ??= rule;
+    // A program may run what it is given as a text. Who allows the program by its name has thought of that.
+    const suspicious = possible ?? (isAboutCommands(rule, unit) ? undefined : mentioned);
+    if (match === "yes") return atLeastAsk(byRule(rule, unit), suspicious, unit);
   }
   if (isSuspected(unit)) return { action: "allow", reason: "it is no command" };
-  return atLeastAsk(byDefault({ policy, rules, reading }, unit), possible, unit);
+  return atLeastAsk(byDefault({ policy, rules, reading }, unit), possible ?? mentioned, unit);
 }
 
 function byRule(rule: Rule, unit: Unit): Judgement {
@@ -101,7 +105,7 @@ function byDefault({ policy, rules, reading: { call } }: Case, unit: Unit): Judg
   ) {
     return {
       action: "ask",
-      reason: `what the command line runs cannot be told, and there are rules for commands${decidedBy(unit)}`,
+      reason: `there are rules for commands, and they allow plain command lines only${decidedBy(unit)}`,
     };
   }
   return call.needsApproval ? approvalNeeded() : byDefault;
@@ -113,7 +117,7 @@ function atLeastAsk(judgement: Judgement, possible: Rule | undefined, unit: Unit
   return {
     action: "ask",
     rule: possible,
-    reason: `${nameOf(possible)} might match once the shell has run${decidedBy(unit)}`,
+    reason: `${nameOf(possible)} might match once this has run${decidedBy(unit)}`,
   };
 }
 

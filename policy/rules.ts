@@ -37,8 +37,11 @@ export type Unit =
   | { readonly type: "unread"; readonly argument: string; readonly unread: Unread }
   | { readonly type: "call" };
 
-/** What a rule has to say: that it decides, that it could decide once the shell has run, or nothing. */
-export type Match = "yes" | "maybe" | "no";
+/**
+ * What a rule has to say: that it decides; that it could decide once the shell has run; that its text is in what is run, for
+ * whatever the program makes of it; or nothing.
+ */
+export type Match = "yes" | "maybe" | "mentioned" | "no";
 
 /** Policies are pinned and looked at for every call; one that is gone takes its rules along. */
 const compiled = new WeakMap<Policy, readonly Rule[]>();
@@ -91,10 +94,11 @@ export function matchPatterns(
   { reading, unit }: { readonly reading: Reading; readonly unit: Unit },
 ): Match {
   let result: Match = "yes";
+  const isElsewhere = runsElsewhere(patterns, reading);
   for (const pattern of patterns) {
-    const match = matchOne(pattern, action, { reading, unit });
+    const match = matchOne(pattern, action, { reading, unit, isElsewhere });
     if (match === "no") return "no";
-    if (match === "maybe") result = "maybe";
+    if (match === "mentioned" || result === "yes") result = match;
   }
   return result;
 }
@@ -102,7 +106,7 @@ export function matchPatterns(
 function matchOne(
   pattern: ArgumentPattern,
   action: PolicyAction,
-  { reading, unit }: { readonly reading: Reading; readonly unit: Unit },
+  { reading, unit, isElsewhere }: { readonly reading: Reading; readonly unit: Unit; readonly isElsewhere: boolean },
 ): Match {
   const { name } = pattern;
   switch (kindOf(reading.call, name)) {
@@ -113,21 +117,43 @@ function matchOne(
       return asMatch(text !== undefined && matches(pattern.text, text));
     }
     case "command":
-      if (unit.type !== "call" && unit.argument === name) return matchUnit(pattern, action, unit);
+      if (unit.type !== "call" && unit.argument === name)
+        return matchUnit(pattern, action, inFolder(unit, isElsewhere));
       return matchOther(pattern, action, reading);
     default:
       throw new Error(`unknown kind of argument: ${name}`);
   }
 }
 
+/** In another folder than the workspace, of which the patterns say nothing: `./build` is not the program that they mean. */
+function runsElsewhere(patterns: readonly ArgumentPattern[], reading: Reading): boolean {
+  const { argumentKinds, arguments: given } = reading.call;
+  const folders = Object.keys(argumentKinds).filter(
+    (name) => argumentKinds[name] === "path" && Object.hasOwn(given, name),
+  );
+  return folders.some((folder) => {
+    const isSaid = patterns.some(({ name }) => name === folder);
+    return !isSaid && reading.places(folder).some((names) => names === undefined || names.length > 0);
+  });
+}
+
+function inFolder(unit: Exclude<Unit, { type: "call" }>, isElsewhere: boolean): Exclude<Unit, { type: "call" }> {
+  if (!isElsewhere || unit.type !== "command") return unit;
+  return { ...unit, segment: { ...unit.segment, segment: { ...unit.segment.segment, moved: true } } };
+}
+
 function matchUnit({ command }: ArgumentPattern, action: PolicyAction, unit: Exclude<Unit, { type: "call" }>): Match {
   if (unit.type === "unread") {
     if (action === "allow") return asMatch(isEverything(command.whole));
-    return asMatch(unit.unread.texts.some((text) => occursInLine(command, text)));
+    const isThere = unit.unread.texts.some((text) => occursInLine(command, text));
+    // What is forbidden in a line that was taken apart has been found as a command. Its text alone may be a file's name.
+    return isThere && unit.unread.isTakenApart && !isEverything(command.whole) ? "maybe" : asMatch(isThere);
   }
   if (action === "allow") return asMatch(covers(command, unit.segment));
   if (forbids(command, unit.segment)) return "yes";
-  return !isSuspected(unit) && mightForbid(command, unit.segment) ? "maybe" : "no";
+  if (isSuspected(unit)) return "no";
+  if (mightForbid(command, unit.segment)) return "maybe";
+  return occursInLine(command, unit.segment.shown) ? "mentioned" : "no";
 }
 
 /** A pattern on another command of the call than the one that is judged: to allow it must cover all of that, to forbid any. */

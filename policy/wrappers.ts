@@ -22,6 +22,8 @@ interface Wrapper {
   readonly prints?: RegExp;
   /** An option whose value is a text for a shell; it is one only before the command. */
   readonly text?: RegExp;
+  /** The options that change nothing of which command runs. With any other, what runs cannot be told. */
+  readonly plain?: RegExp;
 }
 
 const SUDO_LONGS = [
@@ -39,25 +41,49 @@ const SUDO_LONGS = [
 ];
 
 const WRAPPERS: ReadonlyMap<string, Wrapper> = new Map<string, Wrapper>([
-  ["sudo", { values: "CDghpRrtTUu", longs: SUDO_LONGS }],
+  ["sudo", { values: "CDghpRrtTUu", longs: SUDO_LONGS, plain: /^-(?:[nHk]+|[ug][\w-]*)$/ }],
   ["doas", { values: "uC" }],
   ["pkexec", { longs: ["user"] }],
-  ["env", { values: "uCS", longs: ["unset", "chdir", "split-string"], text: /^(?:-[0iv]*S|--split-string=?)/ }],
-  ["nice", { values: "n", longs: ["adjustment"] }],
-  ["ionice", { values: "cnpPu", longs: ["class", "classdata"] }],
+  [
+    "env",
+    {
+      values: "uCS",
+      longs: ["unset", "chdir", "split-string"],
+      text: /^(?:-[0iv]*S|--s[a-z-]*=?)/,
+      plain: /^-(?:i|u\w*)?$|^--(?:ignore-environment|unset(?:=\w+)?)$/,
+    },
+  ],
+  ["nice", { values: "n", longs: ["adjustment"], plain: /^-(?:\d+|n-?\d*)$|^--adjustment(?:=-?\d+)?$/ }],
+  ["ionice", { values: "cnpPu", longs: ["class", "classdata"], plain: /^-[cn]\d*$/ }],
   ["nohup", {}],
-  ["setsid", {}],
-  ["stdbuf", { values: "ioe", longs: ["input", "output", "error"] }],
-  ["timeout", { values: "ks", longs: ["kill-after", "signal"], operands: 1 }],
-  ["time", { values: "fo", longs: ["format", "output"] }],
+  ["setsid", { plain: /^-[fw]+$|^--(?:fork|wait)$/ }],
+  [
+    "stdbuf",
+    { values: "ioe", longs: ["input", "output", "error"], plain: /^-[ioe][0L]?$|^--(?:input|output|error)(?:=\w+)?$/ },
+  ],
+  [
+    "timeout",
+    {
+      values: "ks",
+      longs: ["kill-after", "signal"],
+      operands: 1,
+      plain: /^-(?:v|k[\d.]*[smhd]?|s\w*)$|^--(?:foreground|preserve-status|verbose|(?:kill-after|signal)(?:=\w+)?)$/,
+    },
+  ],
+  ["time", { values: "fo", longs: ["format", "output"], plain: /^-[pv]$/ }],
   ["command", { prints: /^-[p]*[vV]/ }],
   ["builtin", {}],
   ["exec", { values: "a" }],
   [
     "xargs",
-    { values: "adEILnPs", longs: ["arg-file", "delimiter", "max-args", "max-procs", "max-chars"], appends: true },
+    {
+      values: "adEILnPs",
+      longs: ["arg-file", "delimiter", "max-args", "max-procs", "max-chars"],
+      appends: true,
+      plain: /^-[0rtx]*(?:[nPL]\d*|[Id].*)?$|^--(?:null|no-run-if-empty|verbose|exit|max-(?:args|procs)(?:=\d+)?)$/,
+    },
   ],
-  ["watch", { values: "nq", longs: ["interval", "equexit"], isText: true }],
+  ["watch", { values: "nq", longs: ["interval", "equexit"], isText: true, plain: /^-n[\d.]*$/ }],
   ["ssh", { values: "BbcDEeFIiJLlmOopQRSWw", operands: 1, isText: true }],
   ["strace", { values: "abeEIoOpPsSuUX" }],
   ["ltrace", { values: "abDeFlnoOpsuwxX" }],
@@ -82,6 +108,13 @@ const WRAPPERS: ReadonlyMap<string, Wrapper> = new Map<string, Wrapper>([
   ["toybox", {}],
   ["setarch", { operands: 1 }],
   ["coproc", {}], // A keyword of bash; elsewhere a command's name.
+  ...[
+    "linux32 linux64 i386 x86_64 uname26 prlimit setpriv choom uclampset numactl valgrind dbus-run-session dbus-launch",
+    "systemd-run systemd-inhibit cgexec firejail proxychains proxychains4 torsocks tsocks rlwrap catchsegv tini dumb-init",
+  ]
+    .flatMap((row) => row.split(" "))
+    .map((name): [string, Wrapper] => [name, {}]),
+  ...["gosu", "su-exec", "faketime"].map((name): [string, Wrapper] => [name, { operands: 1 }]),
 ]);
 
 const SHELLS = new Set(["sh", "bash", "dash", "zsh", "ksh", "mksh", "ash", "rbash", "fish", "csh", "tcsh"]);
@@ -96,11 +129,28 @@ const RUNS_BY_OPTION: ReadonlyMap<string, RegExp> = new Map([
   ["jobs", /^-\w*x/],
 ]);
 /** What runs texts from places that are not its words alone. */
-const RUNS_TEXTS = new Set(["parallel", "bind", "complete", "compgen"]);
+const RUNS_TEXTS = new Set(
+  "parallel bind complete compgen perf gdb capsh start-stop-daemon expect crontab at batch sg newgrp".split(" "),
+);
+/** More commands behind `-exec` than these are not looked at: each is looked at with all that follows it. */
+const EXECUTED_MAX = 64;
 /** The shell's own commands that take a subscript, and expand what is in it: `unset 'a[$(rm x)]'` removes. */
 const TAKES_SUBSCRIPTS = new Set(
   "test [ let declare typeset local readonly export printf read unset mapfile readarray wait getopts".split(" "),
 );
+
+const FD = new Set(["fd", "fdfind"]);
+const FINDS = new Set(["find", ...FD]);
+
+/** Whether the command is known for running another one. */
+export function runsOthers([first]: readonly ShellWord[]): boolean {
+  const name = first?.shown.slice(first.shown.lastIndexOf("/") + 1) ?? "";
+  return WRAPPERS.has(name) || SHELLS.has(name) || FINDS.has(name) || RUNS_TEXTS.has(name);
+}
+
+export function isShell({ shown }: ShellWord): boolean {
+  return SHELLS.has(shown.slice(shown.lastIndexOf("/") + 1));
+}
 
 /** What a command with these words runs, besides itself. `input` is what it is given by a here-document, when that is fixed. */
 export function innerCommands(words: readonly ShellWord[], input: ShellWord | undefined): readonly Inner[] {
@@ -110,7 +160,7 @@ export function innerCommands(words: readonly ShellWord[], input: ShellWord | un
   const wrapper = WRAPPERS.get(name);
   if (wrapper !== undefined) return ofWrapper(wrapper, args);
   if (SHELLS.has(name)) return ofShell(args, input);
-  if (name === "find" || name === "fd" || name === "fdfind") return ofFind(args);
+  if (name === "find" || FD.has(name)) return ofFind(args, FD.has(name));
   if (name === "eval") return args.length === 0 ? [] : [{ type: "text", text: joined(withoutDashes(args)) }];
   if (name === "trap") return withoutDashes(args).slice(0, 1).filter(isCode).map(textOf);
   if (name === "alias") return args.map(afterEquals).map(textOf);
@@ -134,11 +184,26 @@ function ofWrapper(wrapper: Wrapper, args: readonly ShellWord[]): readonly Inner
   if (rest === undefined) return unread("has options that are not fixed before the command it runs");
   const command = rest.slice(operands);
   const text = textOption(wrapper, args, command);
-  if (text !== undefined) return [textOf(text)];
-  if (command.length === 0) return [];
-  if (isText) return [textOf(joined(command))];
-  if (!appends) return [{ type: "words", words: command }];
-  return [{ type: "words", words: [...withPlaceholders(command, placeholder(args)), unknownWord("{}")] }];
+  const doubt = doubtOf(wrapper, args.slice(0, args.length - rest.length));
+  if (text !== undefined) return [textOf(text), ...doubt];
+  if (command.length === 0) return doubt;
+  if (isText) return [textOf(joined(command)), ...doubt];
+  if (!appends) return [{ type: "words", words: command }, ...doubt];
+  const given = [...withPlaceholders(command, placeholder(args)), unknownWord("{}")];
+  return [{ type: "words", words: given }, ...doubt];
+}
+
+/** Whether its options say for certain where the command begins, and that it is run as it is. */
+function doubtOf({ plain, values = "", longs = [] }: Wrapper, options: readonly ShellWord[]): readonly Inner[] {
+  for (let at = 0; at < options.length; at += 1) {
+    const option = options[at];
+    if (option === undefined || option.shown === "--") break;
+    if (!isStatic(option) || plain?.test(option.shown) !== true) {
+      return unread("gives a command that runs another an option that is not known to be safe");
+    }
+    if (takesNext(option.shown, values, longs)) at += 1;
+  }
+  return [];
 }
 
 /** The value of `-c` and the like: among the options, or where the command would begin. */
@@ -187,21 +252,30 @@ function ofShell(args: readonly ShellWord[], input: ShellWord | undefined): read
     if (word.shown === "--") break;
   }
   const operand = args[at];
+  // Others read files first (-l, -i, --rcfile), or change how the text is read.
+  const isOdd = options.some((option) => !/^-[ceuns]+$|^--(?:posix|norc|noprofile|version|help)?$/.test(option));
+  const doubt = isOdd ? unread("gives a shell an option that is not known to be safe") : [];
   if (options.some((option) => /^-[a-zA-Z]*c/.test(option))) {
-    return operand === undefined ? [] : [textOf(operand)];
+    return operand === undefined ? doubt : [textOf(operand), ...doubt];
   }
   if (options.some((option) => /^--(version|help)$/.test(option))) return [];
   const isFile =
     operand !== undefined && operand.shown !== "-" && !options.some((option) => /^-[a-zA-Z]*s/.test(option));
-  if (isFile) return isScript(operand) ? [] : unread("is a shell whose script is not a plain file");
-  return input === undefined ? unread("is a shell that is given its commands from elsewhere") : [textOf(input)];
+  if (isFile) return isScript(operand) ? doubt : unread("is a shell whose script is not a plain file");
+  return input === undefined
+    ? unread("is a shell that is given its commands from elsewhere")
+    : [textOf(input), ...doubt];
 }
 
 /** The commands behind find's -exec, and behind fd's -x, which takes all that follows. */
-function ofFind(args: readonly ShellWord[]): readonly Inner[] {
+function ofFind(args: readonly ShellWord[], isForFd: boolean): readonly Inner[] {
   const found: Inner[] = [];
   for (const [index, { shown }] of args.entries()) {
     const isFd = /^(?:-[xX]|--exec(?:-batch)?)$/.test(shown);
+    const isGlued = isForFd && !isFd && /^-[A-Za-z]*[xX]|^--exec/.test(shown);
+    if (isGlued || found.length >= EXECUTED_MAX) {
+      return [...found, ...unread("runs commands in a way that is not read")];
+    }
     if (!isFd && !EXECUTES.test(shown)) continue;
     const rest = args.slice(index + 1);
     const end = isFd ? -1 : rest.findIndex((word) => word.shown === ";" || word.shown === "+");

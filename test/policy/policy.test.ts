@@ -218,7 +218,10 @@ describe("what a grant remembers", () => {
     [{ command: "git *" }, "git log > x", false],
     [{ command: "git *" }, "$x", false],
     [{ command: "git *" }, "git log; git 'x", false],
-    [{ command: "git *" }, "x=1 git log", true],
+    [{ command: "git *" }, "CI=1 git log", true],
+    [{ command: "git *" }, "x=1 git log", false],
+    [{ command: "x=* git *" }, "x=1 git log", true],
+    [{ command: "git *" }, "git log; [[ -v x ]]", false],
     [{ command: "*" }, "$x; rm y", true],
     [{ command: "git *", other: "*" }, "git log", false],
   ])("%j covers %j: %s", (patterns, line, covered) => {
