@@ -66,7 +66,7 @@ export async function openSandbox(
         await beforeMaking();
         return await finish(deps, sessionId, record);
       }
-      const alive = await deps.sandboxes.provider(record.provider).find(record.sandboxId);
+      const alive = await deps.sandboxes.allowed(record.provider).find(record.sandboxId);
       if (!alive) {
         await beforeMaking();
         return await replace(deps, sessionId, { record, reason: "it is no longer there" });
@@ -154,7 +154,7 @@ async function make(
   ]);
   const spec = agent.sandbox ?? {};
   const name = spec.provider ?? deps.sandboxes.defaultName;
-  const { capabilities } = deps.sandboxes.provider(name);
+  const { capabilities } = deps.sandboxes.allowed(name);
   const record = await beginSandbox(database, sessionId, {
     ...wanted,
     provider: name,
@@ -206,7 +206,7 @@ async function finish(deps: SandboxDeps, sessionId: SessionId, record: SandboxRe
 
 /** Makes what is begun: the place, then its files, and only then it is ready. Once, whoever else is at it. */
 async function makeReady(deps: SandboxDeps, sessionId: SessionId, record: SandboxRecord): Promise<Sandbox> {
-  const provider = deps.sandboxes.provider(record.provider);
+  const provider = deps.sandboxes.allowed(record.provider);
   return await makeOnce(deps.store.database, record, {
     make: async () => {
       const sandbox = await provider.open(record.sandboxId, record.spec);
@@ -265,7 +265,7 @@ export async function findSandbox(deps: SandboxDeps, sessionId: SessionId): Prom
     if (await isHostSeen(deps.store.database, record.host)) throw elsewhere(deps, record);
     return undefined;
   }
-  return await deps.sandboxes.provider(record.provider).find(record.sandboxId);
+  return await deps.sandboxes.allowed(record.provider).find(record.sandboxId);
 }
 
 /**

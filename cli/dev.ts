@@ -5,9 +5,11 @@ import { EXIT } from "./exit-codes.ts";
 import { Progress, type ProgressOutput } from "./progress.ts";
 import { type Stack, type StackEvent, type StackOptions, startStack } from "./stack.ts";
 import { StackError } from "./stack-error.ts";
+import { safeLine } from "./terminal-text.ts";
 
 /** One Ctrl-C under npm arrives twice: from the terminal, and handed on by npm. */
 const SAME_KEY_MS = 500;
+const SANDBOX_CHARACTERS = 300;
 
 export interface DevOptions {
   readonly env: NodeJS.ProcessEnv;
@@ -44,8 +46,9 @@ export async function dev(options: DevOptions): Promise<number> {
     const onEvent = (event: StackEvent): void => tell(event, progress, stderr);
     stack = await startStack({ config, env, onEvent, ui, signal: stopping.signal, ...(programs && { programs }) });
     progress[Symbol.dispose]();
-    const { apiUrl, temporalAddress, uiUrl = "-" } = stack;
-    stdout.write(`perdure ready: api ${apiUrl} temporal ${temporalAddress} ui ${uiUrl}\n`);
+    const { apiUrl, temporalAddress, uiUrl = "-", sandbox } = stack;
+    const noted = sandbox === undefined ? "" : ` sandbox ${safeLine(sandbox, SANDBOX_CHARACTERS)}`;
+    stdout.write(`perdure ready: api ${apiUrl} temporal ${temporalAddress} ui ${uiUrl}${noted}\n`);
     const end = await stack.exited;
     if (end.ended === "stopped") return 0;
     stderr.write(`perdure: ${end.message}\n`);

@@ -59,6 +59,8 @@ export interface Stack {
   readonly temporalAddress: string;
   /** Undefined when nobody asked for the UI, or the Temporal server is not ours. */
   readonly uiUrl: string | undefined;
+  /** Where commands run by default, when a person should know of it; undefined: they are isolated. */
+  readonly sandbox: string | undefined;
   /** The living processes, as in `processes.json`. */
   processes(): readonly ProcessEntry[];
   /** Drains and stops everything within 10 s. Calling it again waits for the same end. */
@@ -128,6 +130,10 @@ class RunningStack implements Stack {
 
   get uiUrl(): string | undefined {
     return this.#uiProxy?.url;
+  }
+
+  get sandbox(): string | undefined {
+    return this.#processes.get("worker")?.sandbox;
   }
 
   processes(): readonly ProcessEntry[] {

@@ -78,6 +78,7 @@ export class SupervisedProcess {
   #deaths: readonly number[] = [];
   #restartTimer: NodeJS.Timeout | undefined;
   #stopping = false;
+  #sandbox: string | undefined;
 
   constructor(plan: ProcessPlan, hooks: ProcessHooks) {
     this.#plan = plan;
@@ -87,6 +88,11 @@ export class SupervisedProcess {
     this.#resolveReady = resolve;
     this.#rejectReady = reject;
     promise.catch(() => undefined); // Whoever waits for it hears; nobody has to.
+  }
+
+  /** What a worker said of its sandboxes when it was ready last, where a person should know. */
+  get sandbox(): string | undefined {
+    return this.#sandbox;
   }
 
   /** What `processes.json` says of it; undefined while it is dead. */
@@ -184,7 +190,10 @@ export class SupervisedProcess {
     if (this.#plan.untilReady) this.#plan.untilReady(life.ended.signal).then((is) => is && ready(), ignore);
     else {
       child.on("message", (message) => {
-        if (isReady(message)) ready();
+        if (isReady(message)) {
+          this.#sandbox = sandboxOf(message);
+          ready();
+        }
         reason = reasonOf(message) ?? reason;
       });
     }
@@ -282,8 +291,12 @@ function dismissGuard(child: ChildProcess): void {
   pipe.end("ended\n");
 }
 
-function isReady(message: unknown): boolean {
+function isReady(message: unknown): message is object {
   return typeof message === "object" && message !== null && "type" in message && message.type === "ready";
+}
+
+function sandboxOf(message: object): string | undefined {
+  return "sandbox" in message && typeof message.sandbox === "string" ? message.sandbox : undefined;
 }
 
 /** What a process says that cannot be used as it is set up. */

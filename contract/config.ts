@@ -54,6 +54,16 @@ const Environment = z.object({
   PERDURE_SANDBOX: z
     .enum(SandboxProviderName.options, { error: SandboxProviderName.options.join(", ").replace(/, (\w+)$/, " or $1") })
     .optional(),
+  PERDURE_SANDBOXES: z
+    .string()
+    .refine(
+      (text) => listed(text).length > 0 && listed(text).every((name) => SandboxProviderName.safeParse(name).success),
+      {
+        error: `names of ${SandboxProviderName.options.join(", ")}, with commas between them`,
+      },
+    )
+    .transform((text) => listed(text) as SandboxProviderName[])
+    .optional(),
   PERDURE_HOST_ID: z
     .string()
     .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/, { error: "1 to 100 letters, digits, dots, _ or -" })
@@ -131,6 +141,8 @@ export interface Config {
 export interface SandboxConfig {
   /** The provider of sessions that name none; undefined: bubblewrap where it works, else local. */
   readonly provider: SandboxProviderName | undefined;
+  /** What callers may ask for, besides the default; undefined: all but local. */
+  readonly allowed: readonly SandboxProviderName[] | undefined;
   /** What this host is called; undefined: its own name. Sandboxes on it are only reached by workers that call it the same. */
   readonly hostId: string | undefined;
   /** Folders of the host that commands in bubblewrap see, read-only: a toolchain outside of /usr, say. */
@@ -192,6 +204,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     secretsFile: data.PERDURE_SECRETS_FILE,
     sandbox: {
       provider: data.PERDURE_SANDBOX,
+      allowed: data.PERDURE_SANDBOXES,
       hostId: data.PERDURE_HOST_ID,
       readOnly: (data.PERDURE_SANDBOX_READ_ONLY ?? "").split(delimiter).filter((folder) => folder !== ""),
       image: data.PERDURE_SANDBOX_IMAGE,

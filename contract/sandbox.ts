@@ -49,7 +49,8 @@ export type CommandEnvironment = z.infer<typeof CommandEnvironment>;
 export const SandboxSpec = z
   .strictObject({
     provider: SandboxProviderName.optional().meta({
-      description: "Default: PERDURE_SANDBOX of the worker; without it bubblewrap where that works, else local.",
+      description:
+        "Default: PERDURE_SANDBOX of the worker; without it bubblewrap where that works, else local. Only those that PERDURE_SANDBOXES allows: all but local, where nothing is said.",
     }),
     image: z
       .string()

@@ -8,7 +8,12 @@ import { type Entrance, entranceArguments, profileArguments } from "./bubblewrap
 export type BubblewrapFinding =
   | ({ readonly works: true } & Entrance)
   /** In words for an operator. */
-  | { readonly works: false; readonly reason: string };
+  | {
+      readonly works: false;
+      readonly reason: string;
+      /** It could not be tried: memory or processes were short, or the machine too slow. Another time may tell. */
+      readonly isUncertain?: boolean;
+    };
 
 export interface BubblewrapSearch {
   readonly platform?: string;
@@ -18,6 +23,7 @@ export interface BubblewrapSearch {
 
 const TRY_MS = 10_000;
 const EXIT_CODE = 42;
+const SHORTAGE = /Resource temporarily unavailable|Cannot allocate memory|Too many open files/;
 const SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin";
 
 /** Runs a command in the whole profile once; takes some 30 ms. Never throws. */
@@ -40,7 +46,13 @@ export async function detectBubblewrap(search: BubblewrapSearch = {}): Promise<B
     // As arguments here: there is no supervisor that opens the file of them.
     const at = given.lastIndexOf("--args");
     const tried = await run([...given.slice(0, at), ...profile, ...given.slice(at + 2)]);
-    return tried.code === EXIT_CODE ? { works: true, ...entrance } : { works: false, reason: reasonOf(tried) };
+    return tried.code === EXIT_CODE
+      ? { works: true, ...entrance }
+      : {
+          works: false,
+          reason: reasonOf(tried),
+          isUncertain: tried.code === undefined || SHORTAGE.test(tried.words),
+        };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

@@ -13,7 +13,9 @@ export interface ProviderEntry {
 export interface SandboxProviders {
   readonly defaultName: SandboxProviderName;
   readonly entries: readonly ProviderEntry[];
-  /** Throws SandboxError `failed`, in words, when that provider cannot be used on this worker. */
+  /** For what callers begin. Throws as `provider` does, and when callers may not ask for it. */
+  allowed(name: SandboxProviderName): SandboxProvider;
+  /** For what is there already, to be removed. Throws SandboxError `failed`, in words, when it cannot be used on this worker. */
   provider(name: SandboxProviderName): SandboxProvider;
   /** It has turned out not to be usable. It is announced so; who asks for it all the same may find it mended. */
   unusable(name: SandboxProviderName, reason: string): void;
@@ -24,24 +26,39 @@ export interface SandboxProviders {
 export function createSandboxProviders(
   entries: readonly ProviderEntry[],
   defaultName: SandboxProviderName,
+  allowed: ReadonlySet<SandboxProviderName> = new Set(entries.map(({ name }) => name)),
 ): SandboxProviders {
   const faults = new Map<SandboxProviderName, string>();
+  const provider = (name: SandboxProviderName): SandboxProvider => {
+    const entry = entries.find((one) => one.name === name);
+    if (entry?.provider) return entry.provider;
+    throw new SandboxError("failed", `this worker cannot make sandboxes of ${name}: ${entry?.reason ?? "unknown"}`);
+  };
   return {
     defaultName,
     entries,
-    provider(name) {
-      const entry = entries.find((one) => one.name === name);
-      if (entry?.provider) return entry.provider;
-      throw new SandboxError("failed", `this worker cannot make sandboxes of ${name}: ${entry?.reason ?? "unknown"}`);
+    allowed(name) {
+      if (allowed.has(name)) return provider(name);
+      const names = [...allowed].join(", ");
+      throw new SandboxError(
+        "failed",
+        `sandboxes of ${name} are not allowed here: ${notAllowed(name)}. Allowed are ${names}; ` +
+          "make a session with one of these, or have it allowed",
+      );
     },
+    provider,
     unusable: (name, reason) => void faults.set(name, reason),
     announced: () =>
       entries.map(({ name, provider, reason }) => ({
         name,
-        available: provider !== undefined && !faults.has(name),
-        reason: faults.get(name) ?? reason,
+        available: provider !== undefined && !faults.has(name) && allowed.has(name),
+        reason: allowed.has(name) ? (faults.get(name) ?? reason) : notAllowed(name),
         isDefault: name === defaultName,
         capabilities: provider?.capabilities ?? null,
       })),
   };
+}
+
+function notAllowed(name: SandboxProviderName): string {
+  return `PERDURE_SANDBOXES does not name it${name === "local" ? ", and local isolates nothing" : ""}`;
 }

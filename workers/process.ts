@@ -53,11 +53,12 @@ async function main(): Promise<void> {
   await using scratch = openScratch(config.stateDir, NAME.id);
   await using backends = await createBackends({ config, scratchDir: scratch.folder, warn });
   const tools = createToolbox(added.map(({ tool }) => tool));
-  const sandboxes = await createSandboxes({ config, owner: store.stack, warn });
+  const { database, stack: owner } = store;
+  const { sandboxes, notice } = await createSandboxes({ config, owner, database, warn });
   const made: Made = { config, store, logger, backends, tools, sandboxes, secrets };
   const servesOld = await hasOldSessions(store.database);
   const [worker, handed] = await Promise.all([start(made, servesOld), prepareTemporal(config, store)]);
-  process.send?.({ type: "ready" });
+  process.send?.({ type: "ready", ...(notice !== undefined && { sandbox: notice }) });
   logger.info({ temporal: config.temporalAddress ?? DEFAULT_ADDRESS, handed }, "worker ready");
   await using _announcing = announce(made, added);
   askEngines(sandboxes).catch((error: unknown) => warn({ err: error }, "an engine was not asked what it can do"));

@@ -2,39 +2,55 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
 import type { Config } from "../contract/config.ts";
-import type { SandboxProviderName } from "../contract/sandbox.ts";
 import { createBubblewrapProvider } from "../sandbox/bubblewrap.ts";
-import { detectBubblewrap } from "../sandbox/bubblewrap-detect.ts";
+import { type BubblewrapFinding, detectBubblewrap } from "../sandbox/bubblewrap-detect.ts";
 import { createDockerProvider } from "../sandbox/docker.ts";
 import { detectDocker } from "../sandbox/docker-engine.ts";
 import { createLocalProvider } from "../sandbox/local.ts";
 import { createModalProvider, detectModal } from "../sandbox/modal.ts";
 import { createSandboxProviders, type ProviderEntry, type SandboxProviders } from "../sandbox/registry.ts";
+import type { Database } from "../store/database.ts";
+import { keepSandboxDefault, keptSandboxDefault } from "../store/sandbox-default.ts";
+import { allowedProviders, chooseDefault } from "./sandbox-choice.ts";
 
 export interface SandboxesOptions {
   readonly config: Config;
   /** What this installation is called where several share an engine or an account. */
   readonly owner: string;
+  readonly database: Database;
   warn(fields: object, message: string): void;
 }
 
 const DOCKER_SOCKET = "/var/run/docker.sock";
 
-/** Never fails: what cannot be used is told by its entry, and by the sessions that ask for it. */
-export async function createSandboxes(options: SandboxesOptions): Promise<SandboxProviders> {
-  const { config, warn } = options;
+export interface WorkerSandboxes {
+  readonly sandboxes: SandboxProviders;
+  /** Of the default, for the line that says that all is ready. */
+  readonly notice: string | undefined;
+}
+
+/**
+ * What cannot be used is told by its entry, and by the sessions that ask for it.
+ * Throws as `chooseDefault` does.
+ */
+export async function createSandboxes(options: SandboxesOptions): Promise<WorkerSandboxes> {
+  const { config, database, warn } = options;
   const root = path.join(config.stateDir, "sandboxes");
+  const found = await detectBubblewrap();
   const entries: ProviderEntry[] = [
     { name: "local", provider: createLocalProvider({ root }), reason: "it isolates nothing" },
-    await bubblewrap(path.join(root, "bubblewrap"), config),
+    bubblewrap(path.join(root, "bubblewrap"), config, found),
     docker(options),
     modal(options),
   ];
-  return createSandboxProviders(entries, chooseDefault(entries, config, warn));
+  const kept = await keptSandboxDefault(database);
+  const isUncertain = !found.works && found.isUncertain === true;
+  const { defaultName, notice } = chooseDefault({ entries, config, kept, isUncertain, warn });
+  if (defaultName !== kept) await keepSandboxDefault(database, defaultName);
+  return { sandboxes: createSandboxProviders(entries, defaultName, allowedProviders(config, defaultName)), notice };
 }
 
-async function bubblewrap(root: string, { sandbox }: Config): Promise<ProviderEntry> {
-  const found = await detectBubblewrap();
+function bubblewrap(root: string, { sandbox }: Config, found: BubblewrapFinding): ProviderEntry {
   if (!found.works) return { name: "bubblewrap", provider: undefined, reason: found.reason };
   const { works: _, ...entrance } = found;
   const provider = createBubblewrapProvider({ root, entrance, readOnly: sandbox.readOnly });
@@ -69,21 +85,4 @@ export async function askEngines(sandboxes: SandboxProviders): Promise<void> {
   if (!sandboxes.entries.some(({ name, provider }) => name === "docker" && provider)) return;
   const found = await detectDocker();
   if (!found.works) sandboxes.unusable("docker", found.reason);
-}
-
-function chooseDefault(
-  entries: readonly ProviderEntry[],
-  config: Config,
-  warn: SandboxesOptions["warn"],
-): SandboxProviderName {
-  const asked = config.sandbox.provider;
-  if (asked !== undefined) {
-    const entry = entries.find(({ name }) => name === asked);
-    if (!entry?.provider) warn({ reason: entry?.reason }, `PERDURE_SANDBOX is ${asked}, which cannot be used here`);
-    return asked;
-  }
-  const best = entries.find(({ name }) => name === "bubblewrap");
-  if (best?.provider) return "bubblewrap";
-  warn({ reason: best?.reason }, "commands run without isolation: bubblewrap cannot be used here");
-  return "local";
 }

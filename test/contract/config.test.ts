@@ -23,6 +23,7 @@ test("an empty environment gives the documented defaults", () => {
     downloadsAllow: [],
     sandbox: {
       provider: undefined,
+      allowed: undefined,
       hostId: undefined,
       readOnly: [],
       image: "debian:12-slim",
