@@ -1,26 +1,31 @@
 /** What keeps sandboxes in order: their workspaces in snapshots, idle ones stopped, and those that no session owns removed. */
 import { log } from "@temporalio/activity";
-import type { SandboxId, SessionId, TurnId } from "../contract/ids.ts";
+import type { SandboxId, TurnId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import { hostQueue } from "../contract/task-queue.ts";
 import { SandboxError, type SandboxProvider } from "../sandbox/provider.ts";
 import { sweepBlobs } from "../store/artifacts.ts";
+import { SupersededError } from "../store/error.ts";
 import { liveHosts, ownsSandbox } from "../store/sandbox-owners.ts";
 import { restsSince } from "../store/sandbox-use.ts";
 import { currentSandbox, idleSandboxes, type SandboxRecord, stopSandboxRow } from "../store/sandboxes.ts";
+import { admitted, type SessionKey } from "./admission.ts";
 import { attempted } from "./attempt.ts";
 import type { RunToolDeps } from "./run-tool.ts";
 import { findSandbox } from "./session-sandbox.ts";
 import { takeSnapshot } from "./snapshot-take.ts";
 
-export interface IdleKey {
-  readonly sessionId: SessionId;
+export interface IdleKey extends SessionKey {
   readonly idleMs: number;
 }
 
-export interface SnapshotKey {
-  readonly sessionId: SessionId;
+export interface SnapshotKey extends SessionKey {
   readonly turnId?: TurnId;
+}
+
+/** `ticket`: the proof that this stack has asked for it. */
+export interface SweepOrder {
+  readonly ticket?: string;
 }
 
 export interface Swept {
@@ -38,7 +43,7 @@ export interface SandboxUpkeep {
   /** The task queues of the hosts that live, so that each can be swept. */
   listHostQueues(): Promise<readonly string[]>;
   /** Removes what no session owns, of the providers that this worker has; stops what its session has forgotten to. */
-  sweepSandboxes(): Promise<Swept>;
+  sweepSandboxes(order?: SweepOrder): Promise<Swept>;
 }
 
 const IDS_TOLD = 20;
@@ -47,15 +52,24 @@ export function createSandboxUpkeep(deps: RunToolDeps): SandboxUpkeep {
   const { database } = deps.store;
   return {
     snapshotWorkspace: (key) =>
-      attempted(deps.identity, async () => {
+      admitted(deps, { key, kinds: ["session", "keep", "command"] }, async () => {
         const record = await currentSandbox(database, key.sessionId);
         await using sandbox = await findSandbox(deps, key.sessionId);
         if (!sandbox || record?.state !== "ready") return;
-        await takeSnapshot(deps, { ...key, sandbox, generation: record.generation });
+        await takeSnapshot(deps, { ...key, sandbox, sandboxId: sandbox.id, generation: record.generation });
       }),
-    stopIdleSandbox: (key) => attempted(deps.identity, async () => ({ againInMs: await stopIdle(deps, key) })),
+    stopIdleSandbox: async (key) =>
+      (await admitted(deps, { key, kinds: ["session", "idle"] }, async () => ({
+        againInMs: await stopIdle(deps, key),
+      }))) ?? { againInMs: 0 },
     listHostQueues: async () => (await liveHosts(database)).map((host) => hostQueue(deps.store.stack, host)),
-    sweepSandboxes: () => attempted(deps.identity, () => sweep(deps)),
+    sweepSandboxes: (order) =>
+      attempted(deps.identity, () => {
+        if (deps.store.tickets.isOfStack("sweep", order?.ticket)) return sweep(deps);
+        throw new SupersededError(
+          "this sweep has no ticket: it was started by an earlier version, or not by this stack",
+        );
+      }),
   };
 }
 
@@ -72,7 +86,7 @@ async function stopIdle(deps: RunToolDeps, { sessionId, idleMs }: IdleKey): Prom
   const leftMs = usedAt + idleMs - Date.now();
   // Its last use is written down only now and then, so it may be a little younger than its row says.
   if (leftMs > 0) return Math.max(leftMs, LIMITS.sandboxUseNotedMs / 10);
-  await takeSnapshot(deps, { sessionId, sandbox, generation: record.generation });
+  await takeSnapshot(deps, { sessionId, sandbox, sandboxId: sandbox.id, generation: record.generation });
   const stop = { record: { ...record, usedAt }, reason: "idle" } as const;
   // Somebody came meanwhile.
   if (!(await stopSandboxRow(database, sessionId, stop))) return idleMs;

@@ -8,7 +8,8 @@ import { type Sandbox, SandboxError } from "../sandbox/provider.ts";
 import { idleMsOf, noteUse } from "../store/sandbox-use.ts";
 import { currentSandbox } from "../store/sandboxes.ts";
 import { TooLongError } from "../store/transit.ts";
-import { attempted, type RunningAttempt } from "./attempt.ts";
+import { admitted } from "./admission.ts";
+import type { RunningAttempt } from "./attempt.ts";
 import { download } from "./download.ts";
 import { DownloadError, type DownloadRules } from "./download-fetch.ts";
 import { publishFileChanges } from "./file-changes.ts";
@@ -27,8 +28,8 @@ const SANDBOXES_MAX = 3;
 type Work<Operation extends WorkspaceRequest["operation"]> = Extract<WorkspaceRequest, { operation: Operation }>;
 
 export function createServeWorkspace(deps: ServeWorkspaceDeps): ServeWorkspace {
-  return (work) =>
-    attempted(deps.identity, async (running) => {
+  return async (work) =>
+    (await admitted(deps, { key: work, kinds: ["workspace"] }, async (running) => {
       try {
         return await serve(deps, work, running);
       } catch (error) {
@@ -36,7 +37,7 @@ export function createServeWorkspace(deps: ServeWorkspaceDeps): ServeWorkspace {
         if (!refusal) throw error;
         return refusal;
       }
-    });
+    })) ?? nothing("NOT_FOUND", "the session is gone, and its workspace with it");
 }
 
 async function serve(

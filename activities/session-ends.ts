@@ -1,5 +1,4 @@
 /** The ends of turns and sessions, and what is left to remove after them. */
-import type { SessionId } from "../contract/ids.ts";
 import type { TurnEnded, TurnEnding, TurnKey, WaitKey } from "../contract/steps.ts";
 import type { WaitVerdict } from "../contract/waits.ts";
 import { removeUnusedBlobs } from "../store/artifacts.ts";
@@ -8,13 +7,10 @@ import { closeSession, purgeSession } from "../store/sessions.ts";
 import { dropSnapshots } from "../store/snapshots.ts";
 import { endTurn } from "../store/turns.ts";
 import { expireWait } from "../store/waits.ts";
+import { admitted, type SessionKey } from "./admission.ts";
 import { attempted, attemptedLocally } from "./attempt.ts";
 import type { RunToolDeps } from "./run-tool.ts";
 import { findSandbox, prepareSandbox, stopSandbox } from "./session-sandbox.ts";
-
-export interface SessionKey {
-  readonly sessionId: SessionId;
-}
 
 export interface SessionEnds {
   /** Makes the session's sandbox ahead of the first tool that needs it. */
@@ -34,7 +30,7 @@ export interface SessionEnds {
 export function createSessionEnds(deps: RunToolDeps): SessionEnds {
   const { database, blobs, transcripts } = deps.store;
   return {
-    ensureSandbox: ({ sessionId }) => attempted(deps.identity, () => prepareSandbox(deps, sessionId)),
+    ensureSandbox: (key) => admitted(deps, { key, kinds: ["session"] }, () => prepareSandbox(deps, key.sessionId)),
     stopCalls: ({ sessionId, turnId }) =>
       attempted(deps.identity, async () => {
         const calls = await runningCalls(database, sessionId, turnId);
@@ -47,15 +43,17 @@ export function createSessionEnds(deps: RunToolDeps): SessionEnds {
       }),
     endTurn: (ending) => attemptedLocally(() => endTurn(database, ending)),
     expireWait: (key) => attemptedLocally(() => expireWait(database, key)),
-    closeSession: ({ sessionId }) =>
-      attempted(deps.identity, async () => {
+    closeSession: (key) =>
+      admitted(deps, { key, kinds: ["session"] }, async () => {
+        const { sessionId } = key;
         await stopSandbox(deps, sessionId);
         await dropSnapshots(deps.store, sessionId);
         await closeSession(database, sessionId);
         transcripts.forget(sessionId);
       }),
-    purgeSession: ({ sessionId }) =>
-      attempted(deps.identity, async () => {
+    purgeSession: (key) =>
+      admitted(deps, { key, kinds: ["purge"] }, async () => {
+        const { sessionId } = key;
         await stopSandbox(deps, sessionId).catch((error: unknown) => {
           if (!(error instanceof Error && error.message.includes("is gone"))) throw error;
         });

@@ -5,7 +5,7 @@
  */
 import { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
-import type { SessionId, TurnId } from "../contract/ids.ts";
+import type { SandboxId, SessionId, TurnId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import { type Sandbox, SandboxError } from "../sandbox/provider.ts";
 import { removeStrayBlobs } from "../store/artifacts.ts";
@@ -34,6 +34,8 @@ export interface SnapshotWork {
   readonly sessionId: SessionId;
   readonly sandbox: Pick<Sandbox, "scan" | "pack" | "openFile" | "stat">;
   readonly generation: number;
+  /** Of what is looked at: an earlier session of this id may have had one of the same generation. */
+  readonly sandboxId?: SandboxId;
   readonly turnId?: TurnId | undefined;
 }
 
@@ -86,7 +88,7 @@ async function tryOnce(
   { base, trustsBase, startedAt }: Try,
 ): Promise<"overtaken" | { readonly taken: SnapshotTaken | undefined }> {
   const { sessionId, sandbox, generation } = work;
-  const { spec } = await snapshotSandbox(store.database.read, sessionId, generation);
+  const { spec } = await snapshotSandbox(store.database.read, sessionId, work);
   const before = base && trustsBase ? await readManifest(store.blobs, base.manifest) : NOTHING;
   const known = new Map(before.entries.map((entry) => [entry.path, entry]));
   const scannedAt = Date.now();
@@ -222,6 +224,6 @@ async function manifestOf(
   }
   const manifest = await storeManifest(store.blobs, { entries, blobs });
   const fresh = new Set([...contents.fresh.keys()].filter((sha256) => blobs.has(sha256)));
-  const { sessionId, generation, turnId } = work;
-  return { sessionId, generation, turnId, base, manifest, contents: blobs, fresh, files, bytes, startedAt };
+  const { sessionId, sandboxId, generation, turnId } = work;
+  return { sessionId, sandboxId, generation, turnId, base, manifest, contents: blobs, fresh, files, bytes, startedAt };
 }

@@ -86,7 +86,7 @@ export class CommandDelivery implements AsyncDisposable {
   /** A command whose workflow is gone is ended by another run of it, which finds in the row that it is to stop. */
   async #stop(command: UntoldCommand): Promise<void> {
     try {
-      await this.#reach.sessions.stopCommand(command.callId);
+      await this.#reach.sessions.stopCommand(command);
     } catch (error) {
       if (!isKind(error, "missing")) throw error;
       await this.#run(command);

@@ -30,9 +30,9 @@ export function messageIdFor(sessionId: SessionId, key: string | undefined): Mes
   return key === undefined ? newId("msg") : `msg_${digest(`${sessionId}${key}`)}`;
 }
 
-/** Of a command of a caller. */
-export function callIdFor(sessionId: SessionId, key: string | undefined): CallId {
-  return key === undefined ? newId("call") : `call_${digest(`${sessionId}${key}`)}`;
+/** Of a command of a caller. The key of an earlier session of that id names another one. */
+export function callIdFor(sessionId: SessionId, incarnation: string, key: string | undefined): CallId {
+  return key === undefined ? newId("call") : `call_${digest(`${sessionId}${incarnation}${key}`)}`;
 }
 
 export function agentIdForKey(key: string): AgentId {

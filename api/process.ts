@@ -45,7 +45,7 @@ async function start(): Promise<void> {
     return openTemporalSessions({
       address: config.temporalAddress ?? TEMPORAL_DEFAULT,
       namespace: config.temporalNamespace,
-      stack: store.stack,
+      store,
     });
   });
   await loadAgents(config, store, logger);

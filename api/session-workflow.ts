@@ -2,6 +2,7 @@
 import { ProblemError } from "../contract/errors.ts";
 import type { Session } from "../contract/session.ts";
 import type { Database } from "../store/database.ts";
+import { findPlace } from "../store/session-places.ts";
 import { closeSession } from "../store/sessions.ts";
 import { isKind, type Sessions } from "./sessions.ts";
 
@@ -31,6 +32,7 @@ export async function startWorkflow(reach: Reach, session: Session): Promise<voi
  * row is closed, and clients hear it from the log.
  */
 export async function reachWorkflow<T>(reach: Reach, session: Session, call: () => Promise<T>): Promise<T> {
+  const incarnation = (await findPlace(reach.database, session.id))?.incarnation;
   try {
     return await call();
   } catch (error) {
@@ -41,7 +43,7 @@ export async function reachWorkflow<T>(reach: Reach, session: Session, call: () 
     return await call();
   } catch (error) {
     if (!isKind(error, "missing")) throw error;
-    await closeSession(reach.database, session.id);
+    await closeSession(reach.database, session.id, incarnation);
     throw new ProblemError("SESSION_CLOSED", `the workflow of session ${session.id} has ended; make a new session`, {
       cause: error,
     });

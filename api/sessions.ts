@@ -1,6 +1,6 @@
 /** What the API asks of Temporal, as one small interface, so that nothing else here knows how it is done. */
 import type { Agent } from "../contract/agents.ts";
-import type { CallId, MessageId, SessionId } from "../contract/ids.ts";
+import type { MessageId, SessionId } from "../contract/ids.ts";
 import type { InterruptTurn, MessageTaken, Progress, SubmitMessage, WaitEnded } from "../contract/session.ts";
 import type { TerminalKey } from "../contract/terminals.ts";
 import type { CommandKey, WorkspaceAnswer, WorkspaceRequest } from "../contract/workspace.ts";
@@ -32,10 +32,11 @@ export interface Sessions extends AsyncDisposable {
   interrupt(sessionId: SessionId, request: InterruptTurn): Promise<void>;
   /** Tells a turn of the end of a wait. The same decision again changes nothing. */
   endWait(sessionId: SessionId, wait: WaitEnded): Promise<void>;
-  close(sessionId: SessionId): Promise<void>;
+  /** `incarnation`: only that one of the sessions that had this id. Throws `missing` when it is another. */
+  close(sessionId: SessionId, incarnation?: string): Promise<void>;
   progress(sessionId: SessionId): Promise<Progress>;
-  /** Deletes everything of a closed session, its workflow's history included. */
-  purge(sessionId: SessionId): Promise<void>;
+  /** Deletes everything of a closed session, its workflow's history included. Only of that incarnation; one that is gone is left so. */
+  purge(sessionId: SessionId, incarnation?: string): Promise<void>;
   /**
    * A short look or write; as long as a worker is at it, it is waited for. The same `key` again is the same
    * request; its name with another content is a CONFLICT, unless what it named before was refused.
@@ -44,7 +45,7 @@ export interface Sessions extends AsyncDisposable {
   /** Has a committed command run. One that runs already is left alone. */
   runCommand(command: CommandKey): Promise<void>;
   /** Has it ended. Throws `missing` when nothing runs it. */
-  stopCommand(callId: CallId): Promise<void>;
+  stopCommand(command: CommandKey): Promise<void>;
   /** Has a sandbox stopped that nobody has used for so long. */
   stopIdle(key: IdleSandboxKey): Promise<void>;
   /** Has a terminal served, as long as it is open. */

@@ -23,6 +23,8 @@ const UNAVAILABLE = 14;
 const OVER: readonly (string | null | undefined)[] = ["Superseded", "SandboxStopped"];
 /** The failure of an update that was accepted by a run which ended before it was done. */
 const RUN_ENDED = "AcceptedUpdateCompletedWorkflow";
+/** The workflow of that id carries another session. */
+const STRANGER = "Stranger";
 
 export function toSessionsError(thrown: unknown): SessionsError {
   if (thrown instanceof SessionsError) return thrown;
@@ -52,6 +54,9 @@ function fromFailure(thrown: WorkflowFailedError): SessionsError {
 
 function fromRefusal(thrown: WorkflowUpdateFailedError): SessionsError {
   const { cause } = thrown;
+  if (cause instanceof ApplicationFailure && cause.type === STRANGER) {
+    return new SessionsError("missing", cause.message, { cause: thrown });
+  }
   if (cause instanceof ApplicationFailure && cause.type === RUN_ENDED) {
     return new SessionsError("missing", "the session's workflow ended", { cause: thrown });
   }

@@ -6,12 +6,13 @@ import {
   makeGrpcRetryInterceptor,
   type WorkflowHandle,
 } from "@temporalio/client";
-import { defineSearchAttributeKey, SearchAttributeType } from "@temporalio/common";
 import type { SessionId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
-import { sessionAgent } from "../contract/steps.ts";
+import type { ForIncarnation, RemoveMessage, SubmitMessage, WaitEnded } from "../contract/session.ts";
 import { stackQueue } from "../contract/task-queue.ts";
+import { ownWorkflowId } from "../contract/workflow-ids.ts";
 import type { WorkspaceAnswer } from "../contract/workspace.ts";
+import type { Store } from "../store/store.ts";
 import {
   answerQuestion,
   closeSession,
@@ -20,26 +21,25 @@ import {
   interruptTurn,
   PURGE_WORKFLOW,
   removeMessage,
-  SESSION_WORKFLOW,
-  type SessionInput,
   submitMessage,
   submitToolResult,
 } from "../workflows/messages.ts";
+import { ownRun, startSession } from "./session-start.ts";
 import { type SessionStart, type Sessions, SessionsError } from "./sessions.ts";
 import { toSessionsError } from "./temporal-error.ts";
 import {
   type Bounded,
-  commandWorkflowId,
   keepSoon,
   lookInto,
+  placeOf,
   runCommand,
+  scopeOf,
   serveTerminal,
+  stopCommand,
   stopIdle,
   type Through,
 } from "./temporal-workspaces.ts";
 
-const STATUS = defineSearchAttributeKey("PerdureStatus", SearchAttributeType.KEYWORD);
-const AGENT = defineSearchAttributeKey("PerdureAgent", SearchAttributeType.KEYWORD);
 /** The update that tells of the end of a wait, by its kind: each is a line of its own in Temporal's UI. */
 const WAIT_UPDATE = { approval: decideApproval, question: answerQuestion, tool: submitToolResult } as const;
 
@@ -49,8 +49,8 @@ const CHANGES: ReadonlySet<WorkspaceAnswer["found"]> = new Set(["written", "remo
 export interface TemporalPlace {
   readonly address: string;
   readonly namespace: string;
-  /** The stack's id. */
-  readonly stack: string;
+  /** Of the stack: it says which workflow carries which session. */
+  readonly store: Pick<Store, "stack" | "database" | "tickets">;
 }
 
 /** Opens the gateway without connecting: a Temporal that is away now may be there at the first call. */
@@ -66,7 +66,8 @@ export function openTemporalSessions(at: TemporalPlace): Sessions {
     },
   });
   const client = new Client({ connection, namespace: at.namespace });
-  const taskQueue = stackQueue(at.stack);
+  const { store } = at;
+  const taskQueue = stackQueue(store.stack);
   const inFlight = new Set<Promise<unknown>>();
   const bounded: Bounded = (timeoutMs, call) =>
     withinTime(timeoutMs, () => {
@@ -75,46 +76,49 @@ export function openTemporalSessions(at: TemporalPlace): Sessions {
       void running.catch(() => undefined).finally(() => inFlight.delete(running));
       return running;
     });
-  const handle = (sessionId: SessionId): WorkflowHandle => client.workflow.getHandle(sessionId);
+  const through: Through = { client, bounded, taskQueue, store };
+  const start = (one: SessionStart): Promise<void> => startSession(through, one);
   return {
-    start: (start) =>
-      bounded(LIMITS.queryTimeoutMs, async () => {
-        await client.workflow.start(SESSION_WORKFLOW, startOptions(taskQueue, start));
-      }),
-    submit: (sessionId, message) =>
-      bounded(LIMITS.updateTimeoutMs, () =>
-        handle(sessionId).executeUpdate(submitMessage, { args: [message], updateId: message.messageId }),
-      ),
-    removeMessage: (sessionId, messageId) =>
-      bounded(LIMITS.queryTimeoutMs, async () => {
-        await handle(sessionId).executeUpdate(removeMessage, { args: [{ messageId }] });
-      }),
-    interrupt: (sessionId, request) =>
-      bounded(LIMITS.updateTimeoutMs, () => handle(sessionId).signal(interruptTurn, request)),
-    endWait: (sessionId, ended) =>
-      bounded(LIMITS.updateTimeoutMs, () =>
-        handle(sessionId).executeUpdate(WAIT_UPDATE[ended.kind], {
-          args: [ended],
-          updateId: `${ended.callId}-${ended.kind}-${ended.deadline}`,
-        }),
-      ),
-    close: (sessionId) => bounded(LIMITS.updateTimeoutMs, () => handle(sessionId).signal(closeSession)),
-    progress: (sessionId) => bounded(LIMITS.queryTimeoutMs, () => handle(sessionId).query(getProgress)),
-    purge: (sessionId) => purge({ client, bounded, taskQueue }, sessionId),
+    start,
+    submit: async (sessionId, message) => {
+      const { workflow, of } = await reach(through, sessionId);
+      const update = { args: [{ ...message, ...of }] as [SubmitMessage], updateId: message.messageId };
+      return await bounded(LIMITS.updateTimeoutMs, () => workflow.executeUpdate(submitMessage, update));
+    },
+    removeMessage: async (sessionId, messageId) => {
+      const { workflow, of } = await reach(through, sessionId);
+      const update = { args: [{ messageId, ...of }] as [RemoveMessage] };
+      await bounded(LIMITS.queryTimeoutMs, () => workflow.executeUpdate(removeMessage, update));
+    },
+    interrupt: async (sessionId, request) => {
+      const { workflow, of } = await reach(through, sessionId);
+      await bounded(LIMITS.updateTimeoutMs, () => workflow.signal(interruptTurn, { ...request, ...of }));
+    },
+    endWait: async (sessionId, ended) => {
+      const { workflow, of } = await reach(through, sessionId);
+      const updateId = `${ended.callId}-${ended.kind}-${ended.deadline}`;
+      const update = { args: [{ ...ended, ...of }] as [WaitEnded], updateId };
+      await bounded(LIMITS.updateTimeoutMs, () => workflow.executeUpdate(WAIT_UPDATE[ended.kind], update));
+    },
+    close: async (sessionId, incarnation) => {
+      const { workflow, of } = await reach(through, sessionId, incarnation);
+      await bounded(LIMITS.updateTimeoutMs, () => workflow.signal(closeSession, of));
+    },
+    progress: async (sessionId) => {
+      const { workflow, of } = await reach(through, sessionId);
+      return await bounded(LIMITS.queryTimeoutMs, () => workflow.query(getProgress, of));
+    },
+    purge: (sessionId, incarnation) => purge(through, sessionId, incarnation),
     workspace: async (request, key) => {
-      const answer = await lookInto({ client, bounded, taskQueue }, request, key);
+      const answer = await lookInto(through, request, key);
       // The answer does not wait for it.
-      if (CHANGES.has(answer.found))
-        void keepSoon({ client, bounded, taskQueue }, request.sessionId).catch(() => undefined);
+      if (CHANGES.has(answer.found)) void keepSoon(through, request.sessionId).catch(() => undefined);
       return answer;
     },
-    runCommand: (command) => bounded(LIMITS.queryTimeoutMs, () => runCommand({ client, bounded, taskQueue }, command)),
-    stopCommand: (callId) =>
-      bounded(LIMITS.queryTimeoutMs, async () => {
-        await client.workflow.getHandle(commandWorkflowId(callId)).cancel();
-      }),
-    stopIdle: (key) => bounded(LIMITS.queryTimeoutMs, () => stopIdle({ client, bounded, taskQueue }, key)),
-    serveTerminal: (key) => bounded(LIMITS.queryTimeoutMs, () => serveTerminal({ client, bounded, taskQueue }, key)),
+    runCommand: (command) => runCommand(through, command),
+    stopCommand: (command) => stopCommand(through, command),
+    stopIdle: (key) => stopIdle(through, key),
+    serveTerminal: (key) => serveTerminal(through, key),
     check: () =>
       bounded(LIMITS.readyTimeoutMs, async () => {
         await connection.workflowService.describeNamespace({ namespace: at.namespace });
@@ -145,44 +149,48 @@ async function withinTime<T>(timeoutMs: number, call: () => Promise<T>): Promise
   }
 }
 
-function startOptions(taskQueue: string, start: SessionStart) {
-  const { agent, title, sessionId } = start;
-  const input: SessionInput = { sessionId, agent: sessionAgent(agent), keepsWorkspace: true };
-  return {
-    workflowId: sessionId,
-    taskQueue,
-    args: [input],
-    workflowTaskTimeout: LIMITS.workflowTaskTimeoutMs,
-    workflowIdConflictPolicy: "USE_EXISTING" as const,
-    workflowIdReusePolicy: "REJECT_DUPLICATE" as const,
-    typedSearchAttributes: [
-      { key: STATUS, value: "idle" },
-      { key: AGENT, value: agent.name },
-    ],
-    ...(title !== null && { memo: { title } }),
-    staticSummary: start.summary,
-  };
+/** The workflow that is known to carry the session, and what its messages say of whom they are for. */
+async function reach(
+  { client, store }: Through,
+  sessionId: SessionId,
+  incarnation?: string,
+): Promise<{ readonly workflow: WorkflowHandle; readonly of: ForIncarnation }> {
+  const place = await placeOf(store, sessionId, incarnation);
+  if (place?.workflowId === undefined) throw new SessionsError("missing", "the session's workflow was not started yet");
+  const of = place.incarnation === "" ? {} : { incarnation: place.incarnation };
+  return { workflow: client.workflow.getHandle(place.workflowId), of };
 }
 
-async function purge({ client, bounded, taskQueue }: Through, sessionId: SessionId): Promise<void> {
-  const workflowId = `purge-${sessionId}`;
+async function purge(through: Through, sessionId: SessionId, incarnation?: string): Promise<void> {
+  const { client, bounded, taskQueue, store } = through;
+  const place = await placeOf(store, sessionId, incarnation);
+  if (!place) return;
+  // Before its row goes: afterwards nothing tells whose the workflow is, and a new session may have the id.
+  const run = await ownRun(through, place);
+  const workflowId = ownWorkflowId("purge", sessionId, scopeOf(store, place));
   await bounded(LIMITS.purgeTimeoutMs, () =>
     client.workflow.execute(PURGE_WORKFLOW, {
       workflowId,
       taskQueue,
-      args: [{ sessionId }],
+      args: [{ sessionId, ticket: store.tickets.of("purge", place) }],
       workflowIdConflictPolicy: "USE_EXISTING",
       workflowIdReusePolicy: "ALLOW_DUPLICATE",
       workflowTaskTimeout: LIMITS.workflowTaskTimeoutMs,
     }),
   );
   // The session is gone for every client by now; a history that stays is removed by Temporal's retention.
-  for (const id of [sessionId, workflowId]) {
-    await bounded(LIMITS.queryTimeoutMs, async () => {
-      await client.workflowService.deleteWorkflowExecution({
-        namespace: client.options.namespace,
-        workflowExecution: { workflowId: id },
-      });
-    }).catch(() => undefined);
+  if (place.workflowId !== undefined && run !== undefined) {
+    await forget(through, { workflowId: place.workflowId, runId: run });
   }
+  await forget(through, { workflowId });
+}
+
+async function forget(
+  { client, bounded }: Through,
+  workflowExecution: { readonly workflowId: string; readonly runId?: string },
+): Promise<void> {
+  const { namespace } = client.options;
+  await bounded(LIMITS.queryTimeoutMs, async () => {
+    await client.workflowService.deleteWorkflowExecution({ namespace, workflowExecution });
+  }).catch(() => undefined);
 }

@@ -1,10 +1,13 @@
 /** The short workflows of live workspaces, as the gateway starts and awaits them. */
 import { createHash, randomUUID } from "node:crypto";
 import type { Client, WorkflowHandle } from "@temporalio/client";
-import type { CallId, SessionId } from "../contract/ids.ts";
+import type { SessionId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { TerminalKey } from "../contract/terminals.ts";
+import { type OwnWorkflow, ownWorkflowId } from "../contract/workflow-ids.ts";
 import type { CommandKey, WorkspaceAnswer, WorkspaceRequest } from "../contract/workspace.ts";
+import { findPlace, type SessionPlace } from "../store/session-places.ts";
+import type { Store } from "../store/store.ts";
 import {
   COMMAND_WORKFLOW,
   IDLE_WORKFLOW,
@@ -22,6 +25,39 @@ export interface Through {
   readonly client: Client;
   readonly bounded: Bounded;
   readonly taskQueue: string;
+  readonly store: Pick<Store, "stack" | "database" | "tickets">;
+}
+
+/** The session that has the id now; undefined when there is none, or it is not that incarnation. */
+export async function placeOf(
+  { database }: Through["store"],
+  sessionId: SessionId,
+  incarnation?: string,
+): Promise<SessionPlace | undefined> {
+  const place = await findPlace(database, sessionId);
+  return incarnation === undefined || place?.incarnation === incarnation ? place : undefined;
+}
+
+/** What the ids of workflows carry that do something for a session. */
+export function scopeOf({ stack }: Through["store"], { incarnation }: SessionPlace): string {
+  return incarnation === "" ? stack : incarnation;
+}
+
+interface Own {
+  readonly workflowId: string;
+  readonly ticket: string;
+}
+
+/** The id of a workflow that is of use to that session alone, and the proof that we have asked for it. */
+async function own(
+  { store }: Through,
+  kind: OwnWorkflow,
+  of: { readonly sessionId: SessionId; readonly name?: string },
+): Promise<Own> {
+  const place = await placeOf(store, of.sessionId);
+  if (!place) throw new SessionsError("missing", `session ${of.sessionId} is gone`);
+  const workflowId = ownWorkflowId(kind, of.name ?? of.sessionId, scopeOf(store, place));
+  return { workflowId, ticket: store.tickets.of(kind, place) };
 }
 
 /** `PendingActivityState` of Temporal's API: a worker has it. */
@@ -40,18 +76,20 @@ const TAKEN: WorkspaceAnswer = {
  * long upload, is waited for as long as LIMITS.workspaceTransferMs. What is given up is ended, so that nothing is done later.
  */
 export async function lookInto(
-  { client, bounded, taskQueue }: Through,
+  through: Through,
   request: WorkspaceRequest,
   key: RequestKey | undefined,
 ): Promise<WorkspaceAnswer> {
-  const name = key === undefined ? randomUUID() : createHash("sha256").update(key.name).digest("hex").slice(0, 32);
-  const workflowId = `workspace-${request.sessionId}-${name}`;
+  const { client, bounded, taskQueue } = through;
+  const hash = key === undefined ? randomUUID() : createHash("sha256").update(key.name).digest("hex").slice(0, 32);
+  const name = `${request.sessionId}-${hash}`;
+  const { workflowId, ticket } = await own(through, "workspace", { sessionId: request.sessionId, name });
   const start = (again: boolean): Promise<WorkflowHandle> =>
     bounded(LIMITS.queryTimeoutMs, () =>
       client.workflow.start(WORKSPACE_WORKFLOW, {
         workflowId,
         taskQueue,
-        args: [request],
+        args: [{ ...request, ticket }],
         workflowExecutionTimeout: LIMITS.workspaceTransferMs,
         workflowTaskTimeout: LIMITS.workflowTaskTimeoutMs,
         workflowIdConflictPolicy: "USE_EXISTING",
@@ -102,12 +140,14 @@ async function isWorkedAt(bounded: Bounded, handle: WorkflowHandle): Promise<boo
 }
 
 /** Has the workspace kept soon. What cannot be begun now is kept by the next turn, or when the sandbox idles. */
-export async function keepSoon({ client, bounded, taskQueue }: Through, sessionId: SessionId): Promise<void> {
+export async function keepSoon(through: Through, sessionId: SessionId): Promise<void> {
+  const { client, bounded, taskQueue } = through;
+  const { workflowId, ticket } = await own(through, "keep", { sessionId });
   await bounded(LIMITS.queryTimeoutMs, () =>
     client.workflow.signalWithStart(KEEP_WORKFLOW, {
-      workflowId: `keep-${sessionId}`,
+      workflowId,
       taskQueue,
-      args: [{ sessionId }],
+      args: [{ sessionId, ticket }],
       signal: workspaceChanged,
       workflowTaskTimeout: LIMITS.workflowTaskTimeoutMs,
       workflowExecutionTimeout: LIMITS.keepTimeoutMs,
@@ -116,42 +156,56 @@ export async function keepSoon({ client, bounded, taskQueue }: Through, sessionI
   );
 }
 
-export function commandWorkflowId(callId: CallId): string {
-  return `command-${callId}`;
-}
-
 /** Starts the command's workflow. Another run after one that has ended finds by the row whether there is anything left to do. */
-export async function runCommand({ client, taskQueue }: Through, command: CommandKey): Promise<void> {
-  await client.workflow.start(COMMAND_WORKFLOW, {
-    workflowId: commandWorkflowId(command.callId),
+export async function runCommand(through: Through, command: CommandKey): Promise<void> {
+  const { client, bounded, taskQueue } = through;
+  const { workflowId, ticket } = await ofCommand(through, command);
+  const options = {
+    workflowId,
     taskQueue,
-    args: [command],
+    args: [{ ...command, ticket }],
     workflowTaskTimeout: LIMITS.workflowTaskTimeoutMs,
-    workflowIdConflictPolicy: "USE_EXISTING",
-    workflowIdReusePolicy: "ALLOW_DUPLICATE",
+    workflowIdConflictPolicy: "USE_EXISTING" as const,
+    workflowIdReusePolicy: "ALLOW_DUPLICATE" as const,
     staticSummary: `a command of a caller in ${command.sessionId}`,
-  });
+  };
+  await bounded(LIMITS.queryTimeoutMs, () => client.workflow.start(COMMAND_WORKFLOW, options));
 }
 
-export async function stopIdle({ client, taskQueue }: Through, key: IdleSandboxKey): Promise<void> {
-  await client.workflow.start(IDLE_WORKFLOW, {
-    workflowId: `idle-${key.sessionId}`,
+export async function stopCommand(through: Through, command: CommandKey): Promise<void> {
+  const { workflowId } = await ofCommand(through, command);
+  await through.bounded(LIMITS.queryTimeoutMs, () => through.client.workflow.getHandle(workflowId).cancel());
+}
+
+function ofCommand(through: Through, { sessionId, callId }: CommandKey): Promise<Own> {
+  return own(through, "command", { sessionId, name: callId });
+}
+
+export async function stopIdle(through: Through, key: IdleSandboxKey): Promise<void> {
+  const { client, bounded, taskQueue } = through;
+  const { workflowId, ticket } = await own(through, "idle", key);
+  const options = {
+    workflowId,
     taskQueue,
-    args: [key],
+    args: [{ ...key, ticket }],
     workflowTaskTimeout: LIMITS.workflowTaskTimeoutMs,
     workflowExecutionTimeout: LIMITS.keepTimeoutMs,
-    workflowIdConflictPolicy: "USE_EXISTING",
+    workflowIdConflictPolicy: "USE_EXISTING" as const,
     staticSummary: `stops the idle sandbox of ${key.sessionId}`,
-  });
+  };
+  await bounded(LIMITS.queryTimeoutMs, () => client.workflow.start(IDLE_WORKFLOW, options));
 }
 
-export async function serveTerminal({ client, taskQueue }: Through, key: TerminalKey): Promise<void> {
-  await client.workflow.start(TERMINAL_WORKFLOW, {
-    workflowId: `terminal-${key.terminalId}`,
+export async function serveTerminal(through: Through, key: TerminalKey): Promise<void> {
+  const { client, bounded, taskQueue } = through;
+  const { workflowId } = await own(through, "terminal", { sessionId: key.sessionId, name: key.terminalId });
+  const options = {
+    workflowId,
     taskQueue,
     args: [key],
     workflowTaskTimeout: LIMITS.workflowTaskTimeoutMs,
-    workflowIdConflictPolicy: "USE_EXISTING",
+    workflowIdConflictPolicy: "USE_EXISTING" as const,
     staticSummary: `a terminal in ${key.sessionId}`,
-  });
+  };
+  await bounded(LIMITS.queryTimeoutMs, () => client.workflow.start(TERMINAL_WORKFLOW, options));
 }

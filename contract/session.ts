@@ -48,8 +48,13 @@ export const Progress = z
   .meta({ id: "Progress" });
 export type Progress = z.infer<typeof Progress>;
 
+/** In each message to a session's workflow: one that carries another session of the same id takes none of them. */
+export interface ForIncarnation {
+  readonly incarnation?: string;
+}
+
 /** Argument of the update `submitMessage`. The message itself is a row, committed before. */
-export interface SubmitMessage {
+export interface SubmitMessage extends ForIncarnation {
   readonly messageId: MessageId;
   readonly turnId: TurnId;
   readonly mode: MessageMode;
@@ -61,7 +66,7 @@ export interface MessageTaken {
 }
 
 /** Argument of the updates that tell a turn of an end of a wait. The decision itself is committed before, in the store. */
-export interface WaitEnded {
+export interface WaitEnded extends ForIncarnation {
   readonly callId: CallId;
   readonly kind: WaitKind;
   /** Of the wait that has ended: it tells two waits of one call apart. */
@@ -70,12 +75,12 @@ export interface WaitEnded {
 }
 
 /** Argument of the update `removeMessage`. */
-export interface RemoveMessage {
+export interface RemoveMessage extends ForIncarnation {
   readonly messageId: MessageId;
 }
 
 /** Argument of the signal `interruptTurn`. Without a turn: whatever runs. */
-export interface InterruptTurn {
+export interface InterruptTurn extends ForIncarnation {
   readonly turnId?: TurnId;
 }
 

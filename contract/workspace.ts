@@ -5,7 +5,7 @@
 import type { ProblemCode } from "./errors.ts";
 import type { CallId, SessionId } from "./ids.ts";
 
-export type WorkspaceRequest = { readonly sessionId: SessionId; readonly path: string } & (
+export type WorkspaceRequest = { readonly sessionId: SessionId; readonly path: string; readonly ticket?: string } & (
   | { readonly operation: "read"; readonly depth: number }
   | { readonly operation: "archive"; readonly format: "zip" | "tar" }
   /** `transit` holds the content. `create`: only where nothing is yet. `match`: only over a file with that SHA-256, or any (`*`). */
@@ -57,5 +57,7 @@ export type WorkspaceAnswer =
 export interface CommandKey {
   readonly sessionId: SessionId;
   readonly callId: CallId;
+  /** Proves to the activities that this stack has asked for it. */
+  readonly ticket?: string;
   readonly stop?: boolean;
 }

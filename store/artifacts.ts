@@ -3,7 +3,8 @@ import type { Kysely } from "kysely";
 import type { Artifact } from "../contract/http.ts";
 import { type ArtifactId, newId, type SessionId, type TurnId } from "../contract/ids.ts";
 import type { BlobStore } from "./blobs.ts";
-import type { Database } from "./database.ts";
+import type { Database, Tx } from "./database.ts";
+import { SupersededError } from "./error.ts";
 import { append } from "./event-log.ts";
 import type { Schema } from "./schema.ts";
 
@@ -43,6 +44,8 @@ export async function recordArtifact(
   const { scanned, sha256, bytes, contentType } = upload;
   const { sessionId, turnId } = ids;
   return await database.write(async (tx) => {
+    // Whoever is late may have found the turn of a session that was deleted meanwhile; its id may be another's by now.
+    if (!(await isTurnOf(tx, sessionId, turnId))) throw new SupersededError(`turn ${turnId} of ${sessionId} is gone`);
     await tx
       .insertInto("blobs")
       .values({ sha256, bytes, created_at: Date.now() })
@@ -76,6 +79,11 @@ export async function recordArtifact(
     ]);
     return true;
   });
+}
+
+async function isTurnOf(tx: Tx, sessionId: SessionId, turnId: TurnId): Promise<boolean> {
+  const turn = tx.selectFrom("turns").select("id").where("id", "=", turnId).where("session_id", "=", sessionId);
+  return (await turn.executeTakeFirst()) !== undefined;
 }
 
 /** A session's artifacts, oldest first. */

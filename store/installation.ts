@@ -22,3 +22,15 @@ export async function installationId(database: Database): Promise<string> {
     return row.value;
   });
 }
+
+const OLD = "from-before-0.4";
+
+/** Whether versions before 0.4 have worked on this store, and what they left at Temporal is still there. */
+export async function isFromOld(database: Database): Promise<boolean> {
+  const row = await database.read.selectFrom("settings").select("name").where("name", "=", OLD).executeTakeFirst();
+  return row !== undefined;
+}
+
+export async function leaveOld(database: Database): Promise<void> {
+  await database.write((tx) => tx.deleteFrom("settings").where("name", "=", OLD).execute());
+}

@@ -11,4 +11,8 @@ export async function incarnations(db: Kysely<Schema>): Promise<void> {
     .execute();
   await db.schema.alterTable("sessions").addColumn("workflow_id", "text").execute();
   await sql`update sessions set workflow_id = id`.execute(db);
+  // The next worker removes what that version left at Temporal (workers/sweeps.ts).
+  await sql`insert into settings (name, value) select 'from-before-0.4', '1' where exists (select 1 from settings)`.execute(
+    db,
+  );
 }

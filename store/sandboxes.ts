@@ -1,4 +1,5 @@
 /** Sandbox rows: one per generation of a session's sandbox, with where it lives, what it was made from, and what was lost before it. */
+import { createHash } from "node:crypto";
 import { type Kysely, type RawBuilder, type SqlBool, sql } from "kysely";
 import type { SandboxId, SessionId, SnapshotId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
@@ -22,13 +23,22 @@ export interface SandboxRecord {
 }
 
 /** The deterministic name of a session's sandbox: whoever makes it, in whatever process, makes the same one. */
-export function sandboxName(sessionId: SessionId, generation: number): SandboxId {
-  return `sbx_${sessionId}-${generation}`;
+export function sandboxName(sessionId: SessionId, generation: number, incarnation: string): SandboxId {
+  const name = `sbx_${sessionId}-${generation}` as const;
+  return incarnation === "" ? name : `${name}-${tagOf(incarnation)}`;
+}
+
+const TAG_LETTERS = 6;
+
+/** Letters alone: what ends with a digit is of a version before 0.4. An earlier session of the same id has another one. */
+function tagOf(incarnation: string): string {
+  const bytes = createHash("sha256").update(incarnation).digest().subarray(0, TAG_LETTERS);
+  return Array.from(bytes, (byte) => String.fromCharCode(97 + (byte % 26))).join("");
 }
 
 /** The session that a sandbox of ours was made for, by its name. */
 export function sessionOfSandbox(sandboxId: SandboxId): { readonly sessionId: SessionId; readonly generation: number } {
-  const [, sessionId = "", generation = ""] = /^sbx_(.*)-(\d+)$/.exec(sandboxId) ?? [];
+  const [, sessionId = "", generation = ""] = /^sbx_(.*)-(\d+)(?:-[a-z]+)?$/.exec(sandboxId) ?? [];
   return { sessionId: sessionId as SessionId, generation: Number(generation) };
 }
 
@@ -74,8 +84,10 @@ export async function beginSandbox(
   wanted: WantedSandbox,
 ): Promise<SandboxRecord> {
   const { provider, host, generation, loss } = wanted;
-  const sandboxId = sandboxName(sessionId, generation);
   const row = await database.write(async (tx) => {
+    const session = tx.selectFrom("sessions").select("incarnation").where("id", "=", sessionId);
+    const { incarnation = "" } = (await session.executeTakeFirst()) ?? {};
+    const sandboxId = sandboxName(sessionId, generation, incarnation);
     const made = await tx
       .insertInto("sandboxes")
       .values({
@@ -136,6 +148,7 @@ export async function readySandbox(database: Database, sessionId: SessionId, rec
       .set({ state: "ready", changed_at: Date.now(), used_at: Date.now(), maker: null, maker_until: 0 })
       .where("session_id", "=", sessionId)
       .where("generation", "=", generation)
+      .where("id", "=", sandboxId)
       .where("state", "=", "starting")
       .returning(["restored_from", "lost"])
       .executeTakeFirst();
@@ -170,6 +183,7 @@ export async function stopSandboxRow(
       .select(["state", "used_at"])
       .where("session_id", "=", sessionId)
       .where("generation", "=", generation)
+      .where("id", "=", sandboxId)
       .executeTakeFirst();
     if (!before || !from.includes(before.state)) return true;
     if (stop.reason === "idle") {

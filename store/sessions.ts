@@ -130,16 +130,12 @@ export async function hasOldSessions(database: Database): Promise<boolean> {
   return (await old.where("closed_at", "is", null).executeTakeFirst()) !== undefined;
 }
 
-/** Sets the status and says `session.closed`, once. */
-export async function closeSession(database: Database, id: SessionId): Promise<void> {
+/** Sets the status and says `session.closed`, once. `incarnation`: only of that one of the sessions that had this id. */
+export async function closeSession(database: Database, id: SessionId, incarnation?: string): Promise<void> {
   await database.write(async (tx) => {
-    const closed = await tx
-      .updateTable("sessions")
-      .set({ status: "closed", closed_at: Date.now() })
-      .where("id", "=", id)
-      .where("closed_at", "is", null)
-      .returning("id")
-      .executeTakeFirst();
+    let closing = tx.updateTable("sessions").set({ status: "closed", closed_at: Date.now() }).where("id", "=", id);
+    if (incarnation !== undefined) closing = closing.where("incarnation", "=", incarnation);
+    const closed = await closing.where("closed_at", "is", null).returning("id").executeTakeFirst();
     if (!closed) return;
     const waiting = await tx
       .updateTable("messages")

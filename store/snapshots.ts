@@ -85,11 +85,11 @@ export interface SnapshotSandbox {
   readonly spec: SandboxSpec;
 }
 
-/** The sandbox of that generation. Throws SupersededError when it is lost or another has taken its place: what it holds is old. */
+/** The sandbox of that generation, and of that name: an earlier session of the same id had one of the same generation. Throws SupersededError when it is lost or another has taken its place: what it holds is old. */
 export async function snapshotSandbox(
   from: Kysely<Schema>,
   sessionId: SessionId,
-  generation: number,
+  { sandboxId, generation }: Pick<NewSnapshot, "sandboxId" | "generation">,
 ): Promise<SnapshotSandbox> {
   const row = await from
     .selectFrom("sandboxes")
@@ -98,7 +98,8 @@ export async function snapshotSandbox(
     .orderBy("generation", "desc")
     .limit(1)
     .executeTakeFirst();
-  if (row?.generation !== generation || row.state === "lost") {
+  const isThat = row?.generation === generation && (sandboxId === undefined || row.id === sandboxId);
+  if (!isThat || row.state === "lost") {
     throw new SupersededError(
       `generation ${generation} of the sandbox of session ${sessionId} is not the newest any more`,
     );
@@ -109,6 +110,8 @@ export async function snapshotSandbox(
 
 export interface NewSnapshot {
   readonly sessionId: SessionId;
+  /** What was looked at: an earlier session of this id may have had one of the same generation. */
+  readonly sandboxId?: SandboxId | undefined;
   readonly generation: number;
   readonly turnId: TurnId | undefined;
   /** The snapshot that it was compared with. Nothing else may be the newest when this one is recorded. */
@@ -126,7 +129,7 @@ export interface NewSnapshot {
 /** Records a snapshot whose blobs are stored, says so, and lets old ones go. Undefined: it was overtaken, and is to be taken again. */
 export async function recordSnapshot(store: SnapshotStore, made: NewSnapshot): Promise<SnapshotRecord | undefined> {
   const written = await store.database.write(async (tx) => {
-    const sandbox = await snapshotSandbox(tx, made.sessionId, made.generation);
+    const sandbox = await snapshotSandbox(tx, made.sessionId, made);
     if (!(await isAsExpected(store, tx, made))) return undefined;
     const storedBytes = await nameBlobs(tx, made);
     const record: SnapshotRecord = {
@@ -165,7 +168,7 @@ export async function refreshSnapshot(store: SnapshotStore, made: NewSnapshot): 
   const base = made.base;
   if (!base) throw new Error("only a snapshot that is there can be refreshed");
   const isDone = await store.database.write(async (tx) => {
-    await snapshotSandbox(tx, made.sessionId, made.generation);
+    await snapshotSandbox(tx, made.sessionId, made);
     if (!(await isAsExpected(store, tx, made))) return false;
     await nameBlobs(tx, made);
     const values = { manifest: made.manifest.sha256, generation: made.generation };

@@ -4,12 +4,14 @@ import { BackendStates } from "./backend-state.ts";
 import { type BlobStore, openBlobStore } from "./blobs.ts";
 import { type Database, openDatabase } from "./database.ts";
 import { installationId } from "./installation.ts";
+import { Tickets } from "./tickets.ts";
 import { TranscriptCache } from "./transcript.ts";
 import { openTransit, type Transit } from "./transit.ts";
 
 export interface Store extends AsyncDisposable {
   /** The id of the stack that this store is of. */
   readonly stack: string;
+  readonly tickets: Tickets;
   readonly database: Database;
   readonly blobs: BlobStore;
   readonly transit: Transit;
@@ -22,6 +24,7 @@ export async function openStore(stateDir: string): Promise<Store> {
   const database = await openDatabase(path.join(stateDir, "perdure.db"));
   return {
     stack: await installationId(database),
+    tickets: await Tickets.open(database),
     database,
     blobs: await openBlobStore(path.join(stateDir, "blobs")),
     transit: await openTransit(path.join(stateDir, "transit")),

@@ -144,7 +144,7 @@ async function prepareTemporal(config: Config, store: Store): Promise<number> {
     const client = new Client({ connection, namespace });
     const handed = await handBackAttempts({ store, client, host: NAME.host, isAlive });
     await ensureSearchAttributes(connection, namespace);
-    await ensureSweeps(client, store.stack);
+    await ensureSweeps(client, store);
     return handed;
   } finally {
     await connection.close();

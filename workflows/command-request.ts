@@ -8,9 +8,11 @@ export async function commandRequest(key: CommandKey): Promise<void> {
   await settle(key);
   // The caller has been answered by now. What the command has changed outlives its sandbox.
   const kept = { summary: "snapshot the workspace" };
-  const { sessionId } = key;
+  const { sessionId, ticket } = key;
   await CancellationScope.nonCancellable(() =>
-    atSandbox((activities) => activities.snapshotWorkspace.executeWithOptions(kept, [{ sessionId }])),
+    atSandbox((activities) =>
+      activities.snapshotWorkspace.executeWithOptions(kept, [{ sessionId, ...(ticket !== undefined && { ticket }) }]),
+    ),
   ).catch((error: unknown) => log.warn("the workspace was not kept", { error: String(error) }));
 }
 

@@ -7,7 +7,7 @@ import { type WorkspaceKey, workspaceChanged } from "./messages.ts";
 /** Snapshots of one run; the next change begins another. */
 const ROUNDS_MAX = 100;
 
-export async function keepWorkspace({ sessionId }: WorkspaceKey): Promise<void> {
+export async function keepWorkspace(key: WorkspaceKey): Promise<void> {
   let hasChanged = true;
   setHandler(workspaceChanged, () => {
     hasChanged = true;
@@ -17,7 +17,7 @@ export async function keepWorkspace({ sessionId }: WorkspaceKey): Promise<void> 
     await sleep(LIMITS.keepAfterMs);
     hasChanged = false;
     await atSandbox((activities) =>
-      activities.snapshotWorkspace.executeWithOptions({ summary: "snapshot the workspace" }, [{ sessionId }]),
+      activities.snapshotWorkspace.executeWithOptions({ summary: "snapshot the workspace" }, [key]),
     );
   }
 }

@@ -2,6 +2,7 @@
 import { defineQuery, defineSignal, defineUpdate } from "@temporalio/workflow";
 import type { SessionId } from "../contract/ids.ts";
 import type {
+  ForIncarnation,
   InterruptTurn,
   MessageTaken,
   Progress,
@@ -33,17 +34,19 @@ export const submitToolResult = defineUpdate<void, [WaitEnded]>("submitToolResul
 /** A signal, because stopping always succeeds: when nothing runs, nothing happens. */
 export const interruptTurn = defineSignal<[InterruptTurn]>("interruptTurn");
 
-/** A signal, because closing always succeeds and nobody need wait for it. */
-export const closeSession = defineSignal("closeSession");
+/** The same for a session that another has replaced under its id changes nothing. A signal, because closing always succeeds and nobody need wait for it. */
+export const closeSession = defineSignal<[ForIncarnation?]>("closeSession");
 
 /** The small authoritative snapshot; `temporal workflow query --type getProgress` shows it too. */
-export const getProgress = defineQuery<Progress>("getProgress");
+export const getProgress = defineQuery<Progress, [ForIncarnation?]>("getProgress");
 
 /** What keeps a workspace hears of another change. */
 export const workspaceChanged = defineSignal("workspaceChanged");
 
 export interface WorkspaceKey {
   readonly sessionId: SessionId;
+  /** Proves to the activities that this stack has asked for it. */
+  readonly ticket?: string;
 }
 
 /** `idleMs`: how long nobody must have used it. */
@@ -51,10 +54,14 @@ export interface IdleSandboxKey extends WorkspaceKey {
   readonly idleMs: number;
 }
 
-/** What starts a session's workflow. Its id is the session's id. */
+/** What starts a session's workflow. Its id is the session's id, unless a workflow of somebody else has that. */
 export interface SessionInput {
   readonly sessionId: SessionId;
   readonly agent: SessionAgent;
+  /** Tells it from another session of the same id. Runs that began before 0.4 have none, and no ticket. */
+  readonly incarnation?: string;
+  /** Proves to the activities that this stack has started it. */
+  readonly ticket?: string;
   /** Its workspace is kept in snapshots, and its sandbox stopped while it is idle. Runs that began before 0.3 do neither. */
   readonly keepsWorkspace?: true;
 }

@@ -18,7 +18,7 @@ import {
   upsertSearchAttributes,
 } from "@temporalio/workflow";
 import { LIMITS } from "../contract/limits.ts";
-import type { SessionStatus } from "../contract/session.ts";
+import type { ForIncarnation, SessionStatus } from "../contract/session.ts";
 import type { Configured, SessionAgent, TurnEnding } from "../contract/steps.ts";
 import { ArtifactUploads } from "./artifact-uploads.ts";
 import {
@@ -35,6 +35,7 @@ import {
 import { local } from "./proxies.ts";
 import { SandboxCare } from "./sandbox-care.ts";
 import { SandboxRoute } from "./sandbox-route.ts";
+import { isMeant, keyOf, refuseStranger } from "./session-identity.ts";
 import {
   beginJoining,
   beginTurn,
@@ -93,7 +94,7 @@ class SessionWorkflow {
       this.#state = queue === undefined ? rest : { ...rest, sandboxQueue: queue };
     });
     this.#sandbox = new SandboxCare({
-      sessionId: input.sessionId,
+      key: keyOf(input),
       route: this.#route,
       hasSandbox: () => this.#state.hasSandbox,
       setHasSandbox: (hasSandbox) => {
@@ -105,6 +106,7 @@ class SessionWorkflow {
 
   /** Handlers are set before the first await, because messages may be there before the main function runs. */
   #listen(): void {
+    const validator = (of?: ForIncarnation): void => refuseStranger(this.#input, of);
     setHandler(
       submitMessage,
       (message) => {
@@ -114,27 +116,45 @@ class SessionWorkflow {
         if (isNew && message.mode === "interrupt") this.#stopTurn("replaced");
         return taken;
       },
-      { validator: (message) => refuseIf(refusal(this.#state, message)) },
+      {
+        validator: (message) => {
+          validator(message);
+          refuseIf(refusal(this.#state, message));
+        },
+      },
     );
-    setHandler(removeMessage, ({ messageId }) => {
-      const before = this.#state;
-      this.#state = remove(before, messageId);
-      const removed = progress(before, this.#now()).queue.some((waiting) => waiting.messageId === messageId);
-      return { removed };
-    });
+    setHandler(
+      removeMessage,
+      ({ messageId }) => {
+        const before = this.#state;
+        this.#state = remove(before, messageId);
+        const removed = progress(before, this.#now()).queue.some((waiting) => waiting.messageId === messageId);
+        return { removed };
+      },
+      { validator },
+    );
     for (const update of [decideApproval, answerQuestion, submitToolResult]) {
-      setHandler(update, (ended) => {
-        if (this.#state.turn) this.#waits.end(ended);
-      });
+      setHandler(
+        update,
+        (ended) => {
+          if (this.#state.turn) this.#waits.end(ended);
+        },
+        { validator },
+      );
     }
-    setHandler(interruptTurn, ({ turnId }) => {
+    setHandler(interruptTurn, ({ turnId, ...of }) => {
+      if (!isMeant(this.#input, of)) return;
       if (turnId === undefined || turnId === this.#state.turn?.turnId) this.#stopTurn("interrupted");
     });
-    setHandler(closeSession, () => {
+    setHandler(closeSession, (of) => {
+      if (!isMeant(this.#input, of)) return;
       this.#state = { ...this.#state, closing: true };
       this.#stopTurn("closed");
     });
-    setHandler(getProgress, () => progress(this.#state, this.#now()));
+    setHandler(getProgress, (of) => {
+      validator(of);
+      return progress(this.#state, this.#now());
+    });
   }
 
   #now(): Parameters<typeof progress>[1] {
@@ -148,7 +168,6 @@ class SessionWorkflow {
   }
 
   async main(): Promise<void> {
-    const { sessionId } = this.#input;
     try {
       await this.#loop();
     } catch (error) {
@@ -159,7 +178,9 @@ class SessionWorkflow {
     await CancellationScope.nonCancellable(async () => {
       await this.#sandbox.ready();
       const summary = `close ${this.#agent.name}`;
-      await this.#route.run((activities) => activities.closeSession.executeWithOptions({ summary }, [{ sessionId }]));
+      await this.#route.run((activities) =>
+        activities.closeSession.executeWithOptions({ summary }, [keyOf(this.#input)]),
+      );
       this.#isClosed = true;
       this.#announce("closed");
       await condition(allHandlersFinished);

@@ -1,16 +1,16 @@
 /** Removes sandboxes that no session owns, on every host that lives and of every provider; started by a schedule. */
 import { log, proxyActivities } from "@temporalio/workflow";
 import type { Activities } from "../activities/index.ts";
-import type { Swept } from "../activities/sandbox-upkeep.ts";
+import type { SweepOrder, Swept } from "../activities/sandbox-upkeep.ts";
 import { LIMITS } from "../contract/limits.ts";
 
 const retry = { initialInterval: 1_000, maximumAttempts: 3 };
 const { listHostQueues } = proxyActivities<Activities>({ startToCloseTimeout: LIMITS.quickActivityTimeoutMs, retry });
 
 /** What was removed, and what was stopped because nobody had used it: to be seen in Temporal's UI. */
-export async function sweepSandboxes(): Promise<Swept> {
+export async function sweepSandboxes(order?: SweepOrder): Promise<Swept> {
   const queues = await listHostQueues();
-  const swept = await Promise.all(queues.map(sweepHost));
+  const swept = await Promise.all(queues.map((queue) => sweepHost(queue, order)));
   return {
     removed: swept.reduce((sum, one) => sum + one.removed, 0),
     stopped: swept.reduce((sum, one) => sum + one.stopped, 0),
@@ -19,7 +19,7 @@ export async function sweepSandboxes(): Promise<Swept> {
 }
 
 /** A host that does not answer has gone since it was listed, or will be swept the next time. */
-async function sweepHost(taskQueue: string): Promise<Swept> {
+async function sweepHost(taskQueue: string, order: SweepOrder | undefined): Promise<Swept> {
   const { sweepSandboxes } = proxyActivities<Activities>({
     taskQueue,
     startToCloseTimeout: LIMITS.sweepTimeoutMs,
@@ -28,7 +28,7 @@ async function sweepHost(taskQueue: string): Promise<Swept> {
     retry,
   });
   try {
-    return await sweepSandboxes();
+    return await sweepSandboxes(order);
   } catch (error) {
     log.warn("a host was not swept", { taskQueue, error: String(error) });
     return { removed: 0, stopped: 0, ids: [] };

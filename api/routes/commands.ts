@@ -4,6 +4,7 @@ import { z } from "zod";
 import { Command, CommandList, CommandState, PostCommand } from "../../contract/commands.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import { getCommand, listCommands, makeCommand, stopCommand } from "../../store/commands.ts";
+import { findPlace } from "../../store/session-places.ts";
 import { getSession } from "../../store/sessions.ts";
 import type { Dependencies } from "../dependencies.ts";
 import { awaitCommand } from "../finished-command.ts";
@@ -55,7 +56,8 @@ function postOperation(deps: Dependencies): Operation {
       const waitMs = query.wait === undefined ? 0 : (parseDuration(query.wait) ?? 0);
       const deadline = AbortSignal.timeout(waitMs);
       const { id, ...wanted } = body;
-      const ids = { sessionId: session.id, callId: id ?? callIdFor(session.id, key) };
+      const incarnation = (await findPlace(database, session.id))?.incarnation ?? "";
+      const ids = { sessionId: session.id, callId: id ?? callIdFor(session.id, incarnation, key) };
       const made = await makeCommand(database, ids, wanted);
       if (made.state === "planned") await deps.commands.deliver({ ...ids, isStopping: false });
       const command =

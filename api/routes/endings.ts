@@ -4,6 +4,7 @@ import { ProblemError } from "../../contract/errors.ts";
 import { CloseAnswer, InterruptAnswer, InterruptRequest } from "../../contract/http.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import type { Session } from "../../contract/session.ts";
+import { findPlace } from "../../store/session-places.ts";
 import { findSession, getSession } from "../../store/sessions.ts";
 import { isTurnRunning } from "../../store/turns.ts";
 import type { Dependencies } from "../dependencies.ts";
@@ -83,21 +84,25 @@ function deleteOperation(deps: Dependencies): Operation {
     answers: { 204: { description: "It is gone." } },
     problems: ["SESSION_NOT_FOUND", "UNAVAILABLE"],
     handle: async ({ params }) => {
-      const session = await getSession(deps.store.database, params.sessionId);
-      if (session.closedAt === null) await closeFully(deps, session);
-      await deps.sessions.purge(session.id);
+      const { database } = deps.store;
+      // Of all sessions that get this id one after another, only the one that has it now.
+      const incarnation = (await findPlace(database, params.sessionId))?.incarnation;
+      const session = await getSession(database, params.sessionId);
+      if (session.closedAt === null) await closeFully(deps, session, incarnation);
+      await deps.sessions.purge(session.id, incarnation);
       return { status: 204 };
     },
   });
 }
 
-async function closeFully(deps: Dependencies, session: Session): Promise<void> {
+async function closeFully(deps: Dependencies, session: Session, incarnation?: string): Promise<void> {
   using log = deps.tail.open(session.id);
-  await close(deps, session);
+  await close(deps, session, incarnation);
   const deadline = AbortSignal.timeout(LIMITS.closeWaitMs);
   for (;;) {
     const now = await findSession(deps.store.database, session.id);
-    if (!now) return;
+    const isGone = (await findPlace(deps.store.database, session.id))?.incarnation !== incarnation;
+    if (!now || isGone) return;
     if (deadline.aborted) {
       throw new ProblemError(
         "UNAVAILABLE",
@@ -112,9 +117,9 @@ async function closeFully(deps: Dependencies, session: Session): Promise<void> {
 }
 
 /** Asks the workflow to close. One that turns out to have ended leaves a row that is closed by now, which is what was wanted. */
-async function close(deps: Dependencies, session: Session): Promise<void> {
+async function close(deps: Dependencies, session: Session, incarnation?: string): Promise<void> {
   try {
-    await reach(deps, session, () => deps.sessions.close(session.id));
+    await reach(deps, session, () => deps.sessions.close(session.id, incarnation));
   } catch (error) {
     if (!(error instanceof ProblemError && error.code === "SESSION_CLOSED")) throw error;
   }

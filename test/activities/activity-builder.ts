@@ -11,7 +11,10 @@ import type { SteppedBackend } from "../../backends/backend.ts";
 import type { AgentInput } from "../../contract/agents.ts";
 import type { CallId, SessionId } from "../../contract/ids.ts";
 import type { CallResult, StepAnswer, StepRequest } from "../../contract/steps.ts";
+import type { OwnWorkflow } from "../../contract/workflow-ids.ts";
 import type { Database } from "../../store/database.ts";
+import { findPlace } from "../../store/session-places.ts";
+import type { Store } from "../../store/store.ts";
 import { createToolbox } from "../../tools/registry.ts";
 import type { Tool, ToolContext, ToolResult } from "../../tools/tool.ts";
 import { aSession, type TemporaryStore, temporaryStore } from "../store/store-builder.ts";
@@ -51,6 +54,17 @@ export async function anActivityWorld(
       await store[Symbol.asyncDispose]();
     },
   };
+}
+
+/** What an activity is given that only this stack may ask for, by the workflow of that kind. */
+export async function asked(
+  world: Pick<ActivityWorld, "sessionId"> & { readonly store: Store },
+  kind: OwnWorkflow,
+): Promise<{ readonly sessionId: SessionId; readonly ticket: string }> {
+  const { sessionId, store } = world;
+  const place = await findPlace(store.database, sessionId);
+  if (!place) throw new Error(`there is no session ${sessionId}`);
+  return { sessionId, ticket: store.tickets.of(kind, place) };
 }
 
 /** One attempt of an activity. Each has a task token of its own, as Temporal gives it. */

@@ -13,7 +13,7 @@ import { FileList } from "../../contract/http.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import type { WorkspaceAnswer, WorkspaceRequest } from "../../contract/workspace.ts";
 import { logOf } from "../store/store-builder.ts";
-import { type ActivityWorld, anActivityWorld, anAttempt } from "./activity-builder.ts";
+import { type ActivityWorld, anActivityWorld, anAttempt, asked } from "./activity-builder.ts";
 
 type Wanted = WorkspaceRequest extends infer R ? (R extends unknown ? Omit<R, "sessionId"> : never) : never;
 
@@ -28,8 +28,9 @@ async function aPlace(): Promise<Place> {
   return { ...world, folder: sandbox.workspace };
 }
 
-function serve(world: ActivityWorld, wanted: Wanted, attempt = anAttempt()): Promise<WorkspaceAnswer> {
-  return attempt.run(createServeWorkspace(world.deps), { ...wanted, sessionId: world.sessionId } as WorkspaceRequest);
+async function serve(world: ActivityWorld, wanted: Wanted, attempt = anAttempt()): Promise<WorkspaceAnswer> {
+  const request = { ...wanted, ...(await asked(world, "workspace")) } as WorkspaceRequest;
+  return await attempt.run(createServeWorkspace(world.deps), request);
 }
 
 async function write(world: ActivityWorld, file: string, content: string | Buffer, create = false) {
@@ -78,7 +79,7 @@ describe("reading", () => {
     const { stopIdleSandbox } = createSandboxUpkeep(place.deps);
     // As if its last use was long ago.
     await place.database.write((tx) => tx.updateTable("sandboxes").set({ used_at: 0 }).execute());
-    expect(await anAttempt().run(stopIdleSandbox, { sessionId: place.sessionId, idleMs: 1_000 })).toEqual({
+    expect(await anAttempt().run(stopIdleSandbox, { ...(await asked(place, "idle")), idleMs: 1_000 })).toEqual({
       againInMs: 0,
     });
     expect(readdirSync(path.dirname(path.dirname(place.folder)))).toEqual([]);

@@ -19,7 +19,7 @@ import type { Sandbox } from "../../sandbox/provider.ts";
 import { beginSandbox, currentSandbox, seeHost, stopSandboxRow, takeMaking } from "../../store/sandboxes.ts";
 import { aMessage, aSession, aStep, logOf, temporaryStore, typesOf } from "../store/store-builder.ts";
 import { localSandboxes, sandboxesOf } from "../support/local-sandboxes.ts";
-import { anActivityWorld, anAttempt } from "./activity-builder.ts";
+import { anActivityWorld, anAttempt, asked } from "./activity-builder.ts";
 
 const TURN: TurnId = "turn_1";
 
@@ -270,7 +270,7 @@ test("what was kept of a workspace goes when its session closes", async () => {
   await sandbox.writeFile("a.txt", Buffer.from("kept"));
   await takeSnapshot(deps, { sessionId, sandbox, generation: 1 });
 
-  await anAttempt().run(createSessionEnds(deps).closeSession, { sessionId });
+  await anAttempt().run(createSessionEnds(deps).closeSession, await asked(world, "session"));
 
   expect(await database.read.selectFrom("snapshots").selectAll().execute()).toEqual([]);
   expect(await database.read.selectFrom("blobs").selectAll().execute()).toEqual([]);
@@ -287,7 +287,9 @@ test("the sweeper removes what no open session owns, and nothing that is young o
   const list = async () => (await local.list()).map(({ id }) => ({ id, madeAt: id === young ? Date.now() : 1 }));
   const deps = { ...world.deps, sandboxes: sandboxesOf({ ...local, list }) };
 
-  const swept = await anAttempt().run(createSandboxUpkeep(deps).sweepSandboxes);
+  const swept = await anAttempt().run(createSandboxUpkeep(deps).sweepSandboxes, {
+    ticket: deps.store.tickets.ofStack("sweep"),
+  });
 
   expect(swept).toMatchObject({ removed: 1, ids: [old] });
   expect((await local.list()).map(({ id }) => id).sort()).toEqual([owned.id, young].sort());
@@ -297,7 +299,8 @@ test("an idle sandbox is stopped once nobody has used it for long enough, and no
   await using world = await anActivityWorld();
   const { deps, sessionId, database } = world;
   const { stopIdleSandbox } = createSandboxUpkeep(deps);
-  const stop = () => anAttempt().run(stopIdleSandbox, { sessionId, idleMs: 60_000 });
+  const key = await asked(world, "idle");
+  const stop = () => anAttempt().run(stopIdleSandbox, { ...key, idleMs: 60_000 });
   expect(await stop()).toEqual({ againInMs: 0 });
   const sandbox = await openSandbox(deps, sessionId);
   await sandbox.writeFile("a.txt", Buffer.from("kept"));

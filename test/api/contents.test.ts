@@ -1,11 +1,13 @@
 /** What a session holds, over HTTP: its transcript, its artifacts, the files of its workspace. */
 import { connect } from "node:net";
 import { describe, expect, test } from "vitest";
-import type { SessionId } from "../../contract/ids.ts";
+import { newId, type SessionId } from "../../contract/ids.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import { recordArtifact } from "../../store/artifacts.ts";
+import { receiveMessage } from "../../store/messages.ts";
 import { closeSession } from "../../store/sessions.ts";
 import { appendMessages, placeMessage } from "../../store/transcript.ts";
+import { beginTurn } from "../../store/turns.ts";
 import { ApiWorld } from "../support/api-world.ts";
 
 describe("the transcript", () => {
@@ -52,7 +54,10 @@ async function anArtifact(
 ) {
   const blob = await world.store.blobs.put(Buffer.from(upload.content));
   const scanned = { path: upload.path, bytes: blob.bytes, modifiedAt: 1 };
-  const ids = { sessionId: id, turnId: "turn_1" as const };
+  const messageId = newId("msg");
+  const ids = { sessionId: id, turnId: newId("turn") };
+  await receiveMessage(world.store.database, { ...ids, id: messageId, mode: "queue", content: "make it" });
+  await world.store.database.write((tx) => beginTurn(tx, { ...ids, messageId }));
   await recordArtifact(world.store.database, ids, { scanned, ...blob, contentType: upload.contentType });
   const { body } = await world.call(`GET /v1/sessions/${id}/artifacts`);
   const artifact = (body["artifacts"] as { id: string; path: string }[]).find((one) => one.path === upload.path);

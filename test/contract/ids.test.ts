@@ -87,7 +87,7 @@ test("new ids are of their kind, all different, and sort by age", () => {
 });
 
 test("the sandbox of a session with the longest id has an id too", () => {
-  const id = sandboxName("a".repeat(64), 1_000_000);
+  const id = sandboxName("a".repeat(64), 1_000_000, "any");
 
   expect(SandboxId.parse(id)).toBe(id);
 });

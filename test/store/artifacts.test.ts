@@ -86,7 +86,7 @@ test("an upload for a session that is gone leaves nothing", async () => {
 
   const recorded = recordArtifact(turn.database, { sessionId: "gone", turnId: turn.ids.turnId }, upload);
 
-  await expect(recorded).rejects.toMatchObject({ name: "StoreError" });
+  await expect(recorded).rejects.toMatchObject({ name: "SupersededError" });
   expect(await turn.database.read.selectFrom("blobs").selectAll().execute()).toEqual([]);
   expect(await knownFiles(turn.database, "gone")).toEqual(new Map());
 });

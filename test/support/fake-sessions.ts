@@ -12,6 +12,7 @@ import type { TerminalKey } from "../../contract/terminals.ts";
 import { NO_USAGE } from "../../contract/usage.ts";
 import type { CommandKey, DownloadOrder, WorkspaceAnswer, WorkspaceRequest } from "../../contract/workspace.ts";
 import { removeUnusedBlobs } from "../../store/artifacts.ts";
+import { findPlace } from "../../store/session-places.ts";
 import { closeSession, purgeSession } from "../../store/sessions.ts";
 import type { Store } from "../../store/store.ts";
 import type { IdleSandboxKey } from "../../workflows/messages.ts";
@@ -121,7 +122,7 @@ export class FakeSessions implements Sessions {
     this.endedWaits.push({ sessionId, wait });
   }
 
-  async close(sessionId: SessionId): Promise<void> {
+  async close(sessionId: SessionId, _incarnation?: string): Promise<void> {
     this.#note("close", sessionId);
     this.#reach(sessionId);
     if (this.closes) await closeSession(this.#store.database, sessionId);
@@ -132,8 +133,10 @@ export class FakeSessions implements Sessions {
     return this.snapshot;
   }
 
-  async purge(sessionId: SessionId): Promise<void> {
+  async purge(sessionId: SessionId, incarnation?: string): Promise<void> {
     this.#note("purge", sessionId);
+    const place = await findPlace(this.#store.database, sessionId);
+    if (incarnation !== undefined && place?.incarnation !== incarnation) return;
     await purgeSession(this.#store.database, sessionId);
     await removeUnusedBlobs(this.#store.database, this.#store.blobs);
     this.started.delete(sessionId);
@@ -148,7 +151,7 @@ export class FakeSessions implements Sessions {
     this.#note("stopIdle", key.sessionId);
   }
 
-  async stopCommand(callId: CallId): Promise<void> {
+  async stopCommand({ callId }: CommandKey): Promise<void> {
     this.#note("stopCommand", callId);
     this.stopped.push(callId);
   }
