@@ -2,10 +2,9 @@
  * Having committed commands run, and stopped: at once by the request that asks for it, and by the reconciler when that could
  * not be done, because Temporal was away, or because the API died in between. A repeat is harmless: a workflow goes by the row.
  */
-import type { CallId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import { type UntoldCommand, untoldCommands } from "../store/commands.ts";
-import { Reconciler } from "./reconciler.ts";
+import { Rounds, type Tried } from "./rounds.ts";
 import type { Reach } from "./session-workflow.ts";
 import { isKind } from "./sessions.ts";
 
@@ -14,16 +13,21 @@ const STOP_MS = 1_000;
 export class CommandDelivery implements AsyncDisposable {
   readonly #reach: Reach;
   readonly #onError: (error: unknown) => void;
-  readonly #reconciler: Reconciler;
-  /** When a workflow was last told of a command, so that one that waits for a worker is not told of each second. */
-  readonly #told = new Map<string, number>();
-  readonly #running = new Set<Promise<void>>();
-  #isOver = false;
+  readonly #rounds: Rounds<UntoldCommand>;
+  readonly #running = new Set<Promise<Tried>>();
 
   constructor(reach: Reach, onError: (error: unknown) => void) {
     this.#reach = reach;
     this.#onError = onError;
-    this.#reconciler = new Reconciler(() => this.#reconcile(), onError);
+    this.#rounds = new Rounds({
+      after: (after, limit) =>
+        untoldCommands(reach.database, { before: Date.now() - LIMITS.undeliveredAfterMs, after: idIn(after), limit }),
+      nameOf,
+      work: (command) => this.#tell(command),
+      // One that runs, or waits for a worker, is told of from time to time only.
+      againMs: LIMITS.commandToldAgainMs,
+      onError,
+    });
   }
 
   /** Comes back within LIMITS.startWaitMs, whether or not it was heard. */
@@ -36,46 +40,31 @@ export class CommandDelivery implements AsyncDisposable {
 
   /** Begins to look for commands that nobody tells of. */
   startReconciler(): void {
-    this.#reconciler.start(LIMITS.reconcileEveryMs);
+    this.#rounds.start(LIMITS.reconcileEveryMs);
   }
 
   /** Stops trying. What was not told is a row, and the next process finds it. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#isOver = true;
-    this.#reconciler[Symbol.dispose]();
     await Promise.race([
-      Promise.allSettled([...this.#running, this.#reconciler.running]),
+      Promise.allSettled([...this.#running, this.#rounds[Symbol.asyncDispose]()]),
       new Promise((resolve) => setTimeout(resolve, STOP_MS).unref()),
     ]);
   }
 
-  async #reconcile(): Promise<void> {
-    const now = Date.now();
-    const older = { than: now - LIMITS.undeliveredAfterMs, limit: LIMITS.commandsPerBeat };
-    const commands = await untoldCommands(this.#reach.database, older);
-    const open = new Set(commands.map(nameOf));
-    for (const [name, at] of this.#told) {
-      if (!open.has(name) && now - at > LIMITS.commandToldAgainMs) this.#told.delete(name);
-    }
-    const due = commands.filter((one) => now - (this.#told.get(nameOf(one)) ?? 0) > LIMITS.commandToldAgainMs).values();
-    const take = async (): Promise<void> => {
-      for (const command of due) if (!this.#isOver) await this.#tell(command);
-    };
-    await Promise.all(Array.from({ length: LIMITS.reconcileSessionsAtOnce }, take));
-  }
-
-  #tell(command: UntoldCommand): Promise<void> {
+  #tell(command: UntoldCommand): Promise<Tried> {
     const telling = this.#try(command).finally(() => this.#running.delete(telling));
     this.#running.add(telling);
     return telling;
   }
 
-  async #try(command: UntoldCommand): Promise<void> {
+  async #try(command: UntoldCommand): Promise<Tried> {
     try {
       await (command.isStopping ? this.#stop(command) : this.#run(command));
-      this.#told.set(nameOf(command), Date.now());
+      return "done";
     } catch (error) {
-      if (!isKind(error, "unreachable", "unanswered")) this.#onError(error);
+      if (isKind(error, "unreachable")) return "away";
+      if (!isKind(error, "unanswered")) this.#onError(error);
+      return "failed";
     }
   }
 
@@ -94,6 +83,11 @@ export class CommandDelivery implements AsyncDisposable {
   }
 }
 
-function nameOf({ callId, isStopping }: { readonly callId: CallId; readonly isStopping: boolean }): string {
-  return `${callId} ${isStopping ? "stop" : "run"}`;
+/** A stop is another thing to tell than the command. */
+function nameOf({ callId, isStopping }: UntoldCommand): string {
+  return isStopping ? `${callId} stop` : callId;
+}
+
+function idIn(name: string): string {
+  return name.split(" ")[0] ?? "";
 }

@@ -8,10 +8,10 @@ import { ProblemError } from "../contract/errors.ts";
 import type { MessageId, SessionId, TurnId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { SubmitMessage } from "../contract/session.ts";
-import { markRefused, markSubmitted, unsubmitted } from "../store/messages.ts";
+import { markRefused, markSubmitted, undeliveredSessions } from "../store/messages.ts";
 import { findSession } from "../store/sessions.ts";
 import { pendingMessages } from "./pending-messages.ts";
-import { Reconciler } from "./reconciler.ts";
+import { Rounds, type Tried } from "./rounds.ts";
 import { type Reach, reachWorkflow } from "./session-workflow.ts";
 import { isKind } from "./sessions.ts";
 
@@ -31,15 +31,21 @@ const PENDING: Delivery = { state: "pending" };
 export class MessageDelivery implements AsyncDisposable {
   readonly #reach: Reach;
   readonly #onError: (error: unknown) => void;
-  readonly #lines = new Map<SessionId, Promise<void>>();
+  readonly #lines = new Map<SessionId, Promise<Tried>>();
   readonly #waiting = new Map<SessionId, Map<MessageId, Settle[]>>();
-  readonly #reconciler: Reconciler;
+  readonly #rounds: Rounds<SessionId>;
   #stopped = false;
 
   constructor(reach: Reach, onError: (error: unknown) => void) {
     this.#reach = reach;
     this.#onError = onError;
-    this.#reconciler = new Reconciler(() => this.#reconcile(), onError);
+    this.#rounds = new Rounds({
+      after: (after, limit) =>
+        undeliveredSessions(reach.database, { before: Date.now() - LIMITS.undeliveredAfterMs, after, limit }),
+      nameOf: (sessionId) => sessionId,
+      work: (sessionId) => this.#run(sessionId),
+      onError,
+    });
   }
 
   /** Delivers the session's messages up to this one. Answers within LIMITS.updateTimeoutMs, whatever happens. */
@@ -59,66 +65,59 @@ export class MessageDelivery implements AsyncDisposable {
 
   /** Begins to look for messages that nobody delivers. */
   startReconciler(): void {
-    this.#reconciler.start(LIMITS.reconcileEveryMs);
+    this.#rounds.start(LIMITS.reconcileEveryMs);
   }
 
   /** Stops trying. What is not delivered is a row, and the next process finds it. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopped = true;
-    this.#reconciler[Symbol.dispose]();
     for (const sessionId of [...this.#waiting.keys()]) this.#settleAll(sessionId);
     await Promise.race([
-      Promise.allSettled([...this.#lines.values(), this.#reconciler.running]),
+      Promise.allSettled([...this.#lines.values(), this.#rounds[Symbol.asyncDispose]()]),
       new Promise((resolve) => setTimeout(resolve, STOP_MS).unref()),
     ]);
   }
 
-  async #reconcile(): Promise<void> {
-    const rows = await unsubmitted(this.#reach.database, Date.now() - LIMITS.undeliveredAfterMs);
-    const idle = [...new Set(rows.map((row) => row.sessionId))].filter((sessionId) => !this.#lines.has(sessionId));
-    const chosen = idle.slice(0, LIMITS.reconcileSessionsAtOnce);
-    await Promise.all(chosen.map((sessionId) => this.#run(sessionId)));
-  }
-
   /** Runs the session's line, unless it runs: then it will see the new row by itself. */
-  #run(sessionId: SessionId): Promise<void> {
+  #run(sessionId: SessionId): Promise<Tried> {
     const running = this.#lines.get(sessionId);
     if (running !== undefined) return running;
     const line = this.#deliverAll(sessionId)
       .catch((error: unknown) => {
         this.#onError(error);
-        return false;
+        return "failed" as const;
       })
-      .then((isDone) => {
+      .then((tried) => {
         this.#lines.delete(sessionId);
-        if (!isDone) this.#settleAll(sessionId);
+        if (tried !== "done") this.#settleAll(sessionId);
         // One that asked while the line was ending.
         else if (this.#waiting.has(sessionId)) void this.#run(sessionId);
+        return tried;
       });
     this.#lines.set(sessionId, line);
     return line;
   }
 
-  /** True when there was nothing left to deliver; false when it got stuck. */
-  async #deliverAll(sessionId: SessionId): Promise<boolean> {
+  /** Done when there was nothing left to deliver. */
+  async #deliverAll(sessionId: SessionId): Promise<Tried> {
     while (!this.#stopped) {
       const asked = [...(this.#waiting.get(sessionId)?.keys() ?? [])];
       const messages = await pendingMessages(this.#reach.database, sessionId);
       for (const message of messages) {
-        const delivery = await this.#submit(sessionId, message);
+        const { isAway, ...delivery } = await this.#submit(sessionId, message);
         this.#settle(sessionId, message.messageId, delivery);
         // The ones behind it must not overtake it.
-        if (delivery.state === "pending" || this.#stopped) return false;
+        if (delivery.state === "pending" || this.#stopped) return isAway ? "away" : "failed";
       }
       // Somebody else delivered these meanwhile: their rows were not there any more.
       const found = new Set(messages.map((message) => message.messageId));
       for (const messageId of asked) if (!found.has(messageId)) this.#settle(sessionId, messageId, PENDING);
-      if (!this.#waiting.has(sessionId)) return true;
+      if (!this.#waiting.has(sessionId)) return "done";
     }
-    return false;
+    return "away";
   }
 
-  async #submit(sessionId: SessionId, message: SubmitMessage): Promise<Delivery> {
+  async #submit(sessionId: SessionId, message: SubmitMessage): Promise<Delivery & { readonly isAway?: boolean }> {
     const { database, sessions } = this.#reach;
     const session = await findSession(database, sessionId);
     if (!session) return PENDING;
@@ -127,7 +126,8 @@ export class MessageDelivery implements AsyncDisposable {
       await markSubmitted(database, sessionId, message.messageId);
       return { state: "taken", position: taken.position, turnId: taken.turnId };
     } catch (error) {
-      if (isKind(error, "unreachable", "unanswered")) return PENDING;
+      if (isKind(error, "unreachable")) return { ...PENDING, isAway: true };
+      if (isKind(error, "unanswered")) return PENDING;
       if (isKind(error, "refused") || error instanceof ProblemError) {
         await markRefused(database, { sessionId, messageId: message.messageId }, error.message);
         return { state: "refused", message: error.message };

@@ -10,9 +10,9 @@ import type { CallId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import { findSession } from "../store/sessions.ts";
 import { isTurnRunning } from "../store/turns.ts";
-import { markDelivered, type UndeliveredWait, undeliveredWaits } from "../store/waits.ts";
+import { markDelivered, type UndeliveredWait, undeliveredCalls, undeliveredWaits } from "../store/waits.ts";
 import type { Reply } from "./operation.ts";
-import { Reconciler } from "./reconciler.ts";
+import { Rounds, type Tried } from "./rounds.ts";
 import { type Reach, reachWorkflow } from "./session-workflow.ts";
 import { isKind } from "./sessions.ts";
 
@@ -30,14 +30,19 @@ export interface DeliveryEvents {
 export class WaitDelivery implements AsyncDisposable {
   readonly #reach: Reach;
   readonly #on: DeliveryEvents;
-  readonly #lines = new Map<CallId, Promise<void>>();
-  readonly #reconciler: Reconciler;
+  readonly #lines = new Map<CallId, Promise<Tried>>();
+  readonly #rounds: Rounds<CallId>;
   readonly #stop = new AbortController();
 
   constructor(reach: Reach, on: DeliveryEvents) {
     this.#reach = reach;
     this.#on = on;
-    this.#reconciler = new Reconciler(() => this.#reconcile(), on.error);
+    this.#rounds = new Rounds({
+      after: (after, limit) => undeliveredCalls(reach.database, { after, limit }),
+      nameOf: (callId) => callId,
+      work: (callId) => this.#run(callId),
+      onError: on.error,
+    });
   }
 
   /** The answer to a request that decides: committed by then, and told to the turn as far as that goes at once. */
@@ -62,64 +67,59 @@ export class WaitDelivery implements AsyncDisposable {
 
   /** Begins to look for decisions that nobody tells of. */
   startReconciler(): void {
-    this.#reconciler.start(LIMITS.reconcileEveryMs);
+    this.#rounds.start(LIMITS.reconcileEveryMs);
   }
 
   /** Stops trying. What was not told is in the store, and the next process finds it. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
-    this.#reconciler[Symbol.dispose]();
     await Promise.race([
-      Promise.allSettled([...this.#lines.values(), this.#reconciler.running]),
+      Promise.allSettled([...this.#lines.values(), this.#rounds[Symbol.asyncDispose]()]),
       new Promise((resolve) => setTimeout(resolve, STOP_MS).unref()),
     ]);
   }
 
-  /** Looks through all of them, a few at once: calls of sessions that do not answer must not stand before the others for ever. */
-  async #reconcile(): Promise<void> {
-    const waits = await undeliveredWaits(this.#reach.database, { limit: LIMITS.decisionsPerBeat });
-    const calls = [...new Set(waits.map(({ callId }) => callId))].values();
-    const take = async (): Promise<void> => {
-      for (const callId of calls) {
-        if (this.#stop.signal.aborted) return;
-        await this.#run(callId);
-      }
-    };
-    await Promise.all(Array.from({ length: LIMITS.reconcileSessionsAtOnce }, take));
-  }
-
-  #run(callId: CallId): Promise<void> {
+  #run(callId: CallId): Promise<Tried> {
     const running = this.#lines.get(callId);
     if (running !== undefined) return running;
     const line = this.#deliverAll(callId)
-      .catch(this.#on.error)
+      .catch((error: unknown) => {
+        this.#on.error(error);
+        return "failed" as const;
+      })
       .finally(() => this.#lines.delete(callId));
     this.#lines.set(callId, line);
     return line;
   }
 
-  async #deliverAll(callId: CallId): Promise<void> {
+  async #deliverAll(callId: CallId): Promise<Tried> {
     const waits = await undeliveredWaits(this.#reach.database, { callId, limit: DECISIONS_PER_CALL });
     for (const wait of waits) {
-      if (this.#stop.signal.aborted || !(await this.#tell(wait))) return;
+      if (this.#stop.signal.aborted) return "away";
+      const told = await this.#tell(wait);
+      if (told !== "done") return told;
       await markDelivered(this.#reach.database, wait);
     }
+    return "done";
   }
 
-  /** True when the workflow has heard it, or never will. */
-  async #tell(wait: UndeliveredWait): Promise<boolean> {
+  /** Done when the workflow has heard it, or never will. */
+  async #tell(wait: UndeliveredWait): Promise<Tried> {
     const { sessionId, turnId: _turnId, ...ended } = wait;
     const { database, sessions } = this.#reach;
     const session = await findSession(database, sessionId);
-    if (!session || session.closedAt !== null) return true;
+    if (!session || session.closedAt !== null) return "done";
     try {
       await reachWorkflow(this.#reach, session, () => sessions.endWait(sessionId, ended));
-      return true;
+      return "done";
     } catch (error) {
-      if (error instanceof ProblemError) return true; // The workflow has ended.
-      if (isKind(error, "refused")) return !(await isTurnRunning(this.#reach.database, wait.sessionId, wait.turnId));
-      if (!isKind(error, "unreachable", "unanswered")) this.#on.error(error);
-      return false;
+      if (error instanceof ProblemError) return "done"; // The workflow has ended.
+      if (isKind(error, "unreachable")) return "away";
+      if (isKind(error, "refused")) {
+        return (await isTurnRunning(this.#reach.database, wait.sessionId, wait.turnId)) ? "failed" : "done";
+      }
+      if (!isKind(error, "unanswered")) this.#on.error(error);
+      return "failed";
     }
   }
 }

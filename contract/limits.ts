@@ -200,8 +200,7 @@ export const LIMITS = {
   commandsOpenMax: 100,
   commandsPerPage: { default: 50, max: 200 },
   commandCharactersMax: 256 * 1024,
-  /** Commands that one beat of the reconciler looks through, and how soon it tells of the same one again. */
-  commandsPerBeat: 200,
+  /** How soon a workflow is told of the same command again. */
   commandToldAgainMs: 10_000,
   terminalsPerSession: 4,
   terminalWatchersMax: 32,
@@ -239,6 +238,14 @@ export const LIMITS = {
   reconcileEveryMs: 1_000,
   undeliveredAfterMs: 3_000,
   reconcileSessionsAtOnce: 16,
+  /** Of a round over what is still to be done: items that it reads at once and looks at in one beat, and places for those that failed. */
+  roundPage: 100,
+  roundItemsPerBeat: 1_000,
+  roundRetriesAtOnce: 4,
+  roundPauseMs: { first: 1_000, max: 30_000 },
+  /** A pause that is over for so long is of something that is not there any more. */
+  roundPauseKeptMs: 600_000,
+  roundPausesMax: 10_000,
   /** What `DELETE` waits for the session to close. */
   closeWaitMs: 10_000,
   purgeTimeoutMs: 30_000,
@@ -254,8 +261,6 @@ export const LIMITS = {
   updateTimeoutMs: 8_000,
   /** What the answer to a decision waits for its turn to have heard of it. */
   decisionWaitMs: 1_000,
-  /** Decisions that one beat of the reconciler looks through. */
-  decisionsPerBeat: 500,
   queryTimeoutMs: 3_000,
   sessionsPerPage: { default: 50, max: 200 },
   databaseBusyMs: 5_000,

@@ -308,18 +308,22 @@ export interface UntoldCommand extends CommandIds {
   readonly isStopping: boolean;
 }
 
-/** Commands that a workflow may not have heard of: those that wait for a worker, or for their end. Oldest first. */
+/**
+ * Commands that a workflow may not have heard of, in the order of their ids: those that wait for a worker, or for their end, and
+ * those that run, whose workflow may be lost. One that was told before is left alone by whoever tells again.
+ */
 export async function untoldCommands(
   database: Database,
-  older: { readonly than: number; readonly limit: number },
+  which: { readonly before: number; readonly after: string; readonly limit: number },
 ): Promise<readonly UntoldCommand[]> {
   const rows = await database.read
     .selectFrom("commands")
     .select(["id", "session_id", "state"])
-    .where("state", "in", ["planned", "stopping"])
-    .where("made_at", "<", older.than)
-    .orderBy("made_at")
-    .limit(older.limit)
+    .where("state", "in", ["planned", "running", "stopping"])
+    .where("made_at", "<", which.before)
+    .where("id", ">", which.after)
+    .orderBy("id")
+    .limit(which.limit)
     .execute();
   return rows.map((row) => ({
     sessionId: row.session_id,

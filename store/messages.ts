@@ -5,7 +5,6 @@ import type { MessageMode } from "../contract/events.ts";
 import type { QueuedMessage } from "../contract/http.ts";
 import type { MessageId, SessionId, TurnId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
-import type { SubmitMessage } from "../contract/session.ts";
 import type { TurnKey } from "../contract/steps.ts";
 import { contentHash } from "./content-hash.ts";
 import type { Database, Tx } from "./database.ts";
@@ -182,26 +181,22 @@ export async function markRefused(
   });
 }
 
-/** Messages that were committed before `before` and that no workflow is known to have: their API died, or Temporal was away. */
-export async function unsubmitted(
+/** Sessions with messages that were committed before `before` and that no workflow is known to have, in the order of their ids. */
+export async function undeliveredSessions(
   database: Database,
-  before: number,
-): Promise<readonly (SubmitMessage & { readonly sessionId: SessionId })[]> {
+  which: { readonly before: number; readonly after: string; readonly limit: number },
+): Promise<readonly SessionId[]> {
   const rows = await database.read
     .selectFrom("messages")
-    .select(["session_id", "id", "turn_id", "mode"])
+    .select("session_id")
+    .distinct()
     .where("state", "=", "received")
-    .where("received_at", "<", before)
-    .orderBy("received_at")
-    .orderBy("position")
-    .limit(100)
+    .where("received_at", "<", which.before)
+    .where("session_id", ">", which.after)
+    .orderBy("session_id")
+    .limit(which.limit)
     .execute();
-  return rows.map((row) => ({
-    sessionId: row.session_id,
-    messageId: row.id,
-    turnId: row.turn_id as TurnId,
-    mode: row.mode as MessageMode,
-  }));
+  return rows.map((row) => row.session_id);
 }
 
 /**

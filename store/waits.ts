@@ -239,6 +239,24 @@ export async function undeliveredWaits(
   }));
 }
 
+/** Calls of any session with decisions that their workflow is not known to have heard of, in the order of their ids. */
+export async function undeliveredCalls(
+  database: Database,
+  which: { readonly after: string; readonly limit: number },
+): Promise<readonly CallId[]> {
+  const rows = await database.read
+    .selectFrom("waits")
+    .select("call_id")
+    .distinct()
+    .where("state", "=", "decided")
+    .where("delivered", "=", 0)
+    .where("call_id", ">", which.after)
+    .orderBy("call_id")
+    .limit(which.limit)
+    .execute();
+  return rows.map((row) => row.call_id as CallId);
+}
+
 /** Notes that the workflow has heard of this decision, or is gone. */
 export async function markDelivered(database: Database, wait: UndeliveredWait): Promise<void> {
   await database.write((tx) => setDelivered(tx, wait, wait.deadline));

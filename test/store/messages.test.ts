@@ -1,9 +1,16 @@
 /** A message is a row before anybody hears of it: the same one once, another one never under its id, and none too many. */
 import { expect, test } from "vitest";
+import type { SessionId } from "../../contract/ids.ts";
 import { newId } from "../../contract/ids.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import type { Database } from "../../store/database.ts";
-import { markRefused, markSubmitted, type NewMessage, receiveMessage, unsubmitted } from "../../store/messages.ts";
+import {
+  markRefused,
+  markSubmitted,
+  type NewMessage,
+  receiveMessage,
+  undeliveredSessions,
+} from "../../store/messages.ts";
 import { closeSession } from "../../store/sessions.ts";
 import { endTurn } from "../../store/turns.ts";
 import { aMessage, aSession, aStep, logOf, temporaryStore, typesOf } from "./store-builder.ts";
@@ -163,24 +170,25 @@ test("a message that interrupts goes now, and its repeat is answered the same", 
   expect((await typesOf(store.database, sessionId)).at(-1)).toBe("message.received");
 });
 
-test("what no workflow is known to have is found, oldest first, until it is submitted or refused", async () => {
+test("sessions with what no workflow is known to have are found by their ids, until it is submitted or refused", async () => {
   await using store = await temporaryStore();
   const { database } = store;
-  const sessionId = await aSession(database);
-  const ids = [await aMessage(database, sessionId), await aMessage(database, sessionId, { mode: "interrupt" })];
-  const left = async () =>
-    (await unsubmitted(database, Date.now() + 1)).map(({ messageId, mode }) => [messageId, mode]);
-  const [first, second] = ids.map((each) => each.messageId);
+  const [first, second] = [
+    await aSession(database, { id: "a" as SessionId }),
+    await aSession(database, { id: "b" as SessionId }),
+  ];
+  const [one, two] = [await aMessage(database, first), await aMessage(database, second)];
+  await aMessage(database, second);
+  const before = Date.now() + 1;
+  const left = (after = "", limit = 9) => undeliveredSessions(database, { before, after, limit });
 
-  expect(await unsubmitted(database, Date.now() - 60_000)).toEqual([]);
-  expect(await left()).toEqual([
-    [first, "queue"],
-    [second, "interrupt"],
-  ]);
-  await markSubmitted(database, sessionId, first ?? "");
-  expect(await left()).toEqual([[second, "interrupt"]]);
-  await markRefused(database, { sessionId, messageId: second ?? "" }, "no");
-  expect(await left()).toEqual([]);
+  expect(await undeliveredSessions(database, { before: before - 60_000, after: "", limit: 9 })).toEqual([]);
+  expect(await left()).toEqual([first, second]);
+  expect(await left("", 1)).toEqual([first]);
+  expect(await left(first)).toEqual([second]);
+  await markSubmitted(database, first, one.messageId);
+  await markRefused(database, { sessionId: second, messageId: two.messageId }, "no");
+  expect(await left()).toEqual([second]);
 });
 
 test("a refusal is said once, and never of a message whose turn has begun", async () => {
