@@ -9,6 +9,8 @@ export const SANDBOX_LIMITS = {
   sandboxMemoryMiB: 4 * 1024,
   sandboxProcesses: 1_024,
   sandboxTemporaryMiB: 512,
+  /** When less is free on the host's disk, what fills it from inside a sandbox is ended. */
+  hostFreeMiB: 512,
   /** A host whose workers have been silent for so long is gone, and the sandboxes on it are lost. */
   hostGoneMs: 60_000,
   /** A process that makes a sandbox and dies is waited for so long; it says more often that it lives. */

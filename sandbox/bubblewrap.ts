@@ -2,8 +2,8 @@
  * The provider `bubblewrap`: each command in namespaces of its own, with nothing of the host but a read-only system.
  *
  * `<root>/<sandbox id>/` holds `workspace`, `calls` (what the supervisor writes), `staging` (files while they are written),
- * `spec.json` (of the first open, which stands), `cgroup.json`, `profile` (bwrap's arguments), `etc` (made up), `used` (what
- * the workspace held at the last look) and `egress`. Nobody else on the host may look in: a command can make files setuid.
+ * `spec.json` (of the first open, which stands), `profile` (bwrap's arguments), `etc` (made up), `watch` (who watches it), `used`
+ * (what the workspace held at the last look), `notice` (what the next command is told) and `egress`. Nobody else on the host may look in: a command can make files setuid.
  */
 import { randomUUID } from "node:crypto";
 import { existsSync, linkSync, mkdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
@@ -35,6 +35,7 @@ import { Launcher } from "./launcher.ts";
 import type { CommandStart, Sandbox, SandboxProvider } from "./provider.ts";
 import { SandboxError } from "./provider.ts";
 import { CONFINED_START_SCRIPT } from "./supervisor.ts";
+import { stopWatch, watchOf } from "./watch.ts";
 
 export interface BubblewrapProviderOptions {
   /** The folder of all sandboxes of this host; made when it is missing. */
@@ -47,6 +48,8 @@ export interface BubblewrapProviderOptions {
   readonly readOnly?: readonly string[];
   /** Where limits are set. Default: as this host allows. */
   readonly cgroups?: CgroupPlaces;
+  /** Of the host's disk; when less is free, sandboxes that fill it are ended. Default: LIMITS.hostFreeMiB. */
+  readonly hostFreeMiB?: number;
 }
 
 export function createBubblewrapProvider(options: BubblewrapProviderOptions): SandboxProvider {
@@ -55,6 +58,7 @@ export function createBubblewrapProvider(options: BubblewrapProviderOptions): Sa
     entrance: options.entrance ?? { bwrap: "bwrap", resetsSignals: true },
     environment: innerEnvironment(options.hostEnvironment ?? process.env),
     readOnly: (options.readOnly ?? []).map(checkedShown),
+    hostFreeMiB: options.hostFreeMiB ?? LIMITS.hostFreeMiB,
   };
   const cgroups = options.cgroups ?? findCgroupPlaces();
   const folderOf = (id: SandboxId): string => path.join(path.resolve(options.root), checkedSandboxId(id));
@@ -89,6 +93,7 @@ export function createBubblewrapProvider(options: BubblewrapProviderOptions): Sa
           INSIDE.workspace,
         );
         await stopEgress(doomed);
+        await stopWatch(doomed);
       });
       // Also of a sandbox whose folder somebody else took away.
       await cgroup.kill();
@@ -128,6 +133,7 @@ interface Host {
   readonly entrance: Entrance;
   readonly environment: Readonly<Record<string, string>>;
   readonly readOnly: readonly string[];
+  readonly hostFreeMiB: number;
 }
 
 /** What the first open of a sandbox decided. */
@@ -151,13 +157,22 @@ function createSandbox(
   const prelude = hasNetwork ? relayScript(relayPrelude()) : VARIABLES_SCRIPT;
   const parts = { folder, readOnly: host.readOnly, binds: hasNetwork ? relayBinds(folder) : [] };
   let isProfileWritten = false;
+  const diskMiB = kept.spec.diskMiB ?? LIMITS.sandboxDiskMiB;
+  const diskKib = String(diskMiB * 1024);
+  const watched = {
+    ...{ folder, inside: INSIDE.workspace, diskMiB, freeMiB: host.hostFreeMiB, ...cgroup.files },
+    memoryMiB: kept.cgroups.folders.memory ? undefined : (kept.spec.memoryMiB ?? LIMITS.sandboxMemoryMiB),
+  };
+  const watch = watchOf(watched, (script) => launcher.run(script));
   const prepare = async (): Promise<readonly string[]> => {
     if (hasNetwork) await startEgress({ folder, allow, run: (script) => launcher.run(script) });
     if (!isProfileWritten) {
       writeProfile(profile, profileArguments(parts));
       isProfileWritten = true;
     }
-    return holdLimits(cgroup, kept);
+    const joins = holdLimits(cgroup, kept);
+    await watch.ensure();
+    return joins;
   };
   return createHostSandbox({
     id,
@@ -176,18 +191,27 @@ function createSandbox(
       const ran = text === "" ? [SHELL, `${INSIDE.calls}/${command.callId}/command`] : [SHELL, "-c", text];
       const isPlain = !hasNetwork && Object.keys(variables).length === 0;
       const inner = isPlain ? ran : ["/bin/sh", "-c", prelude, "perdure", ...ran];
-      const disk = String((kept.spec.diskMiB ?? LIMITS.sandboxDiskMiB) * 1024);
-      const supervised = [call, workspace, String(command.timeoutMs), profile, joins.join("\n"), disk];
+      const supervised = [call, workspace, String(command.timeoutMs), profile, joins.join("\n"), diskKib];
       const args = [...supervised, ...processLimits(kept), ...entranceArguments(entrance, { parts, cwd, inner })];
       return { script: CONFINED_START_SCRIPT, args, env: { ...environment, ...variables } };
     },
+    started: () => watch.ensure(),
     networkDecisions: async (from) => readDecisions(folder, from),
     async openTerminal(options) {
       const joins = await prepare();
       const shell = ["/usr/bin/env", "TERM=xterm-256color", ...ownVariables(options.environment), SHELL];
       const inner = hasNetwork ? ["/bin/sh", "-c", prelude, "perdure", ...shell] : shell;
       const entered = [...processLimits(kept), ...terminalArguments(entrance, inner)];
-      const argv = ["/bin/sh", "-c", TERMINAL_SCRIPT, "perdure", profile, joins.join("\n"), ...entered] as const;
+      const argv = [
+        "/bin/sh",
+        "-c",
+        TERMINAL_SCRIPT,
+        "perdure",
+        profile,
+        joins.join("\n"),
+        diskKib,
+        ...entered,
+      ] as const;
       return openHostTerminal({ argv, cwd: "/", environment }, options);
     },
   });
@@ -196,12 +220,13 @@ function createSandbox(
 const SHELL = existsSync("/bin/bash") ? "/bin/bash" : "/bin/sh";
 
 const TERMINAL_SCRIPT = `
-profile=$1 joins=$2
-shift 2
+profile=$1 joins=$2 disk=$3
+shift 3
 IFS='
 '
 for file in $joins; do echo 0 >"$file" || exit 126; done
 unset IFS
+ulimit -f $((disk * 2))
 exec 5<"$profile"
 exec "$@"
 `;

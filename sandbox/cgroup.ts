@@ -98,6 +98,8 @@ export interface SandboxCgroup {
   hold(limits: ResourceLimits): readonly string[];
   /** Ids of all processes in it, also of those that have left every group and session. */
   processes(): readonly number[];
+  /** The file that lists them, and how they are held still; undefined where there is no such cgroup. */
+  readonly files: { readonly processes: string | undefined; readonly freezer: Freezer | undefined };
   /** Holds its processes still while `work` is done; undefined where the host cannot. Should this process die, they go on. */
   readonly frozen: (<T>(work: () => Promise<T>) => Promise<T>) | undefined;
   /** Kills all processes in it, however fast they start others, and waits a bounded time for them to be gone. */
@@ -127,6 +129,7 @@ export function sandboxCgroup({ version, folders }: CgroupPlaces, name: string):
       return made.map((folder) => path.join(folder, "cgroup.procs"));
     },
     processes,
+    files: { processes: made[0] && path.join(made[0], "cgroup.procs"), freezer },
     frozen: freezer && ((work) => whileFrozen(freezer, work)),
     async kill() {
       for (let left = LIMITS.killRounds; left > 0 && processes().length > 0; left--) {
@@ -143,7 +146,7 @@ export function sandboxCgroup({ version, folders }: CgroupPlaces, name: string):
   };
 }
 
-interface Freezer {
+export interface Freezer {
   readonly file: string;
   readonly words: { readonly frozen: string; readonly thawed: string };
   /** As far as it is there and lets us. */

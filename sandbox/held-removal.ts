@@ -59,7 +59,9 @@ async function empty(walk: Walk, descriptor: number, depth: number): Promise<Emp
       const some = names.slice(from, from + AT_ONCE);
       await Promise.all(
         some.map(async ({ name, isFolder }) => {
-          if (isFolder || !(await isUnlinked(at(descriptor, name)))) folders.push(name);
+          const place = at(descriptor, name);
+          const isGone = isFolder ? await isRemoved(place) : await isUnlinked(place);
+          if (!isGone) folders.push(name);
         }),
       );
     }
@@ -169,7 +171,7 @@ async function isRemoved(place: Buffer | string): Promise<boolean> {
     return true;
   } catch (thrown) {
     if (codeOf(thrown) === "ENOENT") return true;
-    if (["ENOTEMPTY", "EEXIST", "ENOTDIR"].includes(codeOf(thrown) ?? "")) return false;
+    if (["ENOTEMPTY", "EEXIST", "ENOTDIR", "EACCES"].includes(codeOf(thrown) ?? "")) return false;
     throw thrown;
   }
 }

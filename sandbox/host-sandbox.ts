@@ -34,6 +34,8 @@ export interface HostSandboxParts {
   readonly environment: Readonly<Record<string, string>>;
   /** What is to be run to start a command whose call folder is there. Nothing of it may have an effect before it is run. */
   startScript(command: CommandStart, call: string): DetachedScript | Promise<DetachedScript>;
+  /** Called when a command or a terminal has been started. */
+  readonly started?: () => Promise<void>;
   readonly networkDecisions: Sandbox["networkDecisions"];
   readonly openTerminal: NonNullable<Sandbox["openTerminal"]>;
 }
@@ -68,6 +70,7 @@ export function createHostSandbox(parts: HostSandboxParts): Sandbox {
       const script = await parts.startScript(command, call);
       if (command.input !== undefined) putInto(call, "input", command.input);
       await runScript(launcher, script);
+      await parts.started?.();
       if (readClaim(call) !== undefined) return;
       checkThere();
       throw new SandboxError("failed", "the command could not be started: nobody claimed its call folder");
@@ -88,9 +91,11 @@ export function createHostSandbox(parts: HostSandboxParts): Sandbox {
     },
     spoolPath: (callId, stream) => path.join(inside?.calls ?? calls, checkedCallId(callId), stream),
     networkDecisions: parts.networkDecisions,
-    openTerminal: (options) => {
+    openTerminal: async (options) => {
       checkThere();
-      return parts.openTerminal(options);
+      const terminal = await parts.openTerminal(options);
+      await parts.started?.();
+      return terminal;
     },
     [Symbol.asyncDispose]: async () => undefined,
   };

@@ -20,7 +20,8 @@ export const SPOOL_HEAD_BYTES: number = HEAD_BLOCKS * BLOCK;
 /** Bytes that are kept of its end, when it is longer. */
 export const SPOOL_TAIL_BYTES: number = TAIL_BLOCKS * BLOCK;
 
-const PRELUDE = `
+/** Functions of sh: `nap <ms>`, and `once <file> <text>` in the folder $call. */
+export const ONCE_AND_NAP: string = `
 # Milliseconds to a word that sleep takes; an old sleep takes whole seconds only.
 nap() {
   n=$((1000 + $1 % 1000))
@@ -110,7 +111,6 @@ watch() {
     left=$((left - pace))
     [ "$pace" -ge 500 ] || pace=$((pace * 2))
     trim_both
-    look
   done
   once stop timed_out
   kill -TERM 0
@@ -166,33 +166,6 @@ end "exited $?"
 exit 0
 `;
 
-/** A bound that is looked at: exceeding it is seen late, but it needs nobody's leave. At most a twentieth of the time is spent. */
-const DISK_WATCH = `
-rest=0
-now() { read -r up _ </proc/uptime && up=\${up%.*}\${up#*.}; }
-look() {
-  [ "$disk" -gt 0 ] || return
-  if [ "$rest" -gt 0 ]; then rest=$((rest - pace)); return; fi
-  now; begun=$up
-  used=$(du -sk .)
-  used=\${used%%[!0-9]*}
-  now; rest=$(((up - begun) * 10 * 20))
-  [ -n "$used" ] || return
-  # Only growth since anybody's last look is held against this command: in a workspace that is too full it may be cleaning up.
-  before=0
-  read -r before <"$call/../../used"
-  echo "$used" >"$call/../../used"
-  if [ "$used" -gt "$disk" ] && [ "$used" -gt "$before" ]; then
-    # It writes on until it is gone, which is not the next one's doing.
-    echo 999999999999 >"$call/../../used"
-    once stop "exited 153"
-    echo "perdure: the workspace holds more than its $((disk / 1024)) MiB; the command was ended, what it wrote is still there" >&4
-    end "exited 153 0"
-    kill -KILL 0
-  fi
-}
-`;
-
 const CONFINED_COMMAND = `
 # Our group is told to end; the command's is another one. Until it has begun there is nobody who could handle TERM.
 forward() {
@@ -211,6 +184,8 @@ forward() {
 export PERDURE_CALL=\${call##*/}
 watch &
 watcher=$!
+# What was ended while no command was there to be told of it.
+[ ! -e "$call/../../notice" ] || ! mv "$call/../../notice" "$call/notice" || cat "$call/notice" >&4
 # What keeps the namespaces is deaf to signals other than KILL; the command itself is given its ears back inside.
 (
   trap '' HUP INT QUIT TERM
@@ -224,6 +199,8 @@ watcher=$!
   done
   unset IFS
   exec 5<"$profile"
+  # In blocks of 512 bytes. What it prints counts as well, for that is a file.
+  ulimit -f $((disk * 2))
   # Whatever descriptors whoever started the worker left open: not each sh can close one of two digits.
   left_open=
   for fd in /proc/self/fd/*; do
@@ -254,26 +231,25 @@ exit 0
  * The winner of the claim becomes the command's parent; its standard output is closed as soon as the claim is decided.
  * An empty command means: the one in the file `command` of the call folder (an argument has at most 128 KiB).
  */
-export const START_SCRIPT: string = `${PRELUDE}
+export const START_SCRIPT: string = `${ONCE_AND_NAP}
 call=$1 dir=$2 timeout=$3 command=$4
 shift 4
-look() { :; }
 ${SUPERVISION}${PLAIN_COMMAND}`;
 
 /**
  * `sh -c CONFINED_START_SCRIPT perdure <call folder> <workspace> <timeout in ms> <file for 5> <cgroup files> <KiB of disk>
  * <program> [argument …]`: as above, but for a command that runs in namespaces of its own, in which the program puts it. The
- * program finds the file open at 5. It joins the cgroups whose files are named, one in a line; the workspace is looked at now
- * and then, and a command that makes it grow beyond its bound is ended. The command must not be in our process group, where it
+ * program finds the file open at 5. It joins the cgroups whose files are named, one in a line, and none of its files may grow
+ * beyond the disk's bound; see watch.ts for all of them together. The command must not be in our process group, where it
  * could signal us: it is in that of the inner init, three generations below the program, which is told of a TERM.
  */
-export const CONFINED_START_SCRIPT: string = `${PRELUDE}
+export const CONFINED_START_SCRIPT: string = `${ONCE_AND_NAP}
 call=$1 dir=$2 timeout=$3 profile=$4 joins=$5 disk=$6
 shift 6
-${DISK_WATCH}${SUPERVISION}${CONFINED_COMMAND}`;
+${SUPERVISION}${CONFINED_COMMAND}`;
 
 /** `sh -c KILL_SCRIPT perdure <call folder>`: ends the command's process group, or prevents a start that is on its way. */
-export const KILL_SCRIPT: string = `${PRELUDE}
+export const KILL_SCRIPT: string = `${ONCE_AND_NAP}
 call=$1
 once stop killed
 # Whoever wins the claim decides: when it is us, no command will ever run under this call id.

@@ -99,6 +99,15 @@ export async function startHolder({ place, name, argv, run }: HolderStart): Prom
   throw new SandboxError("failed", `${name} did not start within ${LIMITS.egressStartMs / 1000} seconds`);
 }
 
+/** Sees to it that a process holds the place, or is about to, without a wait for it to be ready. Throws SandboxError `failed` or `lost`. */
+export async function holdPlace({ place, name, argv, run }: HolderStart): Promise<void> {
+  writeFileSync(path.join(place, "asked"), "");
+  if (readHolder(place) !== undefined) return;
+  const started = run({ script: CLAIM_SCRIPT, args: [place, ...argv], env: { PATH: process.env["PATH"] ?? "" } });
+  await withinDeadline(started, Date.now() + LIMITS.egressStartMs, name);
+  if (newestClaim(place) === "gone") throw new SandboxError("lost", "the sandbox is gone: its folder is missing");
+}
+
 /** Ends whoever holds the place: TERM, then KILL. Throws SandboxError `failed` when it stays. */
 export async function stopHolder(place: string): Promise<void> {
   for (let tries = 0; tries < 3; tries += 1) {
