@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { accessSync, constants, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { type Entrance, entranceArguments, profileArguments } from "./bubblewrap-profile.ts";
+import { type Entrance, entranceArguments, FILTER_FILE, profileArguments, writeProfile } from "./bubblewrap-profile.ts";
 
 export type BubblewrapFinding =
   | ({ readonly works: true } & Entrance)
@@ -45,7 +45,9 @@ export async function detectBubblewrap(search: BubblewrapSearch = {}): Promise<B
     const given = entranceArguments(entrance, { parts, cwd: "/workspace", inner });
     // As arguments here: there is no supervisor that opens the file of them.
     const at = given.lastIndexOf("--args");
-    const tried = await run([...given.slice(0, at), ...profile, ...given.slice(at + 2)]);
+    writeProfile(path.join(folder, "profile"), profile);
+    const opening = ["/bin/sh", "-c", 'exec 6<"$0"; exec "$@"', path.join(folder, FILTER_FILE)];
+    const tried = await run([...opening, ...given.slice(0, at), ...profile, ...given.slice(at + 2)]);
     return tried.code === EXIT_CODE
       ? { works: true, ...entrance }
       : {
@@ -64,6 +66,8 @@ function reasonOf({ code, words }: Ran): string {
   if (/user namespace|uid map|userns/i.test(said)) {
     return `this system forbids user namespaces (kernel.unprivileged_userns_clone, user.max_user_namespaces, or AppArmor): ${said}`;
   }
+  if (/seccomp/i.test(said))
+    return `this system cannot filter system calls, and a sandbox without is not made: ${said}`;
   if (/Operation not permitted|Permission denied/.test(said)) {
     return `this system forbids what bwrap needs, as containers often do: ${said}`;
   }

@@ -21,10 +21,14 @@ import {
 } from "node:fs";
 import path from "node:path";
 import { LIMITS } from "../contract/limits.ts";
+import { syscallFilter } from "./syscall-filter.ts";
 
 export const INSIDE = { workspace: "/workspace", calls: "/perdure/calls" } as const;
 /** Both bwraps are given their rules by this descriptor, so that no list of processes shows them. */
 export const PROFILE_DESCRIPTOR = 5;
+/** The filter of system calls comes by this one, and lies beside the profile. */
+export const FILTER_DESCRIPTOR = 6;
+export const FILTER_FILE = "filter";
 
 const MIB = 1024 * 1024;
 const SHARED_MEMORY_BYTES = 64 * MIB;
@@ -98,6 +102,7 @@ export function profileArguments({ folder, readOnly, binds }: ProfileParts): rea
     ...["--ro-bind", path.join(folder, "calls"), INSIDE.calls],
     ...binds.flatMap(({ source, target }) => ["--ro-bind", source, target]),
     ...["--remount-ro", "/"],
+    ...(syscallFilter() === undefined ? [] : ["--seccomp", String(FILTER_DESCRIPTOR)]),
   ];
 }
 
@@ -140,8 +145,9 @@ function hasWritable(place: string, depth = 3): boolean {
   }
 }
 
-/** Writes them as `--args` reads them. */
+/** Writes them as `--args` reads them, and the filter beside them. */
 export function writeProfile(file: string, given: readonly string[]): void {
+  replaceText(path.join(path.dirname(file), FILTER_FILE), syscallFilter() ?? "");
   replaceText(file, given.map((word) => `${word}\0`).join(""));
 }
 

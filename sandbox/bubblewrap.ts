@@ -227,7 +227,7 @@ IFS='
 for file in $joins; do echo 0 >"$file" || exit 126; done
 unset IFS
 ulimit -f $((disk * 2))
-exec 5<"$profile"
+exec 5<"$profile" 6<"\${profile%/*}/filter"
 exec "$@"
 `;
 

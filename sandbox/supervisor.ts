@@ -198,14 +198,14 @@ watcher=$!
     exit 126
   done
   unset IFS
-  exec 5<"$profile"
+  exec 5<"$profile" 6<"\${profile%/*}/filter"
   # In blocks of 512 bytes. What it prints counts as well, for that is a file.
   ulimit -f $((disk * 2))
   # Whatever descriptors whoever started the worker left open: not each sh can close one of two digits.
   left_open=
   for fd in /proc/self/fd/*; do
     fd=\${fd##*/}
-    case $fd in [0-5]) ;; *) [ ! -e "/proc/self/fd/$fd" ] || left_open="$left_open $fd" ;; esac
+    case $fd in [0-6]) ;; *) [ ! -e "/proc/self/fd/$fd" ] || left_open="$left_open $fd" ;; esac
   done
   [ -z "$left_open" ] ||
     set -- bash -c 'for fd in $1; do eval "exec $fd>&-"; done; shift; exec "$@"' perdure "$left_open" "$@"
@@ -239,7 +239,7 @@ ${SUPERVISION}${PLAIN_COMMAND}`;
 /**
  * `sh -c CONFINED_START_SCRIPT perdure <call folder> <workspace> <timeout in ms> <file for 5> <cgroup files> <KiB of disk>
  * <program> [argument …]`: as above, but for a command that runs in namespaces of its own, in which the program puts it. The
- * program finds the file open at 5. It joins the cgroups whose files are named, one in a line, and none of its files may grow
+ * program finds the file open at 5, and the filter beside it at 6. It joins the cgroups whose files are named, one in a line, and none of its files may grow
  * beyond the disk's bound; see watch.ts for all of them together. The command must not be in our process group, where it
  * could signal us: it is in that of the inner init, three generations below the program, which is told of a TERM.
  */
