@@ -1,10 +1,12 @@
 /** The tools of one session, whoever runs them: this worker, the session's caller, or (a question) a person. */
-import { createOutputValidators } from "../backends/output-schema.ts";
 import { type ClientTool, HANDOFF_PREFIX } from "../contract/agents.ts";
 import type { Question } from "../contract/waits.ts";
 import type { SessionSetup } from "../store/session-setup.ts";
+import { checkOutput } from "../threads/schemas.ts";
 import { type DeclaredTool, parseArguments, type Toolbox } from "../tools/registry.ts";
 import type { ArgumentKind, Tool } from "../tools/tool.ts";
+
+type Parsed = { readonly args: unknown } | { readonly error: string };
 
 interface Callable {
   readonly name: string;
@@ -13,7 +15,8 @@ interface Callable {
   readonly argumentKinds: Readonly<Record<string, ArgumentKind>>;
   readonly changesWorld: boolean;
   readonly needsApproval: boolean;
-  parse(raw: unknown): { readonly args: unknown } | { readonly error: string };
+  /** `key` is whose call it is: checking may be work for a thread. */
+  parse(raw: unknown, key: string): Promise<Parsed>;
   /** Of arguments that parse. */
   summary(raw: unknown): string;
 }
@@ -74,7 +77,7 @@ function fromWorker(toolbox: Toolbox, tool: Tool): CallableTool {
     argumentKinds: tool.argumentKinds ?? {},
     changesWorld: tool.changesWorld,
     needsApproval: tool.needsApproval ?? false,
-    parse: (raw: unknown) => parseArguments(tool, raw),
+    parse: async (raw: unknown) => parseArguments(tool, raw),
     summary: (raw: unknown) => tool.summary(args(raw)),
   };
   if (tool.answeredBy === "person") return { ...common, kind: "question", question: (raw) => args(raw) as Question };
@@ -92,21 +95,21 @@ function fromClient(tool: ClientTool): CallableTool {
     needsApproval: false,
     timeoutMs: tool.timeoutMs,
     replay: tool.replay,
-    parse: (raw) => parseForClient(tool, raw),
+    parse: (raw, key) => parseForClient(tool, raw, key),
     summary: () => tool.name,
   };
 }
 
-const checkArguments = createOutputValidators({ value: "the arguments", schema: "the tool's schema" });
+const NAMES = { value: "the arguments", schema: "the tool's schema" };
 
-/** The client's own schema is a stranger's: checking with it is bounded in time. */
-function parseForClient(tool: ClientTool, raw: unknown): { readonly args: unknown } | { readonly error: string } {
+/** The client's own schema is a stranger's: checking with it is bounded in time, and keeps nobody else waiting. */
+async function parseForClient(tool: ClientTool, raw: unknown, key: string): Promise<Parsed> {
   if (typeof raw === "string") {
     return {
       error: `The arguments of ${tool.name} are not a JSON object: ${raw.slice(0, 500)}\nSend one JSON object.`,
     };
   }
-  const checked = checkArguments(tool.parameters)(JSON.stringify(raw));
+  const checked = await checkOutput(tool.parameters, JSON.stringify(raw), { names: NAMES, key });
   if ("errors" in checked) {
     return { error: `The arguments of ${tool.name} are wrong, so it was not called: ${checked.errors}` };
   }

@@ -6,15 +6,18 @@
 import { HANDOFF_PREFIX, type Handoff } from "../contract/agents.ts";
 import type { ToolCallBlock } from "../contract/blocks.ts";
 import type { SessionId } from "../contract/ids.ts";
+import { LIMITS } from "../contract/limits.ts";
 import type { PlannedCall, PlannedWait } from "../contract/steps.ts";
+import { hiddenIn } from "../contract/visible-text.ts";
 import type { Grant, Question } from "../contract/waits.ts";
-import { type CallToJudge, judge, matchesArguments } from "../policy/policy.ts";
+import type { CallToJudge } from "../policy/policy.ts";
 import { contentHash } from "../store/content-hash.ts";
 import type { Database } from "../store/database.ts";
 import { activeGrants } from "../store/grants.ts";
 import type { SessionSetup } from "../store/session-setup.ts";
 import type { MadeCall } from "../store/steps.ts";
 import type { WaitRequest } from "../store/waits.ts";
+import { judgeCall, matchRemembered } from "../threads/judgement.ts";
 import type { Toolbox } from "../tools/registry.ts";
 import { type CallableTool, callableTool, toolNames } from "./callable-tools.ts";
 
@@ -38,13 +41,13 @@ export async function gateCall(
 ): Promise<GatedCall> {
   const { block } = call;
   const handoff = handoffOf(gatekeeper.setup, block);
-  if (handoff) return handOver(gatekeeper, { ...call, handoff });
+  if (handoff) return await handOver(gatekeeper, { ...call, handoff });
   const tool = callableTool(gatekeeper.tools, gatekeeper.setup, block.name);
   if (!tool) return answered(block, "error", noSuchTool(gatekeeper, block));
-  const parsed = tool.parse(block.arguments);
+  const parsed = await tool.parse(block.arguments, gatekeeper.sessionId);
   if ("error" in parsed) return answered(block, "error", parsed.error);
   const judged = callToJudge(tool, block);
-  const verdict = judge(gatekeeper.setup.agent.policy, judged);
+  const verdict = await judgeCall(gatekeeper.setup.agent.policy, judged, gatekeeper.sessionId);
   if (verdict.action === "deny") return answered(block, "denied", denial(verdict.reason));
   // A question is put to a person anyway: asking whether to ask is of no use to anybody.
   if (verdict.action === "allow" || tool.kind === "question") return allowed(gatekeeper, { block, tool });
@@ -57,14 +60,14 @@ function handoffOf(setup: SessionSetup, block: ToolCallBlock): Handoff | undefin
 }
 
 /** The profile lists whom it may hand over to; so only a rule that denies it stands in the way. */
-function handOver(
-  { setup }: Gatekeeper,
+async function handOver(
+  { setup, sessionId }: Gatekeeper,
   call: { readonly block: ToolCallBlock; readonly before: readonly MadeCall[]; readonly handoff: Handoff },
-): GatedCall {
+): Promise<GatedCall> {
   const { block, handoff, before } = call;
   const args = typeof block.arguments === "string" ? {} : block.arguments;
   const flags = { argumentKinds: {}, changesWorld: false, needsApproval: false };
-  const verdict = judge(setup.agent.policy, { tool: block.name, arguments: args, ...flags });
+  const verdict = await judgeCall(setup.agent.policy, { tool: block.name, arguments: args, ...flags }, sessionId);
   if (verdict.action === "deny") return answered(block, "denied", denial(verdict.reason));
   if (before.some((made) => made.handOver)) {
     return answered(block, "error", "This reply has handed over already; only one handoff goes at a time.");
@@ -93,13 +96,26 @@ async function askFor(
   }
   const request: WaitRequest = {
     kind: "approval",
-    reason,
+    reason: withHidden(reason, block.arguments),
     schema: { ...tool.schema },
     argumentKinds: { ...tool.argumentKinds },
     changesWorld: tool.changesWorld,
     ...(tool.kind === "client" && { tool: { timeoutMs: tool.timeoutMs, replay: tool.replay } }),
   };
   return waiting({ block, tool, request, deadline: Date.now() + agent.limits.approvalTimeoutMs });
+}
+
+/** Whoever decides may look at the arguments where such characters do not show. */
+function withHidden(reason: string, args: unknown): string {
+  const texts: string[] = [];
+  JSON.stringify(args, (name, value: unknown) => {
+    texts.push(name, ...(typeof value === "string" ? [value] : []));
+    return value;
+  });
+  const hidden = hiddenIn(texts.join("\n").replaceAll("\r\n", "\n"));
+  if (hidden === "") return reason;
+  const said = `the arguments hold characters that do not show, or show as others: ${hidden}; `;
+  return `${said}${reason}`.slice(0, LIMITS.reasonCharactersMax);
 }
 
 async function findGrant(
@@ -110,8 +126,11 @@ async function findGrant(
   const grants = await activeGrants(database, { sessionId, project: setup.project, tool: block.name });
   if (grants.length === 0) return undefined;
   const hash = contentHash(block.arguments);
-  const fits = grants.filter(({ match, argumentsHash, action }) =>
-    match === null ? argumentsHash === hash : matchesArguments(match, judged, action),
+  const exact = grants.filter(({ match, argumentsHash }) => match === null && argumentsHash === hash);
+  const patterned = grants.flatMap((grant) => (grant.match === null ? [] : [{ ...grant, match: grant.match }]));
+  const covers = await matchRemembered(patterned, judged, sessionId);
+  const fits: readonly Grant[] = grants.filter(
+    (grant) => exact.includes(grant) || covers[patterned.findIndex(({ id }) => id === grant.id)] === true,
   );
   // Of two remembered decisions that contradict each other the cautious one stands.
   return fits.find(({ action }) => action === "deny") ?? fits[0];

@@ -1,8 +1,6 @@
 /** One step: one model call, streamed to the log while it comes, committed whole. */
 import { ApplicationFailure } from "@temporalio/activity";
 import { BackendError, type StepOutput, type SteppedBackend } from "../backends/backend.ts";
-import { createOutputValidator } from "../backends/output-schema.ts";
-import type { Agent } from "../contract/agents.ts";
 import {
   type Configured,
   type Failure,
@@ -15,6 +13,7 @@ import { NO_USAGE } from "../contract/usage.ts";
 import { StoreError, SupersededError } from "../store/error.ts";
 import type { SessionSetup } from "../store/session-setup.ts";
 import { type BegunStep, beginStep, endStep, failAttempt, publishReply, type StepEnding } from "../store/steps.ts";
+import { checkOutput } from "../threads/schemas.ts";
 import { attempted, type RunningAttempt } from "./attempt.ts";
 import { missingTools, sessionDeclarations } from "./callable-tools.ts";
 import { runCallsHere } from "./calls-here.ts";
@@ -141,7 +140,7 @@ async function commit(
   const ending =
     made.length > 0
       ? { ...common, result: { next: "calls" as const, calls: planned, usage } }
-      : { ...common, ...conclude(begun, output) };
+      : { ...common, ...(await conclude(begun, output)) };
   const facts = await writer.end();
   // While quick calls follow in this attempt its row stays, so that a dead worker's attempt is handed back.
   const attempt = planned.some((call) => call.quick) ? undefined : running.attempt;
@@ -150,13 +149,16 @@ async function commit(
 }
 
 /** What an answer without calls means: the turn is done, or the agent is asked once more for the shape that it owes. */
-function conclude(begun: BegunStep, output: StepOutput): Pick<StepEnding, "result" | "reAsk" | "structuredOutput"> {
+async function conclude(
+  begun: BegunStep,
+  output: StepOutput,
+): Promise<Pick<StepEnding, "result" | "reAsk" | "structuredOutput">> {
   const { usage } = output;
   if (output.refusal !== undefined) {
     const message = `the model declined: ${output.refusal.slice(0, 300)}`;
     return { result: { next: "failed", usage, failure: { code: "INVALID_RESPONSE", message, retryable: false } } };
   }
-  const checked = checkOutput(begun.setup.agent, output);
+  const checked = await checkAnswer(begun, output);
   if (checked.state === "fits")
     return { result: { next: "done", usage }, ...(checked.value !== undefined && { structuredOutput: checked.value }) };
   if (begun.reAsked === 0) {
@@ -170,13 +172,16 @@ function conclude(begun: BegunStep, output: StepOutput): Pick<StepEnding, "resul
   return { result: { next: "failed", usage, failure: { code: "INVALID_RESPONSE", message, retryable: false } } };
 }
 
-function checkOutput(
-  agent: Agent,
+async function checkAnswer(
+  { key, setup }: BegunStep,
   output: StepOutput,
-): { readonly state: "fits"; readonly value?: unknown } | { readonly state: "differs"; readonly errors: string } {
-  if (!agent.outputSchema) return { state: "fits" };
+): Promise<
+  { readonly state: "fits"; readonly value?: unknown } | { readonly state: "differs"; readonly errors: string }
+> {
+  const { outputSchema } = setup.agent;
+  if (!outputSchema) return { state: "fits" };
   const text = output.blocks.flatMap((block) => (block.type === "text" ? [block.text] : [])).join("");
-  const checked = createOutputValidator(agent.outputSchema)(text);
+  const checked = await checkOutput(outputSchema, text, { key: key.sessionId });
   return "errors" in checked
     ? { state: "differs", errors: checked.errors.slice(0, 2_000) }
     : { state: "fits", value: checked.value };

@@ -1,6 +1,6 @@
 /** Which of a worker's secrets a command line is given: those that the agent names, and whose patterns the line matches. */
 import type { AgentSecret } from "../contract/sandbox.ts";
-import { judge } from "../policy/policy.ts";
+import { coversLine } from "../policy/policy.ts";
 import { NO_REDACTION, type Redactor } from "../tools/redactor.ts";
 import type { CallSecrets, GivenSecrets } from "../tools/tool.ts";
 
@@ -36,18 +36,5 @@ function givenTo({ values }: WorkerSecrets, named: readonly AgentSecret[], comma
 
 /** As a policy with these patterns for its only rules would allow the line: each of its commands by one of them. */
 function isFor({ commands }: AgentSecret, command: string): boolean {
-  if (commands === undefined) return true;
-  const rules = commands.map((pattern) => ({
-    tool: "bash",
-    arguments: { command: pattern },
-    action: "allow" as const,
-  }));
-  const call = {
-    tool: "bash",
-    arguments: { command },
-    argumentKinds: { command: "command" as const },
-    changesWorld: true,
-    needsApproval: false,
-  };
-  return judge({ rules, default: "deny" }, call).action === "allow";
+  return commands === undefined || coversLine(commands, command);
 }

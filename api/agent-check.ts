@@ -7,12 +7,12 @@ import { BACKENDS, findBackend } from "../backends/registry.ts";
 import { type Agent, BuiltInTool, HANDOFF_PREFIX } from "../contract/agents.ts";
 import type { WorkerAnnouncement } from "../contract/backends.ts";
 import { LIMITS } from "../contract/limits.ts";
-import { policyFaults } from "../policy/policy.ts";
 import { findAgent, findAgentVersion } from "../store/agents.ts";
 import type { Database } from "../store/database.ts";
+import { faultsOfPolicy } from "../threads/judgement.ts";
+import { faultsOfSchemas } from "../threads/schemas.ts";
 import type { Fault } from "./input.ts";
 import { sandboxFaults } from "./sandbox-check.ts";
-import { schemaFault } from "./schema-check.ts";
 
 /**
  * Where a field of the agent (or one setting of its model) stands in the request; undefined for what is not in it: that was
@@ -39,9 +39,9 @@ const TOOL_NAME_MAX = 64;
 
 export async function agentFaults(checked: CheckedAgent, around: Surroundings): Promise<readonly Fault[]> {
   return [
-    ...ownFaults(checked),
+    ...(await ownFaults(checked)),
     ...(await handoffFaults(checked, (id, version) => isThere(around.database, id, version))),
-    ...workerFaults(checked, around.workers),
+    ...(await workerFaults(checked, around.workers)),
   ];
 }
 
@@ -51,23 +51,25 @@ async function isThere(database: Database, id: string, version: number | undefin
 }
 
 /** Faults of the agent by itself. */
-export function ownFaults(checked: CheckedAgent): readonly Fault[] {
+export async function ownFaults(checked: CheckedAgent): Promise<readonly Fault[]> {
   const { agent, at } = checked;
   return [
     ...backendFaults(checked),
     ...duplicates(agent.tools, at("tools"), "this tool is there twice"),
-    ...faultsAt(at("policy"), () => (agent.policy ? policyFaults(agent.policy, agent.tools) : [])),
-    ...faultsAt(at("files"), () => fileFaults(agent)),
-    ...faultsAt(at("outputSchema"), () => {
-      const fault = agent.outputSchema && schemaFault(agent.outputSchema);
-      return fault === undefined ? [] : [{ path: "", message: fault }];
-    }),
+    ...(await faultsAt(at("policy"), async () =>
+      agent.policy ? await faultsOfPolicy(agent.policy, agent.tools) : [],
+    )),
+    ...(await faultsAt(at("files"), async () => fileFaults(agent))),
+    ...(await faultsAt(at("outputSchema"), async () => {
+      const faults = await faultsOfSchemas(agent.outputSchema ? [agent.outputSchema] : []);
+      return faults.flatMap((message) => (message === undefined ? [] : [{ path: "", message }]));
+    })),
   ];
 }
 
-function faultsAt(place: string | undefined, find: () => readonly Fault[]): readonly Fault[] {
+async function faultsAt(place: string | undefined, find: () => Promise<readonly Fault[]>): Promise<readonly Fault[]> {
   if (place === undefined) return [];
-  return find().map((fault) => ({ path: place + fault.path, message: fault.message }));
+  return (await find()).map((fault) => ({ path: place + fault.path, message: fault.message }));
 }
 
 function duplicates(names: readonly string[], place: string | undefined, message: string): readonly Fault[] {
@@ -140,11 +142,14 @@ export async function handoffFaults(
 }
 
 /** Faults that follow from what the running workers say: one that starts later may mend them. */
-export function workerFaults(checked: CheckedAgent, workers: readonly WorkerAnnouncement[]): readonly Fault[] {
+export async function workerFaults(
+  checked: CheckedAgent,
+  workers: readonly WorkerAnnouncement[],
+): Promise<readonly Fault[]> {
   return [
     ...toolFaults(checked, workers),
     ...modelFaults(checked, workers),
-    ...faultsAt(checked.at("sandbox"), () => sandboxFaults(checked.agent, workers)),
+    ...(await faultsAt(checked.at("sandbox"), async () => sandboxFaults(checked.agent, workers))),
   ];
 }
 

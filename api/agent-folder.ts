@@ -132,10 +132,10 @@ async function isSound(database: Database, { profile, ids, workers }: Around, lo
     if (version !== undefined) return (await findAgentVersion(database.read, { id, version })) !== undefined;
     return ids.has(id) || (await findAgent(database.read, id)) !== undefined;
   };
-  const faults = [...ownFaults(profile), ...(await handoffFaults(profile, isKnown))];
+  const faults = [...(await ownFaults(profile)), ...(await handoffFaults(profile, isKnown))];
   if (faults.length > 0) complain(log, profile.file, faults);
   // Workers start beside the API: that none has a tool yet means nothing.
-  const open = workerFaults(profile, workers);
+  const open = await workerFaults(profile, workers);
   if (open.length > 0)
     log.warn({ agent: profile.id, file: profile.file, faults: open }, "an agent names what no running worker has yet");
   return faults.length === 0;

@@ -1,15 +1,20 @@
 /** What of a session's client tools their schema cannot see: names that are taken, parameters that no schema compiler takes. */
 import type { Agent, ClientTool } from "../contract/agents.ts";
+import { faultsOfSchemas } from "../threads/schemas.ts";
 import { reserved } from "./agent-check.ts";
 import type { Fault } from "./input.ts";
-import { schemaFault } from "./schema-check.ts";
 
 /** @param place Of the list in the request. */
-export function clientToolFaults(agent: Agent, tools: readonly ClientTool[], place: string): readonly Fault[] {
+export async function clientToolFaults(
+  agent: Agent,
+  tools: readonly ClientTool[],
+  place: string,
+): Promise<readonly Fault[]> {
   const names = tools.map(({ name }) => name);
-  return tools.flatMap(({ name, parameters }, i): Fault[] => {
+  const schemas = await faultsOfSchemas(tools.map(({ parameters }) => parameters));
+  return tools.flatMap(({ name }, i): Fault[] => {
     const fault = reserved(name) ?? (names.indexOf(name) < i ? "this tool is there twice" : clash(agent, name));
-    const schema = schemaFault(parameters);
+    const schema = schemas[i];
     return [
       ...(fault === undefined ? [] : [{ path: `${place}/${i}/name`, message: fault }]),
       ...(schema === undefined ? [] : [{ path: `${place}/${i}/parameters`, message: schema }]),

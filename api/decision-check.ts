@@ -3,23 +3,28 @@ import { ProblemError } from "../contract/errors.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { Policy } from "../contract/policy.ts";
 import type { DecideApproval } from "../contract/waits.ts";
-import { type CallToJudge, judge, matchesArguments, patternFaults } from "../policy/policy.ts";
+import type { CallToJudge } from "../policy/policy.ts";
 import type { AskedApproval } from "../store/approval-list.ts";
-import { argumentFaults } from "./argument-schema.ts";
+import { faultsOfPatterns, judgeCall, matchRemembered } from "../threads/judgement.ts";
+import { faultsOfArguments } from "../threads/schemas.ts";
 import { invalidField } from "./input.ts";
 
 /** Throws INVALID_INPUT that names each wrong place. Whether it may be decided at all is the store's to say. */
-export function checkDecision(asked: AskedApproval, body: DecideApproval, policy: Policy | undefined): void {
+export async function checkDecision(
+  asked: AskedApproval,
+  body: DecideApproval,
+  policy: Policy | undefined,
+): Promise<void> {
   const call = callAsDecided(asked, body);
   if (body.arguments && body.decision === "approve") {
-    checkArguments(asked, body.arguments);
+    await checkArguments(asked, body.arguments);
     // A person decides within the session's policy, and cannot edit a call into what it denies.
-    const verdict = judge(policy, call);
+    const verdict = await judgeCall(policy, call, asked.approval.sessionId);
     if (verdict.action === "deny") {
       throw invalidField("/arguments", `expected what the session's policy does not deny: ${verdict.reason}`);
     }
   }
-  if (body.match) checkPatterns(body.match, call, body.decision);
+  if (body.match) await checkPatterns(asked, call, body);
 }
 
 function callAsDecided({ approval, request }: AskedApproval, body: DecideApproval): CallToJudge {
@@ -36,21 +41,23 @@ function asRecord(value: unknown): Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
 }
 
-function checkArguments({ request }: AskedApproval, args: Readonly<Record<string, unknown>>): void {
+async function checkArguments({ request }: AskedApproval, args: Readonly<Record<string, unknown>>): Promise<void> {
   const bytes = Buffer.byteLength(JSON.stringify(args));
   if (bytes > LIMITS.toolArgumentsBytes) {
     throw invalidField("/arguments", `expected at most ${LIMITS.toolArgumentsBytes} bytes; these have ${bytes}`);
   }
-  refuse("/arguments", argumentFaults(request.schema, args));
+  refuse("/arguments", await faultsOfArguments(request.schema, args));
 }
 
-function checkPatterns(
-  match: NonNullable<DecideApproval["match"]>,
+async function checkPatterns(
+  asked: AskedApproval,
   call: CallToJudge,
-  decision: DecideApproval["decision"],
-): void {
-  refuse("/match", patternFaults(match, call.argumentKinds));
-  if (matchesArguments(match, call, decision === "deny" ? "deny" : "allow")) return;
+  { match = {}, decision }: DecideApproval,
+): Promise<void> {
+  refuse("/match", await faultsOfPatterns(match, call.argumentKinds));
+  const action = decision === "deny" ? "deny" : "allow";
+  const [isMatch] = await matchRemembered([{ match, action }], call, asked.approval.sessionId);
+  if (isMatch === true) return;
   throw invalidField(
     "/match",
     "expected patterns that match the arguments of this call: it is the one you decide; to approve, they must cover every command of its line, and the line must be a plain one (docs/policy.md)",

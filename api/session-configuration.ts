@@ -49,7 +49,7 @@ export async function resolveSession(database: Database, body: CreateSession): P
   const stored = ref && (await getAgent(database.read, ref.id, ref.version));
   const agent = withOverrides(stored?.agent ?? toAgent(inline), overrides);
   const at = stored ? pointersOf(body, { ofAgentToo: true }) : inlinePointers(body, inline);
-  await check(database, { agent, at }, clientToolFaults(agent, clientTools, "/clientTools"));
+  await check(database, { agent, at }, await clientToolFaults(agent, clientTools, "/clientTools"));
   return {
     agent: await pinned(database, agent),
     agentRef: stored && { id: stored.id, version: stored.version },
@@ -73,7 +73,7 @@ export async function resolveChange(
   const place = overrides.tools === undefined ? "/agent" : "/overrides/tools";
   // Settings that were for another backend fall away with it; only those that this request names are looked at.
   await check(database, { agent, at: pointersOf(body, { ofAgentToo: false }) }, [
-    ...(body.clientTools ? clientToolFaults(agent, clientTools, "/clientTools") : []),
+    ...(body.clientTools ? await clientToolFaults(agent, clientTools, "/clientTools") : []),
     ...(body.clientTools === undefined && isOtherAgent ? clashFaults(agent, clientTools, place) : []),
   ]);
   return {

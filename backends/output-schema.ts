@@ -1,4 +1,4 @@
-/** Checks an agent's answer against its outputSchema, which is a stranger's. */
+/** Checks an agent's answer against its outputSchema, which is a stranger's: `threads/schemas.ts` runs it on a thread. */
 import type { ErrorObject } from "ajv/dist/2020.js";
 import { LIMITS } from "../contract/limits.ts";
 import {
@@ -12,7 +12,7 @@ import {
 /** The value that the answer holds, or what is wrong in words that a model can act on. */
 export type OutputCheck = { readonly value: unknown } | { readonly errors: string };
 export type OutputValidator = (text: string) => OutputCheck;
-export type CreateOutputValidator = (schema: Readonly<Record<string, unknown>>) => OutputValidator;
+export type CreateOutputValidator = (schema: Readonly<Record<string, unknown>>, names?: OutputNames) => OutputValidator;
 
 type Compiled = CompiledSchema | { readonly problem: string };
 
@@ -20,14 +20,14 @@ const ERRORS_SHOWN = 10;
 const VALUE_SHOWN = 200;
 
 /** What is checked and with what, as the words for a model name them. */
-interface Names {
+export interface OutputNames {
   readonly value: string;
   readonly schema: string;
 }
-const ANSWER: Names = { value: "the answer", schema: "the outputSchema" };
+export const ANSWER: OutputNames = { value: "the answer", schema: "the outputSchema" };
 
 /** Makes validators that remember what they have compiled, by the schema's text. */
-export function createOutputValidators(names: Names = ANSWER): CreateOutputValidator {
+export function createOutputValidators(named: OutputNames = ANSWER): CreateOutputValidator {
   const known = new Map<string, Compiled>();
   const compiler = createSchemaCompiler();
   const compiledOf = (source: string): Compiled => {
@@ -39,7 +39,7 @@ export function createOutputValidators(names: Names = ANSWER): CreateOutputValid
     known.set(source, compiled);
     return compiled;
   };
-  return (schema) => {
+  return (schema, names = named) => {
     const source = JSON.stringify(schema);
     return (text) => {
       const compiled = compiledOf(source);
@@ -61,7 +61,7 @@ function compile(compiler: SchemaCompiler, source: string): Compiled {
   }
 }
 
-function check(compiled: CompiledSchema, text: string, names: Names): OutputCheck {
+function check(compiled: CompiledSchema, text: string, names: OutputNames): OutputCheck {
   const parsed = parse(text);
   if ("errors" in parsed) return parsed;
   try {
@@ -86,7 +86,7 @@ function parse(text: string): OutputCheck {
   }
 }
 
-function describe(error: ErrorObject, names: Names): string {
+function describe(error: ErrorObject, names: OutputNames): string {
   const place = error.instancePath === "" ? names.value : error.instancePath;
   const parameters: Record<string, unknown> = error.params;
   const extra = parameters["additionalProperty"] ?? parameters["allowedValues"] ?? parameters["allowedValue"];

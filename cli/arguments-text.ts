@@ -2,7 +2,7 @@
  * A call's arguments as whoever decides about it must see them: all of them, as they are, one below the other. Nothing
  * is cut within a line, because what is hidden there would be run too; what is too long is counted, and can be asked for.
  */
-import { safeText } from "./terminal-text.ts";
+import { exactText } from "./terminal-text.ts";
 
 export interface ArgumentRows {
   readonly rows: readonly string[];
@@ -21,7 +21,7 @@ export function argumentRows(args: unknown, { rowsMax, columns }: RowBounds): Ar
   const width = Math.max(COLUMNS_MIN, columns);
   const rows: string[] = [];
   let hidden = 0;
-  for (const line of safeText(argumentsText(args)).split("\n")) {
+  for (const line of exactText(argumentsText(args)).split("\n")) {
     const count = Math.max(1, Math.ceil(line.length / width));
     for (let i = 0; i < count; i++) {
       if (rows.length >= rowsMax) {

@@ -1,5 +1,5 @@
 /** A tool call's arguments in one line, as a person wants to see them. */
-import { safeLine } from "./terminal-text.ts";
+import { exactLine } from "./terminal-text.ts";
 
 const LINE_CHARACTERS = 160;
 const SCRIPT_CHARACTERS = 2_000;
@@ -16,14 +16,14 @@ const SUBJECT: Readonly<Record<string, string>> = {
 
 /** `npm test  cwd=web` for a known tool, `a=1 b="two"` for another one. */
 export function argumentsLine(name: string, args: unknown): string {
-  if (typeof args !== "object" || args === null) return safeLine(String(args ?? ""), LINE_CHARACTERS);
+  if (typeof args !== "object" || args === null) return exactLine(String(args ?? ""), LINE_CHARACTERS);
   const subject = SUBJECT[name];
   const entries = Object.entries(args).filter(([, value]) => value !== undefined && value !== null);
   const main = entries.find(([key, value]) => key === subject && typeof value === "string");
   const rest = entries.filter((entry) => entry !== main).map(([key, value]) => `${key}=${valueText(value)}`);
   const words = main ? [String(main[1]), ...rest] : rest;
   // A script of several lines stays readable on one.
-  return safeLine(
+  return exactLine(
     words
       .join("  ")
       .slice(0, SCRIPT_CHARACTERS)

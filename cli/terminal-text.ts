@@ -1,37 +1,47 @@
 /**
- * Text of models, tools and people made safe for a terminal: what could move the cursor, change colours, set a title
- * or reorder what is read becomes a visible sign. Only line breaks and tabs are left.
+ * Text of models, tools and people made safe for a terminal: what could move the cursor, change colours, set a title,
+ * reorder what is read or hide becomes a visible sign. Only line breaks and tabs are left.
  */
+import { visibleJson, visibleProse, visibleText } from "../contract/visible-text.ts";
 
-/** Escape and the other control characters, and the marks that turn the reading direction around. */
-const DANGEROUS = /[[\p{Cc}\p{Bidi_Control}\u2028\u2029]--[\n\t]]/gv;
 const CONTROL_PICTURES = 0x2400;
 
 /** Keeps line breaks and tabs. A carriage return alone is a line break, as it is for whoever reads a log. */
 export function safeText(text: string): string {
-  return text.replace(/\r\n?/g, "\n").replace(DANGEROUS, visible);
+  return visibleProse(withPictures(text.replace(/\r\n?/g, "\n")));
+}
+
+/** What somebody decides about: nothing of it is taken for something else, and every character that does not show is named. */
+export function exactText(text: string): string {
+  return visibleText(withPictures(text));
 }
 
 /** The same on one line, cut to so many characters. */
+export function exactLine(text: string, charactersMax: number): string {
+  return lineOf(text, charactersMax, exactText);
+}
+
+/** Prose on one line, cut to so many characters. */
 export function safeLine(text: string, charactersMax: number): string {
+  return lineOf(text, charactersMax, safeText);
+}
+
+function lineOf(text: string, charactersMax: number, made: (text: string) => string): string {
   // Cut before it is looked at: a text of megabytes must not cost anything for its first 80 characters.
   const head = text.slice(0, charactersMax * 2 + 2);
-  const line = safeText(head).replaceAll("\t", "  ").replace(/\n+/g, " ").trimEnd();
+  const line = made(head).replaceAll("\t", "  ").replace(/\n+/g, " ").trimEnd();
   return line.length > charactersMax || text.length > head.length ? `${line.slice(0, charactersMax - 1)}…` : line;
 }
 
-/** One line of JSON that holds no character a terminal acts on. It is the same value: such characters stand only in strings. */
+/** One line of JSON that holds no character a terminal acts on or hides. It is the same value. */
 export function safeJson(json: string): string {
-  return json.replace(/[\u007f-\u009f\u2028\u2029]/g, (char) => `\\u${hex(char)}`);
+  return visibleJson(json);
 }
 
-function visible(char: string): string {
-  const code = char.charCodeAt(0);
-  if (code < 0x20) return String.fromCharCode(CONTROL_PICTURES + code);
-  if (code === 0x7f) return "\u2421";
-  return `<${hex(char)}>`;
-}
-
-function hex(char: string): string {
-  return char.charCodeAt(0).toString(16).padStart(4, "0");
+/** Control characters by their own signs, which take one column. */
+function withPictures(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
+  return text.replace(/[\x00-\x08\x0b-\x1f\x7f]/g, (character) =>
+    character === "\x7f" ? "\u2421" : String.fromCharCode(CONTROL_PICTURES + character.charCodeAt(0)),
+  );
 }

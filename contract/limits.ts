@@ -116,6 +116,20 @@ export const LIMITS = {
   outputSchemaBytesMax: 256 * 1024,
   outputSchemaTimeoutMs: 1_000,
   outputSchemasRemembered: 64,
+  // Threads for what strangers wrote: command lines, patterns, schemas.
+  threads: 2,
+  /** A task is ended after so long. It is not begun in a thread that has not loaded its program for so long. */
+  threadTaskMs: 2_000,
+  threadStartMs: 20_000,
+  /** A deadline that is looked at so late was missed by this process, not by the task. */
+  threadLateMs: 250,
+  threadMemoryMiB: 256,
+  /** Tasks that wait for a thread: of all sessions, and of one. */
+  threadTasksWaiting: 1_000,
+  threadTasksWaitingPerKey: 100,
+  /** A judgement that looks at so many characters, so often in all, is made at once: it takes some milliseconds. */
+  judgedAtOnceCharacters: 16 * 1024,
+  judgedAtOnceSteps: 1_000_000,
 
   // The event log.
   deltaBytes: 1024,

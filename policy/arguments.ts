@@ -1,6 +1,6 @@
 /** A call as rules look at it: each argument read once, as a command line, as paths or as text. */
 import { LIMITS } from "../contract/limits.ts";
-import { type CommandLine, readCommandLine } from "./command.ts";
+import { type CommandLine, readCommandLine, readWithoutParser } from "./command.ts";
 import { namesInWorkspace } from "./paths.ts";
 
 export type ArgumentKind = "command" | "path";
@@ -31,11 +31,28 @@ export interface Reading {
 const readings = new WeakMap<CallToJudge, Reading>();
 
 export function readCall(call: CallToJudge): Reading {
-  const known = readings.get(call);
-  if (known !== undefined) return known;
+  return readings.get(call) ?? keepReading(call, new Map(commandsOf(call)));
+}
+
+/** Reads the call's lines if they need no parser: then what that costs is known by their length. */
+export function readCheaply(call: CallToJudge): boolean {
+  if (readings.has(call)) return true;
+  const commands = new Map<string, CommandLine>();
+  for (const name of Object.keys(call.argumentKinds)) {
+    const value = argumentOf(call, name);
+    if (kindOf(call, name) !== "command" || value === undefined) continue;
+    const line = typeof value === "string" ? readWithoutParser(value) : undefined;
+    if (line === undefined) return false;
+    commands.set(name, line);
+  }
+  keepReading(call, commands);
+  return true;
+}
+
+function keepReading(call: CallToJudge, commands: ReadonlyMap<string, CommandLine>): Reading {
   const reading: Reading = {
     call,
-    commands: new Map(commandsOf(call)),
+    commands,
     places: (name) => placesOf(argumentOf(call, name), call.workspace),
     text: (name) => {
       const value = argumentOf(call, name);

@@ -43,6 +43,7 @@ interface Findings {
   readonly segments: Segment[];
   readonly texts: string[];
   readonly pending: Pending[];
+  readonly parser: typeof parse;
   /** Of all words of all segments: what runs in turn is counted once more. */
   characters: number;
   /** Why what runs cannot be told. */
@@ -55,7 +56,21 @@ const DEVICES = /^\/dev\/(null|stdout|stderr|tty|fd\/\d+)$/;
 const NETWORK = /^\/dev\/(tcp|udp)\//;
 
 export function readCommandLine(line: string): CommandLine {
-  const found: Findings = { segments: [], texts: [line], pending: [], characters: 0 };
+  return readLine(line, parse);
+}
+
+/** A line that is plain, with all texts in it that are for a shell; undefined for any other. Its cost grows with its length. */
+export function readWithoutParser(line: string): CommandLine | undefined {
+  let isPlain = true;
+  const read = readLine(line, () => {
+    isPlain = false;
+    throw new RangeError("this needs the parser");
+  });
+  return isPlain ? read : undefined;
+}
+
+function readLine(line: string, parser: typeof parse): CommandLine {
+  const found: Findings = { segments: [], texts: [line], pending: [], characters: 0, parser };
   if (line.length > LIMITS.commandParsedMax) cannotRead(found, "is too long to be read");
   else read(found, line);
   const { segments, texts } = found;
@@ -93,7 +108,7 @@ function readText(found: Findings, text: string, place: Place): void {
   }
   found.whyNotPlain ??= plain.why;
   if (place.depth > LIMITS.commandDepthMax || isTangled(text)) refuse(found, place, "is nested too deeply to be read");
-  else found.pending.push({ node: parse(text), place });
+  else found.pending.push({ node: found.parser(text), place });
 }
 
 function readPlainCommands(found: Findings, commands: readonly PlainCommand[], place: Place): void {

@@ -1,8 +1,10 @@
 /** The judgement on a tool call: allow, ask a person, or deny. Pure: the same policy and call give the same verdict. */
 import { LIMITS } from "../contract/limits.ts";
 import type { ArgumentPatterns, Policy, PolicyAction } from "../contract/policy.ts";
+import { visibleText } from "../contract/visible-text.ts";
 import { type CallToJudge, kindOf, type Reading, readCall } from "./arguments.ts";
-import { matches } from "./patterns.ts";
+import { readWithoutParser } from "./command.ts";
+import { isEverything, matches } from "./patterns.ts";
 import {
   compileArguments,
   isAboutCommands,
@@ -13,6 +15,8 @@ import {
   type Unit,
   unitsOf,
 } from "./rules.ts";
+
+import { compileCommandPattern, covers } from "./segments.ts";
 
 export type { ArgumentKind, CallToJudge } from "./arguments.ts";
 export { type Fault, patternFaults, policyFaults } from "./faults.ts";
@@ -62,6 +66,18 @@ export function matchesArguments(
   const units = unitsOf(reading).filter((unit) => !isSuspected(unit));
   const isMatch = (unit: Unit): boolean => matchPatterns(compiled, action, { reading, unit }) === "yes";
   return action === "allow" ? units.every(isMatch) : units.some(isMatch);
+}
+
+/**
+ * Whether each command of a plain line is covered by one of these patterns for bash. Its cost grows with the line's length:
+ * a line that is not plain is covered by `*` alone, and not parsed.
+ */
+export function coversLine(patterns: readonly string[], line: string): boolean {
+  const compiled = patterns.map(compileCommandPattern);
+  if (compiled.some(({ whole }) => isEverything(whole))) return true;
+  const read = readWithoutParser(line);
+  if (read === undefined || read.unread !== undefined) return false;
+  return read.segments.every((segment) => compiled.some((pattern) => covers(pattern, segment)));
 }
 
 interface Case {
@@ -146,8 +162,8 @@ function decidedBy(unit: Unit): string {
   }
 }
 
-/** On one line and cut. */
+/** On one line and cut, with the name of each character that does not show. */
 function quotable(text: string): string {
-  const line = text.slice(0, QUOTED_CHARACTERS + 1).replace(/\p{Cc}+/gu, " ");
+  const line = visibleText(text.slice(0, QUOTED_CHARACTERS + 1).replace(/[\n\t]+/g, " "));
   return line.length > QUOTED_CHARACTERS ? `${line.slice(0, QUOTED_CHARACTERS - 1)}…` : line;
 }

@@ -60,12 +60,25 @@ export function rulesOf(policy: Policy): readonly Rule[] {
 }
 
 export function compileArguments(patterns: ArgumentPatterns): readonly ArgumentPattern[] {
-  return Object.entries(patterns).map(([name, source]) => ({
-    name,
-    text: compilePattern(source),
-    command: compileCommandPattern(source),
-    glob: compileGlob(source),
-  }));
+  // Each is compiled when an argument of its kind is looked at: most policies have one kind of pattern.
+  return Object.entries(patterns).map(([name, source]) => {
+    const made: { text?: TextPattern; command?: CommandPattern; glob?: Glob | GlobFault } = {};
+    return {
+      name,
+      get text() {
+        made.text ??= compilePattern(source);
+        return made.text;
+      },
+      get command() {
+        made.command ??= compileCommandPattern(source);
+        return made.command;
+      },
+      get glob() {
+        made.glob ??= compileGlob(source);
+        return made.glob;
+      },
+    };
+  });
 }
 
 /** The call's commands and what could not be read of them; the call itself when it has none. */

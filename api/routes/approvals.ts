@@ -102,7 +102,7 @@ function decideOperation(deps: Dependencies): Operation {
       const session = await getSession(database, params.sessionId);
       const asked = await findApproval(database, params);
       // Of one that is decided only the store knows whether this is a repeat of that decision.
-      if (asked?.approval.state === "pending") checkDecision(asked, body, session.agent.policy);
+      if (asked?.approval.state === "pending") await checkDecision(asked, body, session.agent.policy);
       return await deps.decisions.decided(params.callId, decideApproval(database, { ...params, body, key }));
     },
   });

@@ -8,7 +8,7 @@ import { newId } from "../../contract/ids.ts";
 import { ApprovalDecision, QuestionAnswer } from "../../contract/waits.ts";
 import type { Client } from "../client.ts";
 import { ClientError } from "../client-error.ts";
-import { safeLine } from "../terminal-text.ts";
+import { safeJson, safeLine } from "../terminal-text.ts";
 import type { Conversation } from "./conversation.ts";
 import { ApprovalDialog, type Ask, type Dialog, type DialogAction, QuestionDialog } from "./dialogs.ts";
 import type { Key, LineEditor } from "./line-editor.ts";
@@ -175,7 +175,7 @@ export class Asking {
   }
 
   #edit(dialog: ApprovalDialog): void {
-    const text = JSON.stringify(dialog.arguments, null, 2);
+    const text = safeJson(JSON.stringify(dialog.arguments, null, 2));
     const edited = this.#stage.edit(`${text}\n`);
     if (!edited) {
       if (text.length > EDITED_HERE_CHARACTERS) {
@@ -183,7 +183,7 @@ export class Asking {
         return;
       }
       dialog.editHere();
-      this.#stage.editor.set(JSON.stringify(dialog.arguments));
+      this.#stage.editor.set(safeJson(JSON.stringify(dialog.arguments)));
       return;
     }
     edited

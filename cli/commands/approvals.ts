@@ -10,7 +10,7 @@ import { EXIT } from "../exit-codes.ts";
 import type { Io } from "../io.ts";
 import { readPages, tableRow } from "../pages.ts";
 import { agoText, durationText } from "../quantities.ts";
-import { safeJson, safeLine } from "../terminal-text.ts";
+import { exactLine, safeJson, safeLine } from "../terminal-text.ts";
 import { findApproval } from "../waiting-call.ts";
 import { type ApiOptions, apiClient, integerFrom, sessionId, urlOption, withApi } from "./api-command.ts";
 
@@ -100,7 +100,7 @@ async function show(io: Io, options: ListOptions): Promise<void> {
 function lineOf(approval: Approval): string {
   const { callId, requestedAt, reason, decision } = approval;
   const [agent, tool] = [approval.agent, approval.name].map((name) => safeLine(name, NAME_CHARACTERS));
-  const args = safeLine(argumentsLine(approval.name, approval.arguments), ARGUMENTS_CHARACTERS);
+  const args = exactLine(argumentsLine(approval.name, approval.arguments), ARGUMENTS_CHARACTERS);
   const more = decision ? decisionText(decision) : reason;
   const cells = [callId, agoText(requestedAt), approval.sessionId, agent ?? "", tool ?? ""];
   return tableRow(COLUMNS, [...cells, `${args}  (${safeLine(more, WHY_CHARACTERS)})`]);
@@ -150,7 +150,7 @@ async function decide(
     }
     const verb = decision === "approve" ? "approved" : "denied";
     const args = argumentsLine(approval.name, taken.arguments ?? approval.arguments);
-    const what = safeLine(`${approval.name} ${args}`, TEXT_CHARACTERS);
+    const what = exactLine(`${approval.name} ${args}`, TEXT_CHARACTERS);
     io.stdout.write(`${verb} ${taken.callId} of session ${approval.sessionId}: ${what}\n`);
     const remembered = rememberedText(taken, urlOption(options));
     if (remembered !== undefined) io.stdout.write(`${remembered}\n`);

@@ -86,6 +86,22 @@ describe("a call that asks", () => {
     expect(planned).toMatchObject({ wait: { kind: "approval", deadline: made.wait?.deadline } });
   });
 
+  test("names the characters in its arguments that do not show, and leaves the arguments as they are", async () => {
+    await using store = await temporaryStore();
+    const block = bash("ls \u202e'x\u200b' \u001b[1m \r\n");
+
+    const { made } = await gate(store.database, block);
+
+    const { request } = made.wait ?? {};
+    expect(request).toMatchObject({
+      reason: expect.stringMatching(
+        /^the arguments hold characters that do not show, or show as others: U\+001B, U\+200B, U\+202E; /,
+      ),
+    });
+    expect(request).toMatchObject({ reason: expect.not.stringMatching(/[\p{Cc}\p{Cf}]/u) });
+    expect(made.block).toBe(block);
+  });
+
   test("is never quick, however quick its tool: what is approved runs in an activity of its own", async () => {
     await using store = await temporaryStore();
 

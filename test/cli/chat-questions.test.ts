@@ -68,7 +68,7 @@ describe("questions", () => {
     api.add(RUNNING, aQuestion({ question: "which\u001b[2J?\u202e", choices: ["\u0007bell"], allowFreeform: true }));
     await terminal.until("answer:");
 
-    expect(terminal.screen).toContain("which␛[2J?<202e>");
+    expect(terminal.screen).toContain("which␛[2J?<U+202E>");
     expect(terminal.screen).toContain("1  ␇bell");
   });
 });

@@ -1,8 +1,9 @@
-/** Whether edited arguments fit their tool's JSON schema, which may be a stranger's. */
+/** What is wrong with a stranger's schema, or with arguments by it, in words for whoever sent them. */
 import type { ErrorObject } from "ajv/dist/2020.js";
-import { type CompiledSchema, createSchemaCompiler, fits, SchemaError } from "../schemas/bounded.ts";
+import { LIMITS } from "../contract/limits.ts";
+import { type CompiledSchema, createSchemaCompiler, fits, type SchemaCompiler, SchemaError } from "./bounded.ts";
 
-const compiler = createSchemaCompiler();
+type Schema = Readonly<Record<string, unknown>>;
 
 export interface ArgumentFault {
   /** JSON pointer into the arguments. */
@@ -10,11 +11,39 @@ export interface ArgumentFault {
   readonly message: string;
 }
 
+/** Loads what it needs when it is first used. */
+const compiler = createSchemaCompiler();
+
+/** Of each schema what is wrong with it, or undefined. All of them share the time that one may take. */
+export function schemaFaults(
+  schemas: readonly Schema[],
+  { compile }: SchemaCompiler = compiler,
+): readonly (string | undefined)[] {
+  const deadline = performance.now() + LIMITS.outputSchemaTimeoutMs;
+  return schemas.map((schema) => {
+    if (performance.now() > deadline)
+      return "expected schemas that compile in good time; those before it took all of it";
+    return schemaFault(schema, { compile });
+  });
+}
+
+/** The top must be able to be an object. */
+export function schemaFault(schema: Schema, { compile }: SchemaCompiler = compiler): string | undefined {
+  const { type } = schema;
+  if (type !== undefined && type !== "object") {
+    return `expected a JSON schema with "type": "object" at its top; found ${JSON.stringify(type)?.slice(0, 100)}`;
+  }
+  try {
+    compile(schema);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof SchemaError)) throw error;
+    return `expected a JSON schema; this one cannot be used: ${error.message}`;
+  }
+}
+
 /** What is wrong with the arguments; empty when they fit. */
-export function argumentFaults(
-  schema: Readonly<Record<string, unknown>>,
-  args: Readonly<Record<string, unknown>>,
-): readonly ArgumentFault[] {
+export function argumentFaults(schema: Schema, args: Schema): readonly ArgumentFault[] {
   try {
     const compiled = compiler.compile(schema);
     return fits(compiled, args) ? [] : faultsOf(compiled);
