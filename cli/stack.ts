@@ -11,6 +11,7 @@ import { boundLog } from "./log-file.ts";
 import { programArguments } from "./package-root.ts";
 import { freePort, isPortFree } from "./ports.ts";
 import { signalKnown, waitGone } from "./process-identity.ts";
+import { apiVariables, workerVariables } from "./process-variables.ts";
 import { StackError } from "./stack-error.ts";
 import { type ProcessEntry, type ProcessName, StateDirectory } from "./state-directory.ts";
 import { type Command, type ProcessEvent, type ProcessPlan, SupervisedProcess } from "./supervised-process.ts";
@@ -276,20 +277,19 @@ class RunningStack implements Stack {
     return {
       name,
       logFile: this.#state.logFile(name),
-      command: () => ({ file: process.execPath, args, env: this.#programEnv(name), channel: "ipc" }) satisfies Command,
+      command: () => ({ file: process.execPath, args, ...this.#programEnv(name), channel: "ipc" }) satisfies Command,
       obstacle: async () => (name === "api" ? this.#apiPortTaken(this.#apiPort) : undefined),
     };
   }
 
-  #programEnv(name: "worker" | "api"): NodeJS.ProcessEnv {
-    const { env } = this.#options;
-    return {
-      NODE_COMPILE_CACHE: this.#state.compileCache,
-      ...(name === "worker" ? env : withoutModelKeys(env)),
+  #programEnv(name: "worker" | "api"): Pick<Command, "env" | "handed"> {
+    const { env, handed } = name === "worker" ? workerVariables(this.#options.env) : apiVariables(this.#options.env);
+    const decided = {
       TEMPORAL_ADDRESS: this.temporalAddress,
       PERDURE_STATE_DIR: this.#state.path,
       PERDURE_PORT: String(this.#apiPort),
     };
+    return { env: { NODE_COMPILE_CACHE: this.#state.compileCache, ...env, ...decided }, ...(handed && { handed }) };
   }
 
   #launch(plan: ProcessPlan): Promise<void> {
@@ -326,12 +326,6 @@ class RunningStack implements Stack {
   #emit(event: StackEvent): void {
     this.#options.onEvent?.(event);
   }
-}
-
-/** The API has no use for a model key, so it never sees one. */
-function withoutModelKeys(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const { OPENAI_API_KEY, COPILOT_GITHUB_TOKEN, COPILOT_PROVIDER_API_KEY, ...rest } = env;
-  return rest;
 }
 
 interface TemporalPorts {

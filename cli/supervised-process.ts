@@ -4,11 +4,14 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
-import { EXIT_CONFIG } from "../contract/config.ts";
+import { EXIT_CONFIG, HANDED_VARIABLES } from "../contract/config.ts";
 import { LIMITS } from "../contract/limits.ts";
 import { boundLog, logTail } from "./log-file.ts";
 import { StackError } from "./stack-error.ts";
 import type { ProcessEntry, ProcessName } from "./state-directory.ts";
+
+/** The descriptor behind the channel. */
+const HANDED_ON = 4;
 
 export interface Command {
   readonly file: string;
@@ -16,6 +19,8 @@ export interface Command {
   readonly env: NodeJS.ProcessEnv;
   /** `ipc`: a Node program of ours. `guard`: a program behind the guard, which reads a pipe on descriptor 3. */
   readonly channel: "ipc" | "guard";
+  /** Variables that are handed over by a pipe, so that nobody reads them in the environment of the process. */
+  readonly handed?: NodeJS.ProcessEnv;
 }
 
 export interface ProcessPlan {
@@ -129,16 +134,17 @@ export class SupervisedProcess {
   }
 
   #startLife(): void {
-    const { file, args, env, channel } = this.#plan.command();
+    const { file, args, env, channel, handed } = this.#plan.command();
     boundLog(this.#plan.logFile);
     const log = openSync(this.#plan.logFile, "a", 0o600);
     try {
       // A group of its own: Ctrl-C in a terminal reaches the supervisor only, which then stops everything in order.
       const child = spawn(file, args, {
-        env,
+        env: handed ? { ...env, [HANDED_VARIABLES]: String(HANDED_ON) } : env,
         detached: true,
-        stdio: ["ignore", log, log, channel === "ipc" ? "ipc" : "pipe"],
+        stdio: ["ignore", log, log, channel === "ipc" ? "ipc" : "pipe", ...(handed ? (["pipe"] as const) : [])],
       });
+      if (handed) hand(child, handed);
       child.stdio[3]?.on("error", ignore); // The guard, when it has ended before its pipe is closed.
       const life: Life = {
         child,
@@ -282,6 +288,13 @@ export class SupervisedProcess {
 function pauseBefore(quickDeaths: number): number {
   const { first, max } = LIMITS.restartBackoffMs;
   return quickDeaths <= 1 ? 0 : Math.min(max, first * 2 ** (quickDeaths - 2));
+}
+
+function hand(child: ChildProcess, variables: NodeJS.ProcessEnv): void {
+  const pipe = child.stdio[HANDED_ON];
+  if (!pipe || !("end" in pipe)) return;
+  pipe.on("error", ignore); // It has ended before it read them.
+  pipe.end(JSON.stringify(variables));
 }
 
 /** Tells the guard, if there is one, that what it guards has ended: it must not signal whoever gets that pid next. */

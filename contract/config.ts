@@ -219,11 +219,18 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   };
 }
 
+/** Names the descriptor on which a process of ours is given the variables that its environment must not show. */
+export const HANDED_VARIABLES = "PERDURE_HANDED_VARIABLES";
+
+/** Whether a variable's name says that its value is a secret, of ours or of another program. */
+export function isSecretVariable(name: string): boolean {
+  return SECRET.has(name) || SECRET_NAME.test(name) || SECRET_VARIABLE.test(name);
+}
+
 /** The values of an environment that must be in no message, whoever writes it. */
 export function secretValues(env: Readonly<Record<string, string | undefined>>): readonly string[] {
-  const isSecret = (name: string): boolean => SECRET.has(name) || SECRET_NAME.test(name) || SECRET_VARIABLE.test(name);
   return Object.entries(env).flatMap(([name, value = ""]) =>
-    isSecret(name) && value.length >= SECRET_CHARACTERS_MIN ? [value] : [],
+    isSecretVariable(name) && value.length >= SECRET_CHARACTERS_MIN ? [value] : [],
   );
 }
 

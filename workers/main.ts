@@ -1,6 +1,8 @@
 /** The worker process. Its first act is to ask for Node's compile cache: a process that was killed has to be back at once. */
 import { enableCompileCache } from "node:module";
+import { takeHandedVariables } from "./handed-variables.ts";
 
 enableCompileCache();
+takeHandedVariables(process.env);
 const { runWorker } = await import("./process.ts");
 runWorker();

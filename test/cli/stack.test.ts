@@ -1,5 +1,5 @@
 /** The supervisor with stand-ins for worker, api and Temporal: starting, restarting, giving up, refusing, taking over, stopping. */
-import { symlinkSync, writeFileSync } from "node:fs";
+import { readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { describe, expect, test } from "vitest";
 import { healthServer, isRunning, StateFolder, startSupervisor, startTestStack, until } from "./fixtures/world.ts";
@@ -205,6 +205,10 @@ describe.concurrent("the stack", () => {
       temporal: temporal.address,
     });
     expect(state.read("logs", "api.log")).not.toMatch(/secret/);
+    // What the kernel shows of a process for as long as it lives.
+    const shown = (["worker", "api"] as const).map((name) => readFileSync(`/proc/${state.pid(name)}/environ`, "utf8"));
+    expect(shown.join()).toContain("PERDURE_STATE_DIR=");
+    expect(shown.join()).not.toMatch(/secret/);
   });
 
   test.each([
