@@ -8,7 +8,9 @@ import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { z } from "zod";
+import { ConfigError } from "../contract/config.ts";
 import { makeFolders } from "../store/folders.ts";
+import { makePrivateFolder } from "../store/private-folder.ts";
 import { identityOf, isAlive, type KnownProcess } from "./process-identity.ts";
 import { StackError } from "./stack-error.ts";
 
@@ -62,8 +64,10 @@ export class StateDirectory {
    */
   static claim(directory: string): StateDirectory {
     try {
+      makePrivateFolder(directory);
       makeFolders(path.join(directory, "logs"), 0o700);
     } catch (error) {
+      if (error instanceof ConfigError) throw error;
       throw new StackError("state", `the state directory ${directory} cannot be made: ${reason(error)}`, {
         cause: error,
       });

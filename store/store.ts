@@ -4,6 +4,7 @@ import { BackendStates } from "./backend-state.ts";
 import { type BlobStore, openBlobStore } from "./blobs.ts";
 import { type Database, openDatabase } from "./database.ts";
 import { installationId } from "./installation.ts";
+import { makePrivateFolder } from "./private-folder.ts";
 import { Tickets } from "./tickets.ts";
 import { TranscriptCache } from "./transcript.ts";
 import { openTransit, type Transit } from "./transit.ts";
@@ -12,6 +13,8 @@ export interface Store extends AsyncDisposable {
   /** The id of the stack that this store is of. */
   readonly stack: string;
   readonly tickets: Tickets;
+  /** Where all of it lies. */
+  readonly folder: string;
   readonly database: Database;
   readonly blobs: BlobStore;
   readonly transit: Transit;
@@ -21,10 +24,12 @@ export interface Store extends AsyncDisposable {
 
 /** Opens the embedded store below a state directory, making what is missing. */
 export async function openStore(stateDir: string): Promise<Store> {
+  makePrivateFolder(stateDir);
   const database = await openDatabase(path.join(stateDir, "perdure.db"));
   return {
     stack: await installationId(database),
     tickets: await Tickets.open(database),
+    folder: stateDir,
     database,
     blobs: await openBlobStore(path.join(stateDir, "blobs")),
     transit: await openTransit(path.join(stateDir, "transit")),

@@ -97,6 +97,7 @@ const MAY_IMPORT: Readonly<Record<string, Rule>> = {
       "store/database.ts",
       "store/folders.ts",
       "store/api-token.ts",
+      "store/private-folder.ts",
       "modern-tar",
     ],
   },

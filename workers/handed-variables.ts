@@ -3,10 +3,7 @@
  * read in /proc/<pid>/environ by every program of the same user for as long as it lives, whatever it deletes later.
  */
 import { closeSync, readFileSync } from "node:fs";
-import { z } from "zod";
 import { HANDED_VARIABLES } from "../contract/config.ts";
-
-const Handed = z.record(z.string(), z.string());
 
 /** Adds what was handed over to the environment, where only this process sees it. Nothing was: whoever started it is no supervisor. */
 export function takeHandedVariables(environment: Record<string, string | undefined>): void {
@@ -16,7 +13,7 @@ export function takeHandedVariables(environment: Record<string, string | undefin
   try {
     const text = readFileSync(descriptor, "utf8");
     // Empty: the supervisor was killed while it wrote, and this process ends with it.
-    if (text !== "") Object.assign(environment, Handed.parse(JSON.parse(text)));
+    if (text !== "") Object.assign(environment, JSON.parse(text) as Readonly<Record<string, string>>);
   } finally {
     closeSync(descriptor);
   }
