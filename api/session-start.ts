@@ -133,7 +133,14 @@ function startOptions({ taskQueue, store }: Starting, { start, place, workflowId
   const { agent, title, sessionId } = start;
   const { incarnation } = place;
   const ticket = store.tickets.of("session", { sessionId, incarnation });
-  const input: SessionInput = { sessionId, agent: sessionAgent(agent), keepsWorkspace: true, incarnation, ticket };
+  const input: SessionInput = {
+    sessionId,
+    agent: sessionAgent(agent),
+    keepsWorkspace: true,
+    continuesAnywhere: true,
+    incarnation,
+    ticket,
+  };
   return {
     workflowId,
     taskQueue,

@@ -17,6 +17,8 @@ export const SANDBOX_LIMITS = {
   sandboxMakerMs: 8_000,
   /** So often it is looked for idle sandboxes that their sessions do not know of. */
   idleLookMs: 5_000,
+  /** One whose workspace could not be kept is not stopped; it is tried again after so long. */
+  idleAgainMs: 600_000,
   /** The use of a sandbox is written down so often. */
   sandboxUseNotedMs: 10_000,
   /** What making, finding or removing a sandbox of another machine may take. */

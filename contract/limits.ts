@@ -74,6 +74,8 @@ export const LIMITS = {
   quickActivityTimeoutMs: 30_000,
   /** Tries of an upload, of a sandbox made ahead, of ending what a stopped turn left; over a minute of them. */
   attemptsBeside: 100,
+  /** What somebody waits for behind such work, such as a message behind the end of the turn before it; it goes on beside. */
+  upkeepWaitMs: 10_000,
   /** A worker that is silent for so long is dead, and its activities go to another. */
   heartbeatTimeoutMs: 4_000,
   heartbeatEveryMs: 250,

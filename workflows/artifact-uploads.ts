@@ -14,6 +14,10 @@ export class ArtifactUploads {
     this.#route = route;
   }
 
+  get isBusy(): boolean {
+    return this.#current !== undefined;
+  }
+
   /** Asks for an upload of what is new. While one runs, asking again makes it run once more. */
   start(): void {
     this.#again = true;

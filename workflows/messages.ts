@@ -64,6 +64,11 @@ export interface SessionInput {
   readonly ticket?: string;
   /** Its workspace is kept in snapshots, and its sandbox stopped while it is idle. Runs that began before 0.3 do neither. */
   readonly keepsWorkspace?: true;
+  /**
+   * It continues as new also while it idles and while its turn waits, and nobody waits for what is done beside turns. Runs
+   * that began before 0.4 do neither.
+   */
+  readonly continuesAnywhere?: true;
 }
 
 /** Workflow types, as Temporal knows them. */

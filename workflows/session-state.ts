@@ -1,7 +1,8 @@
 /** Pure state of one session. No Temporal, no clock, no I/O: data in, data out. All of it is carried by continue-as-new. */
 import type { MessageId, TurnId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
-import type { MessageTaken, Progress, SubmitMessage, TurnOutcome } from "../contract/session.ts";
+import type { MessageTaken, Progress, SubmitMessage, TurnOutcome, WaitEnded } from "../contract/session.ts";
+import type { PlannedCall } from "../contract/steps.ts";
 import type { Usage } from "../contract/usage.ts";
 
 export interface SessionState {
@@ -20,7 +21,19 @@ export interface SessionState {
   readonly sandboxQueue?: string;
   /** Which configuration of the session is known here; left out for the first. */
   readonly configuration?: number;
+  /** The turn whose workspace is still to be kept, or is being kept. */
+  readonly toKeep?: TurnId;
+  /** When it is next looked whether the sandbox idles, in milliseconds since 1970; left out while a turn runs. */
+  readonly idleLookAt?: number;
 }
+
+/** What is to be otherwise in it; undefined takes a field away. */
+export type StateChange = { readonly [K in keyof SessionState]?: SessionState[K] | undefined };
+
+/** Why a turn was told to stop. */
+export type StopReason = "interrupted" | "replaced" | "closed" | "timed_out";
+
+export type CallToRun = Omit<PlannedCall, "quick">;
 
 export interface Waiting {
   readonly messageId: MessageId;
@@ -39,6 +52,14 @@ export interface TurnState extends Waiting {
   readonly steering?: readonly Waiting[];
   /** Messages that join with the step that runs: whether they have is known when it has answered. */
   readonly joining?: readonly Waiting[];
+  /** It was told to stop. The first reason stands. */
+  readonly stop?: StopReason;
+  /** Since when somebody is waited for: the turn's clock stands still meanwhile. */
+  readonly waitingSince?: number;
+  /** Carried in the middle of a step: its calls that have not ended, each with what it waits for. */
+  readonly calls?: readonly CallToRun[];
+  /** With them: ends of waits that were told and not yet used. */
+  readonly ended?: readonly WaitEnded[];
 }
 
 const NONE: Usage = { inputTokens: 0, outputTokens: 0, cachedTokens: 0, reasoningTokens: 0 };
@@ -53,6 +74,11 @@ export const emptySession: SessionState = {
   usage: NONE,
   hasSandbox: false,
 };
+
+export function change(state: SessionState, by: StateChange): SessionState {
+  const changed = Object.entries({ ...state, ...by }).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(changed) as unknown as SessionState;
+}
 
 /** The reason a message cannot be taken, or undefined when it can. */
 export function refusal(state: SessionState, message: SubmitMessage): string | undefined {
@@ -101,6 +127,7 @@ function findTaken(state: SessionState, message: SubmitMessage): MessageTaken | 
 export function beginTurn(state: SessionState, now: number, turnTimeoutMs: number): SessionState {
   const [next, ...queue] = state.queue;
   if (!next || state.turn) throw new Error("beginTurn() needs a waiting message and no turn");
+  const { idleLookAt: _, ...awake } = state;
   const turn: TurnState = {
     ...next,
     step: 1,
@@ -109,12 +136,36 @@ export function beginTurn(state: SessionState, now: number, turnTimeoutMs: numbe
     usage: NONE,
     hasRunTools: false,
   };
-  return { ...state, queue, turn };
+  return { ...awake, queue, turn };
 }
 
 export function changeTurn(state: SessionState, change: Partial<TurnState>): SessionState {
   if (!state.turn) throw new Error("changeTurn() needs a turn");
   return { ...state, turn: { ...state.turn, ...change } };
+}
+
+/** Tells the turn to stop; one that was told before, or none, changes nothing. */
+export function stopTurn(state: SessionState, stop: StopReason): SessionState {
+  return !state.turn || state.turn.stop ? state : changeTurn(state, { stop });
+}
+
+/** The turn's clock stands still from now on, or (false) goes on: what stood still is given back to the turn. */
+export function pauseClock(state: SessionState, isWaiting: boolean, now: number): SessionState {
+  const { turn } = state;
+  if (!turn || isWaiting === (turn.waitingSince !== undefined)) return state;
+  if (isWaiting) return changeTurn(state, { waitingSince: now });
+  const { waitingSince = now, ...rest } = turn;
+  return { ...state, turn: { ...rest, deadline: turn.deadline + now - waitingSince } };
+}
+
+/** What is left of the step that the turn is in, to go on with in another run; or (undefined) it has been taken up. */
+export function carryCalls(
+  state: SessionState,
+  left: { readonly calls: readonly CallToRun[]; readonly ended: readonly WaitEnded[] } | undefined,
+): SessionState {
+  if (!state.turn) return state;
+  const { calls: _calls, ended: _ended, ...rest } = state.turn;
+  return { ...state, turn: { ...rest, ...left } };
 }
 
 /** Has the steering messages join with the step that goes now. */

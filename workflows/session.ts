@@ -4,7 +4,6 @@
  * It owns order (one turn at a time) and waiting (messages, stops, close). It never holds a transcript, an argument or
  * an output: activities read and write those by id, so history stays small and continue-as-new carries only `SessionState`.
  */
-import { defineSearchAttributeKey, SearchAttributeType } from "@temporalio/common";
 import {
   ApplicationFailure,
   allHandlersFinished,
@@ -12,14 +11,13 @@ import {
   condition,
   continueAsNew,
   isCancellation,
-  log,
   setHandler,
   sleep,
-  upsertSearchAttributes,
 } from "@temporalio/workflow";
 import { LIMITS } from "../contract/limits.ts";
-import type { ForIncarnation, SessionStatus } from "../contract/session.ts";
-import type { Configured, SessionAgent, TurnEnding } from "../contract/steps.ts";
+import type { ForIncarnation } from "../contract/session.ts";
+import type { Configured, SessionAgent } from "../contract/steps.ts";
+import { announceAgent, announceStatus, announceWaiting } from "./announcing.ts";
 import { ArtifactUploads } from "./artifact-uploads.ts";
 import {
   answerQuestion,
@@ -32,6 +30,7 @@ import {
   submitMessage,
   submitToolResult,
 } from "./messages.ts";
+import { endedOrParked } from "./parking.ts";
 import { local } from "./proxies.ts";
 import { SandboxCare } from "./sandbox-care.ts";
 import { SandboxRoute } from "./sandbox-route.ts";
@@ -39,25 +38,27 @@ import { isMeant, keyOf, refuseStranger } from "./session-identity.ts";
 import {
   beginJoining,
   beginTurn,
+  type CallToRun,
+  carryCalls,
+  change,
   changeTurn,
   dropTurn,
   emptySession,
   endJoining,
   endTurn,
+  pauseClock,
   progress,
   refusal,
   remove,
   type SessionState,
+  type StopReason,
+  stopTurn,
   take,
 } from "./session-state.ts";
-import { isLongHistory, runTurn, type TurnContext, type TurnEnd } from "./turn.ts";
+import { isGrownHistory, isLongHistory, runTurn, type TurnContext, type TurnEnd } from "./turn.ts";
+import { turnEnding, unexpected } from "./turn-ending.ts";
+import { TurnUpkeep } from "./turn-upkeep.ts";
 import { Waits } from "./waiting.ts";
-
-const STATUS = defineSearchAttributeKey("PerdureStatus", SearchAttributeType.KEYWORD);
-const AGENT = defineSearchAttributeKey("PerdureAgent", SearchAttributeType.KEYWORD);
-const WAITING_FOR = defineSearchAttributeKey("PerdureWaitingFor", SearchAttributeType.KEYWORD);
-
-type StopReason = "interrupted" | "replaced" | "closed" | "timed_out";
 
 export interface SessionRun extends SessionInput {
   readonly carried?: SessionState;
@@ -75,32 +76,38 @@ class SessionWorkflow {
   readonly #waits: Waits;
   /** The kinds of what is waited for, as the search attribute says them; empty when nothing is. */
   #waitingFor = "";
-  #waitingSince = 0;
+  /** Calls of the step that have not ended. */
+  readonly #open = new Set<CallToRun>();
   /** As the newest step has told it. */
   #agent: SessionAgent;
   #scope: CancellationScope | undefined;
-  #stop: StopReason | undefined;
   readonly #route: SandboxRoute;
   readonly #sandbox: SandboxCare;
+  readonly #upkeep: TurnUpkeep;
+  /** The turn's waits are asleep, to go on in the next run. */
+  #isParked = false;
   #isClosed = false;
 
   constructor(input: SessionRun) {
     this.#input = input;
     this.#agent = input.agent;
     this.#state = input.carried ?? emptySession;
-    this.#waits = new Waits(input.sessionId, () => this.#waitsChanged());
-    this.#route = new SandboxRoute(this.#state.sandboxQueue, (queue) => {
-      const { sandboxQueue: _, ...rest } = this.#state;
-      this.#state = queue === undefined ? rest : { ...rest, sandboxQueue: queue };
+    const { sessionId } = input;
+    const isBeside = input.continuesAnywhere === true;
+    this.#waits = new Waits({ sessionId, ended: this.#state.turn?.ended ?? [] }, () => this.#waitsChanged());
+    this.#route = new SandboxRoute(this.#state.sandboxQueue, (sandboxQueue) => {
+      this.#state = change(this.#state, { sandboxQueue });
     });
     this.#sandbox = new SandboxCare({
       key: keyOf(input),
       route: this.#route,
-      hasSandbox: () => this.#state.hasSandbox,
-      setHasSandbox: (hasSandbox) => {
-        this.#state = { ...this.#state, hasSandbox };
+      state: () => this.#state,
+      change: (by) => {
+        this.#state = change(this.#state, by);
       },
+      isBeside,
     });
+    this.#upkeep = new TurnUpkeep({ sessionId, route: this.#route, state: () => this.#state, isBeside });
     this.#listen();
   }
 
@@ -147,10 +154,10 @@ class SessionWorkflow {
       if (turnId === undefined || turnId === this.#state.turn?.turnId) this.#stopTurn("interrupted");
     });
     setHandler(closeSession, (of) => {
-      if (!isMeant(this.#input, of)) return;
-      this.#state = { ...this.#state, closing: true };
-      this.#stopTurn("closed");
+      if (isMeant(this.#input, of)) this.#close();
     });
+    // `temporal workflow cancel` means close, also when it comes where nothing is awaited that it could end.
+    CancellationScope.current().cancelRequested.catch(() => this.#close());
     setHandler(getProgress, (of) => {
       validator(of);
       return progress(this.#state, this.#now());
@@ -161,10 +168,20 @@ class SessionWorkflow {
     return { running: [...this.#running], waits: this.#waits.list, isClosed: this.#isClosed };
   }
 
+  get #stop(): StopReason | undefined {
+    return this.#state.turn?.stop;
+  }
+
+  #close(): void {
+    this.#state = { ...this.#state, closing: true };
+    this.#stopTurn("closed");
+  }
+
+  /** Part of the state, because it may come just when the session continues as new. */
   #stopTurn(reason: StopReason): void {
-    if (!this.#state.turn || this.#stop) return; // The first reason stands.
-    this.#stop = reason;
-    this.#scope?.cancel();
+    const before = this.#state;
+    this.#state = stopTurn(before, reason);
+    if (this.#state !== before) this.#scope?.cancel();
   }
 
   async main(): Promise<void> {
@@ -176,39 +193,59 @@ class SessionWorkflow {
       this.#state = { ...this.#state, closing: true };
     }
     await CancellationScope.nonCancellable(async () => {
-      await this.#sandbox.ready();
+      await this.#sandbox.readyOrLate();
       const summary = `close ${this.#agent.name}`;
       await this.#route.run((activities) =>
         activities.closeSession.executeWithOptions({ summary }, [keyOf(this.#input)]),
       );
       this.#isClosed = true;
-      this.#announce("closed");
+      announceStatus("closed");
       await condition(allHandlersFinished);
     });
   }
 
   async #loop(): Promise<void> {
+    void this.#sandbox.goOn();
     for (;;) {
       if (!this.#state.turn) {
         await this.#untilWork();
         if (this.#state.closing) return;
+        if (this.#state.queue.length === 0) await this.#continue();
         this.#state = beginTurn(this.#state, Date.now(), this.#agent.limits.turnTimeoutMs);
-        this.#announce("running");
+        announceStatus("running");
       }
       const isAtBoundary = await this.#turn();
       if (this.#state.closing && !this.#state.turn) return;
-      if (!this.#state.turn && this.#state.queue.length === 0) this.#announce("idle");
-      if (isAtBoundary || isLongHistory(LIMITS.historyEventsIdle)) {
-        await this.#sandbox.ready();
-        await condition(allHandlersFinished);
-        const next: SessionRun = { ...this.#input, agent: this.#agent, carried: this.#state, keepsWorkspace: true };
-        await continueAsNew<typeof session>(next);
-      }
+      if (!this.#state.turn && this.#state.queue.length === 0) announceStatus("idle");
+      if (isAtBoundary || this.#isLong(isLongHistory)) await this.#continue();
     }
   }
 
+  /** Whether it is time for a new run, where no turn is. What goes on beside is let come to its end, unless it takes too long. */
+  #isLong(isOver: (eventsMax: number) => boolean): boolean {
+    if (!isOver(LIMITS.historyEventsIdle)) return false;
+    return (
+      !this.#input.continuesAnywhere || !(this.#sandbox.isBusy || this.#upkeep.isBusy) || isOver(LIMITS.historyEvents)
+    );
+  }
+
+  /** Nothing of this run is left behind: all that its handlers change is in the state, up to the last line. */
+  async #continue(): Promise<never> {
+    if (!this.#input.continuesAnywhere) await this.#sandbox.ready();
+    await condition(allHandlersFinished);
+    const next: SessionRun = {
+      ...this.#input,
+      agent: this.#agent,
+      carried: carryCalls(this.#state, this.#isParked ? this.#waits.parked : undefined),
+      keepsWorkspace: true,
+      continuesAnywhere: true,
+    };
+    return await continueAsNew<typeof session>(next);
+  }
+
   async #untilWork(): Promise<void> {
-    const hasWork = (): boolean => this.#state.closing || this.#state.queue.length > 0;
+    const isGrown = (): boolean => this.#input.continuesAnywhere === true && this.#isLong(isGrownHistory);
+    const hasWork = (): boolean => this.#state.closing || this.#state.queue.length > 0 || isGrown();
     const { sandboxIdleMs } = this.#agent;
     if (this.#input.keepsWorkspace && sandboxIdleMs !== undefined)
       await this.#sandbox.untilWork(hasWork, sandboxIdleMs);
@@ -222,14 +259,14 @@ class SessionWorkflow {
     if (!turn) throw new Error("#turn() needs a turn");
     const uploads = new ArtifactUploads({ sessionId, turnId: turn.turnId }, this.#route);
     const end = await this.#runStoppable(uploads);
+    if (this.#isParked) return true;
     this.#waits.forget();
     if (end?.ended === "skipped") {
       this.#state = dropTurn(this.#state);
-      this.#stop = undefined;
       return false;
     }
     if (end?.ended === "boundary" && !this.#stop) {
-      await CancellationScope.nonCancellable(() => uploads.settle());
+      await CancellationScope.nonCancellable(() => this.#upkeep.settleSoon(uploads));
       if (!this.#stop) return true;
     }
     await CancellationScope.nonCancellable(async () => {
@@ -238,21 +275,13 @@ class SessionWorkflow {
       // A step that was stopped may have begun calls of its own that it could not tell of any more.
       const mayHaveRunTools =
         this.#state.turn?.hasRunTools === true || (this.#input.keepsWorkspace === true && !hasEndedWell);
-      if (mayHaveRunTools && !hasEndedWell) {
-        const key = { sessionId, turnId: turn.turnId };
-        await this.#route
-          .runBeside((activities) => activities.stopCalls.executeWithOptions({ summary: "end what still runs" }, [key]))
-          .catch((error: unknown) =>
-            log.warn("what a stopped turn left running was not ended", { error: String(error) }),
-          );
-      }
+      if (mayHaveRunTools && !hasEndedWell) await this.#upkeep.stopCalls(turn.turnId);
       if (mayHaveRunTools) uploads.start();
-      await uploads.settle();
-      const ending = this.#ending(end);
+      await this.#upkeep.settle(uploads);
+      const ending = turnEnding({ sessionId, turn: this.#state.turn ?? turn, end, limits: this.#agent.limits });
       const ended = await local.endTurn.executeWithOptions({ summary: ending.outcome }, [ending]);
       this.#state = endTurn(this.#state, ending.outcome, ended?.requeued);
-      this.#stop = undefined;
-      // After the turn's end is told, and before another begins to change what is to be kept.
+      // After the turn's end is told, and beside whatever comes next.
       if (mayHaveRunTools && this.#input.keepsWorkspace && !this.#state.closing) await this.#sandbox.keep(turn.turnId);
     });
     return false;
@@ -273,7 +302,7 @@ class SessionWorkflow {
         if (!isCancellation(error)) throw error;
       });
     try {
-      return await scope.run(() =>
+      const running = scope.run(() =>
         runTurn({
           sessionId,
           agent: () => this.#agent,
@@ -282,6 +311,8 @@ class SessionWorkflow {
             this.#state = changeTurn(this.#state, change);
           },
           running: this.#running,
+          open: this.#open,
+          takeCalls: () => this.#takeCalls(),
           route: this.#route,
           startSandbox: () => {
             if (this.#agent.hasTools) this.#sandbox.start();
@@ -294,17 +325,34 @@ class SessionWorkflow {
           waitFor: (call, wait) => this.#waits.for(call, wait),
         }),
       );
+      return await (this.#input.continuesAnywhere ? endedOrParked(running, () => this.#park(uploads)) : running);
     } catch (error) {
       // A worker that dies with a cancel on its way fails its activity instead: a stopped turn is stopped all the same.
       if (!isCancellation(error) && !this.#stop) return { ended: "failed", failure: unexpected(error) };
-      if (!this.#stop) this.#stop = "closed"; // The workflow itself was cancelled.
-      if (this.#stop === "closed") this.#state = { ...this.#state, closing: true };
+      if (!this.#stop) this.#close(); // The workflow itself was cancelled.
       return undefined;
     } finally {
       this.#scope = undefined;
       timer.cancel();
       await timedOut;
     }
+  }
+
+  /** In the same instant in which nothing moves, so that nothing does any more. False: something does, or need not stop. */
+  #park(uploads: ArtifactUploads): boolean {
+    const isAsleep = this.#open.size > 0 && this.#waits.asleep === this.#open.size && this.#running.size === 0;
+    if (!isAsleep || this.#stop || !allHandlersFinished()) return false;
+    const isBusy = this.#sandbox.isBusy || this.#upkeep.isBusy || uploads.isBusy;
+    if (!isGrownHistory(isBusy ? 2 * LIMITS.historyEvents : LIMITS.historyEvents)) return false;
+    this.#waits.park();
+    this.#isParked = true;
+    return true;
+  }
+
+  #takeCalls(): readonly CallToRun[] {
+    const calls = this.#state.turn?.calls ?? [];
+    this.#state = carryCalls(this.#state, undefined);
+    return calls;
   }
 
   /** Sleeps until the turn's time is up. What it spends waiting for people is given back to it. */
@@ -333,7 +381,7 @@ class SessionWorkflow {
     const longerMs = news.agent.limits.turnTimeoutMs - this.#agent.limits.turnTimeoutMs;
     this.#state = changeTurn(this.#state, { deadline: this.#state.turn.deadline + longerMs });
     this.#state = { ...this.#state, configuration: news.configuration };
-    if (news.agent.name !== this.#agent.name) upsertSearchAttributes([{ key: AGENT, value: news.agent.name }]);
+    if (news.agent.name !== this.#agent.name) announceAgent(news.agent.name);
     this.#agent = news.agent;
   }
 
@@ -341,46 +389,10 @@ class SessionWorkflow {
   #waitsChanged(): void {
     const kinds = [...new Set(this.#waits.list.map(({ kind }) => kind))].sort().join(",");
     if (kinds === this.#waitingFor) return;
-    if (this.#waitingFor === "") this.#waitingSince = Date.now();
     this.#waitingFor = kinds;
-    const { turn } = this.#state;
-    if (kinds === "" && turn) {
-      this.#state = changeTurn(this.#state, { deadline: turn.deadline + Date.now() - this.#waitingSince });
-    }
-    upsertSearchAttributes([
-      { key: STATUS, value: kinds === "" ? "running" : "waiting" },
-      { key: WAITING_FOR, value: kinds === "" ? null : kinds },
-    ]);
+    this.#state = pauseClock(this.#state, kinds !== "", Date.now());
+    announceWaiting(kinds);
   }
-
-  #ending(end: TurnEnd | undefined): TurnEnding {
-    const turn = this.#state.turn;
-    if (!turn) throw new Error("#ending() needs a turn");
-    const late = [...(turn.joining ?? []), ...(turn.steering ?? [])].map(({ messageId }) => messageId);
-    const ids = {
-      sessionId: this.#input.sessionId,
-      turnId: turn.turnId,
-      messageId: turn.messageId,
-      ...(late.length > 0 && { requeued: late }),
-    };
-    if (end?.ended === "completed") return { ...ids, outcome: "completed" };
-    if (end?.ended === "failed") return { ...ids, outcome: "failed", failure: end.failure };
-    if (this.#stop === "timed_out") {
-      const message = `the turn took longer than ${this.#agent.limits.turnTimeoutMs} ms, the agent's limit turnTimeoutMs`;
-      return { ...ids, outcome: "failed", failure: { code: "TIMEOUT", message, retryable: true } };
-    }
-    return { ...ids, outcome: "interrupted", reason: this.#stop ?? "interrupted" };
-  }
-
-  #announce(status: SessionStatus): void {
-    upsertSearchAttributes([{ key: STATUS, value: status }]);
-  }
-}
-
-/** An activity that failed for good without saying why in its result: ours to mend, but the session goes on. */
-function unexpected(error: unknown): { code: "PROVIDER_ERROR"; message: string; retryable: boolean } {
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
-  return { code: "PROVIDER_ERROR", message: cause.slice(0, 500), retryable: true };
 }
 
 function refuseIf(reason: string | undefined): void {

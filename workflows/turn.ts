@@ -2,29 +2,19 @@
 import { workflowInfo } from "@temporalio/workflow";
 import type { SessionId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
-import type {
-  CallResult,
-  Configured,
-  Failure,
-  PlannedCall,
-  PlannedWait,
-  SessionAgent,
-  StepRequest,
-} from "../contract/steps.ts";
+import type { CallResult, Configured, Failure, PlannedWait, SessionAgent, StepRequest } from "../contract/steps.ts";
 import type { WaitVerdict } from "../contract/waits.ts";
 import { Lanes } from "./lanes.ts";
 import { remote } from "./proxies.ts";
 import type { SandboxRoute } from "./sandbox-route.ts";
-import { addUsage, type TurnState } from "./session-state.ts";
-
-type CallToRun = Omit<PlannedCall, "quick">;
+import { addUsage, type CallToRun, type TurnState } from "./session-state.ts";
 
 export type TurnEnd =
   | { readonly ended: "completed" }
   | { readonly ended: "failed"; readonly failure: Failure }
   /** The turn's message had been taken back: nothing was done, and nothing need be said. */
   | { readonly ended: "skipped" }
-  /** A good place to continue as new: nothing runs, everything is committed. */
+  /** A good place to continue as new: nothing runs, everything is committed or waits for somebody. */
   | { readonly ended: "boundary" };
 
 /** What a turn needs of its session. It changes the session only through these. */
@@ -34,6 +24,10 @@ export interface TurnContext {
   readonly turn: () => TurnState;
   readonly change: (change: Partial<TurnState>) => void;
   readonly running: Set<string>;
+  /** Calls of the step that have not ended: they run, or wait for whatever. */
+  readonly open: Set<CallToRun>;
+  /** Calls that a run before has left waiting, once. */
+  readonly takeCalls: () => readonly CallToRun[];
   /** Where what touches the sandbox is done. */
   readonly route: SandboxRoute;
   /** Has the sandbox made, beside the first model call. */
@@ -53,6 +47,11 @@ export interface TurnContext {
 
 /** Runs the turn from its current step. Throws only when it is cancelled. */
 export async function runTurn(context: TurnContext): Promise<TurnEnd> {
+  const left = context.takeCalls();
+  if (left.length > 0) {
+    await runCalls(context, left);
+    context.change({ step: context.turn().step + 1 });
+  }
   for (let isFirst = true; ; isFirst = false) {
     const { limits } = context.agent();
     const { step, usage } = context.turn();
@@ -103,7 +102,16 @@ async function runStep(context: TurnContext, step: number): Promise<TurnEnd | un
 /** Runs a step's calls in parallel, as many at once as the agent may, started in the order the model made them. */
 async function runCalls(context: TurnContext, calls: readonly CallToRun[]): Promise<void> {
   const lanes = new Lanes(context.agent().limits.toolsInParallel);
-  await Promise.all(calls.map((call) => settleCall(context, lanes, call)));
+  await Promise.all(
+    calls.map(async (call) => {
+      context.open.add(call);
+      try {
+        await settleCall(context, lanes, call);
+      } finally {
+        context.open.delete(call);
+      }
+    }),
+  );
 }
 
 /** Waits for whatever a call waits for, in any order with the others, and runs it when it may be run. */
@@ -147,3 +155,13 @@ export function isLongHistory(eventsMax: number): boolean {
     info.historySize >= LIMITS.historyBytes
   );
 }
+
+/** The same for a session that does nothing: only what is told to it makes its history longer, so each run has a first part of its own. */
+export function isGrownHistory(eventsMax: number): boolean {
+  const info = workflowInfo();
+  const isLong = info.continueAsNewSuggested || info.historySize >= LIMITS.historyBytes;
+  return info.historyLength >= (isLong ? GROWN_MIN : eventsMax);
+}
+
+/** A run that is shorter has nothing to be rid of. */
+const GROWN_MIN = 50;
