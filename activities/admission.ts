@@ -3,16 +3,15 @@ import { Context } from "@temporalio/activity";
 import type { SessionId } from "../contract/ids.ts";
 import type { OwnWorkflow } from "../contract/workflow-ids.ts";
 import type { Store } from "../store/store.ts";
-import { attempted, type RunningAttempt, type WorkerIdentity } from "./attempt.ts";
+import { type AttemptDeps, attempted, type RunningAttempt } from "./attempt.ts";
 
 export interface SessionKey {
   readonly sessionId: SessionId;
   readonly ticket?: string;
 }
 
-export interface AdmissionDeps {
-  readonly store: Pick<Store, "tickets">;
-  readonly identity: WorkerIdentity;
+export interface AdmissionDeps extends AttemptDeps {
+  readonly store: Pick<Store, "tickets" | "database">;
 }
 
 /** An attempt of that work. Undefined: the session is gone, and nothing was done. */
@@ -21,7 +20,7 @@ export function admitted<T>(
   asked: { readonly key: SessionKey; readonly kinds: readonly OwnWorkflow[] },
   work: (running: RunningAttempt) => Promise<T>,
 ): Promise<T | undefined> {
-  return attempted(deps.identity, async (running) => {
+  return attempted(deps, async (running) => {
     const { workflowId = "" } = Context.current().info.workflowExecution ?? {};
     return (await deps.store.tickets.admit(asked.key, asked.kinds, workflowId)) ? await work(running) : undefined;
   });

@@ -1,8 +1,10 @@
 /** One attempt of an activity: its heartbeats, its row among the running attempts, and why it was told to stop. */
 import { ApplicationFailure, CancelledFailure, Context } from "@temporalio/activity";
 import { LIMITS } from "../contract/limits.ts";
-import type { Attempt } from "../store/attempts.ts";
-import { StoreError, SupersededError } from "../store/error.ts";
+import { type Attempt, recordEnd } from "../store/attempts.ts";
+import type { Database } from "../store/database.ts";
+import { StoreError, SupersededError, TakenOverError } from "../store/error.ts";
+import type { WorksHere } from "./works-here.ts";
 
 /** The worker process that attempts run in. */
 export interface WorkerIdentity {
@@ -10,12 +12,19 @@ export interface WorkerIdentity {
   readonly process: string;
 }
 
+export interface AttemptDeps {
+  readonly identity: WorkerIdentity;
+  readonly store: { readonly database: Database };
+  /** What runs in this process, so that an attempt that comes after a silence goes on with it. */
+  readonly works: WorksHere;
+}
+
 export interface RunningAttempt {
   /** To be registered in the transaction that begins the work; undefined in a local activity. */
   readonly attempt: Attempt | undefined;
-  /** Aborts on a cancel of the turn and on the worker's shutdown. */
+  /** Aborts on a stop, on the worker's shutdown, and when Temporal has no use for this work any more. */
   readonly signal: AbortSignal;
-  /** Whether the turn was stopped; false when only this worker goes down, and another attempt will follow. */
+  /** Whether somebody asked for the stop; false when merely this worker is done with it, and another attempt will follow. */
   isStopped(): boolean;
 }
 
@@ -23,21 +32,15 @@ export interface RunningAttempt {
  * Runs an activity's work with heartbeats, which tell Temporal that this worker lives and tell us of a cancel.
  * The store's failures are retried by Temporal; a superseded attempt is over, whatever it was about to say.
  */
-export async function attempted<T>(
-  identity: WorkerIdentity,
-  work: (running: RunningAttempt) => Promise<T>,
-): Promise<T> {
+export async function attempted<T>(deps: AttemptDeps, work: (running: RunningAttempt) => Promise<T>): Promise<T> {
   const context = Context.current();
   const beat = setInterval(() => context.heartbeat(), LIMITS.heartbeatEveryMs);
-  const running: RunningAttempt = {
-    attempt: { taskToken: context.info.base64TaskToken, ...identity },
-    signal: context.cancellationSignal,
-    isStopped: () => context.cancellationSignal.aborted && !isShutdown(context),
-  };
   try {
-    return await work(running);
-  } catch (error) {
-    throw toFailure(error, running);
+    return await deps.works.run(context, ownAttempt(context, deps.identity), {
+      work: (running) => work(running).catch((error: unknown) => Promise.reject(toFailure(error, running))),
+      moved: (from, to) => recordEnd(deps.store.database, from, to),
+      ended: (attempts, how) => endRows(deps.store.database, attempts, how),
+    });
   } finally {
     clearInterval(beat);
   }
@@ -57,14 +60,37 @@ export async function attemptedLocally<T>(work: (running: RunningAttempt) => Pro
   }
 }
 
-function isShutdown(context: Context): boolean {
-  return context.cancellationDetails?.workerShutdown === true && context.cancellationDetails.cancelRequested !== true;
+function ownAttempt({ info }: Context, { host, process }: WorkerIdentity): Attempt {
+  const place = {
+    activity: `${info.workflowExecution?.runId}/${info.activityId}`,
+    number: info.attempt,
+    at: info.currentAttemptScheduledTimestampMs,
+  };
+  return { taskToken: info.base64TaskToken, host, process, place };
+}
+
+/**
+ * No attempt's row outlives its work, however that ends. What counts is the work: a row that a full disk keeps here goes with
+ * this process, to whoever comes after it.
+ */
+async function endRows(database: Database, attempts: readonly Attempt[], how: "well" | "failed"): Promise<void> {
+  for (const attempt of attempts) {
+    // The transaction that was to end it may have come to nothing.
+    const mayBeOpen = how === "well" ? attempt.isOpen === true : attempt.isOpen !== undefined;
+    if (mayBeOpen) await recordEnd(database, attempt).catch(() => undefined);
+  }
 }
 
 function toFailure(error: unknown, running: RunningAttempt): unknown {
   if (running.isStopped()) return new CancelledFailure("the turn was stopped");
   if (running.signal.aborted) {
-    return ApplicationFailure.create({ type: "WorkerShutdown", message: "this worker goes down", nextRetryDelay: 1 });
+    const { reason } = running.signal;
+    const message = reason instanceof Error ? reason.message : String(reason);
+    return ApplicationFailure.create({ type: "WorkerShutdown", message, nextRetryDelay: 1 });
+  }
+  // Nothing is wrong with the work, which another attempt has. Should Temporal take this one for the newest, it asks again.
+  if (error instanceof TakenOverError) {
+    return ApplicationFailure.create({ type: "TakenOver", message: error.message, nextRetryDelay: 500 });
   }
   if (error instanceof SupersededError) return ApplicationFailure.nonRetryable(error.message, "Superseded");
   if (error instanceof StoreError) return ApplicationFailure.retryable(error.message, `Store.${error.kind}`);

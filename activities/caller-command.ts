@@ -29,7 +29,7 @@ const ATTEMPTS_MAX = LIMITS.attemptsBeside / 2;
 
 export function createRunCallerCommand(deps: RunToolDeps): RunCallerCommand {
   return (key) =>
-    attempted(deps.identity, async (running) => {
+    attempted(deps, async (running) => {
       await requireSandboxHere(deps, key.sessionId);
       const begun = await beginCommand(deps.store.database, key, running.attempt);
       if (begun.state === "begun") await runBegun(deps, begun, { running, stop: key.stop === true });
@@ -39,7 +39,7 @@ export function createRunCallerCommand(deps: RunToolDeps): RunCallerCommand {
 /** Ends a command that no attempt could end, without its sandbox: a row that stays open would be waited for, for ever. */
 export function createGiveUpCommand(deps: RunToolDeps): GiveUpCommand {
   return (key) =>
-    attempted(deps.identity, async ({ attempt }) => {
+    attempted(deps, async ({ attempt }) => {
       const begun = await beginCommand(deps.store.database, key, attempt);
       if (begun.state === "done") return;
       const text =
@@ -70,7 +70,7 @@ async function runBegun(
   if (lost.signal.aborted) throw lost.signal.reason;
   // What was merely cut off goes on at another worker.
   const isCutOff = running.signal.aborted && !running.isStopped() && ran.outcome === "interrupted" && !isToStop;
-  if (isCutOff) throw new Error("this worker goes down");
+  if (isCutOff) throw running.signal.reason;
   const facts = await publisher.end();
   await endCommand(database, begun, { ...ran, facts, attempt: running.attempt });
 }

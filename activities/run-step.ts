@@ -35,7 +35,7 @@ export type RunStep = (request: StepRequest) => Promise<StepAnswer>;
 
 export function createRunStep(deps: RunStepDeps): RunStep {
   return (request) =>
-    attempted(deps.identity, async (running) => {
+    attempted(deps, async (running) => {
       // A retry after a lost answer finds the step committed and returns it: the model is not called again.
       const begun = await beginStep(deps.store.database, request, running.attempt);
       const result = begun.state === "done" ? begun.result : await replyTo(deps, begun, running);

@@ -7,7 +7,7 @@ import { openWait } from "../store/waits.ts";
 import type { Toolbox } from "../tools/registry.ts";
 import type { Tool } from "../tools/tool.ts";
 import { hasNewArtifacts } from "./artifact-scan.ts";
-import { attempted, type RunningAttempt, type WorkerIdentity } from "./attempt.ts";
+import { type AttemptDeps, attempted, type RunningAttempt } from "./attempt.ts";
 import { OutputPublisher } from "./output-publisher.ts";
 import { newsOfSandbox } from "./sandbox-news.ts";
 import { publishTraces } from "./sandbox-traces.ts";
@@ -15,8 +15,8 @@ import { withoutSecrets } from "./secret-choice.ts";
 import { requireSandboxHere, type SandboxDeps } from "./session-sandbox.ts";
 import { runToolInSandbox } from "./tool-in-sandbox.ts";
 
-export interface RunToolDeps extends SandboxDeps {
-  readonly identity: WorkerIdentity;
+export interface RunToolDeps extends SandboxDeps, AttemptDeps {
+  readonly store: SandboxDeps["store"];
   readonly tools: Toolbox;
 }
 
@@ -24,7 +24,7 @@ export type RunTool = (key: CallKey) => Promise<CallResult>;
 
 export function createRunTool(deps: RunToolDeps): RunTool {
   return (key) =>
-    attempted(deps.identity, async (running) => {
+    attempted(deps, async (running) => {
       await requireSandboxHere(deps, key.sessionId);
       return await runCall(deps, key, running);
     });
@@ -79,7 +79,7 @@ async function runBegun(deps: RunToolDeps, begun: BegunCall, running: RunningAtt
   if (lost.signal.aborted) throw lost.signal.reason;
   // What has its result before the worker is gone has ended; what was merely cut off goes on at another.
   const isCutOff = running.signal.aborted && !running.isStopped() && ran.result.outcome === "interrupted";
-  if (isCutOff) throw new Error("this worker goes down");
+  if (isCutOff) throw running.signal.reason;
   const sessionId = call.session_id as SessionId;
   const news = await newsOfSandbox(database, sessionId);
   const changed = tool.changesFiles && ran.sandbox !== undefined;

@@ -64,7 +64,7 @@ export function createSandboxUpkeep(deps: RunToolDeps): SandboxUpkeep {
       }))) ?? { againInMs: 0 },
     listHostQueues: async () => (await liveHosts(database)).map((host) => hostQueue(deps.store.stack, host)),
     sweepSandboxes: (order) =>
-      attempted(deps.identity, () => {
+      attempted(deps, () => {
         if (deps.store.tickets.isOfStack("sweep", order?.ticket)) return sweep(deps);
         throw new SupersededError(
           "this sweep has no ticket: it was started by an earlier version, or not by this stack",

@@ -13,6 +13,7 @@ import {
   openTerminal,
   type ScreenSize,
   type TerminalRecord,
+  takeTerminalOver,
   writeProgress,
 } from "../store/terminals.ts";
 import { NO_REDACTION } from "../tools/redactor.ts";
@@ -20,18 +21,23 @@ import { attempted, type RunningAttempt } from "./attempt.ts";
 import type { RunToolDeps } from "./run-tool.ts";
 import { findSandbox, openSandbox } from "./session-sandbox.ts";
 import { TerminalOutput } from "./terminal-output.ts";
+import { GOES_DOWN } from "./works-here.ts";
 
 export type ServeTerminal = (key: TerminalKey) => Promise<void>;
 
 /** How often the sandbox is looked after, and who still watches. */
 const LOOK_EVERY_MS = 250;
 
-/** Resolves when the terminal is closed. A shell does not outlive its worker, so another attempt only says that it is gone. */
+/**
+ * Resolves when the terminal is closed. A shell does not outlive its worker, so another attempt only says that it is gone; one
+ * that comes to the same worker goes on with it (`WorksHere`), and is not seen here.
+ */
 export function createServeTerminal(deps: RunToolDeps): ServeTerminal {
   return (key) =>
-    attempted(deps.identity, async (running) => {
+    attempted(deps, async (running) => {
       const { database } = deps.store;
       const row = await findTerminal(database, key.terminalId);
+      if (row) await takeTerminalOver(database, row, running.attempt);
       if (row && Context.current().info.attempt > 1) await endLeft(deps, row);
       if (!row || row.state === "closed") return;
       const reason = row.state === "open" ? "the worker that served it was lost" : await serve(deps, row, running);
@@ -164,7 +170,9 @@ class ServedTerminal {
   #stopReason(): string | undefined {
     const { signal, isStopped } = this.#served.running;
     if (!signal.aborted) return undefined;
-    return isStopped() ? "it was closed" : "the worker that served it goes down";
+    if (isStopped()) return "it was closed";
+    const isLapsed = !(signal.reason instanceof Error && signal.reason.message === GOES_DOWN);
+    return isLapsed ? "Temporal had lost the worker that served it" : "the worker that served it goes down";
   }
 
   async #takeInput(): Promise<void> {

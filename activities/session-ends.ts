@@ -32,7 +32,7 @@ export function createSessionEnds(deps: RunToolDeps): SessionEnds {
   return {
     ensureSandbox: (key) => admitted(deps, { key, kinds: ["session"] }, () => prepareSandbox(deps, key.sessionId)),
     stopCalls: ({ sessionId, turnId }) =>
-      attempted(deps.identity, async () => {
+      attempted(deps, async () => {
         const calls = await runningCalls(database, sessionId, turnId);
         await using sandbox = calls.length > 0 ? await findSandbox(deps, sessionId) : undefined;
         const commands = calls.flatMap((call) => [

@@ -25,7 +25,7 @@ export type UploadArtifacts = (turn: TurnKey) => Promise<UploadResult>;
 
 export function createUploadArtifacts(deps: RunToolDeps): UploadArtifacts {
   return (turn) =>
-    attempted(deps.identity, async ({ signal }) => {
+    attempted(deps, async ({ signal }) => {
       await using sandbox = await findSandbox(deps, turn.sessionId);
       if (!sandbox) return { uploaded: 0, failed: 0 };
       let uploaded = 0;

@@ -79,6 +79,8 @@ export const LIMITS = {
   /** A worker that is silent for so long is dead, and its activities go to another. */
   heartbeatTimeoutMs: 4_000,
   heartbeatEveryMs: 250,
+  /** What runs on after Temporal took its attempt for lost waits so long for another attempt to hold it. */
+  lapsedWorkMs: 60_000,
   activityPayloadBytesMax: 2 * 1024,
   /** Most calls that one reply of the model may hold; more come back to it as tool errors. */
   callsPerStep: 20,

@@ -6,9 +6,9 @@ import type { Fact } from "../contract/events.ts";
 import type { CallId, SessionId, TurnId } from "../contract/ids.ts";
 import type { PlannedWait } from "../contract/steps.ts";
 import type { WaitKind } from "../contract/waits.ts";
-import { type Attempt, beginAttempt, endAttempt } from "./attempts.ts";
+import { type Attempt, beginAttempt, endAttempt, takeOver } from "./attempts.ts";
 import type { Database, Tx } from "./database.ts";
-import { SupersededError } from "./error.ts";
+import { SupersededError, TakenOverError } from "./error.ts";
 import { append } from "./event-log.ts";
 import type { SpoolOffsets } from "./offsets.ts";
 import { newestGeneration } from "./sandboxes.ts";
@@ -44,7 +44,7 @@ export async function beginCall(
     const before = await tx
       .selectFrom("tool_calls")
       .innerJoin("sessions", "sessions.id", "tool_calls.session_id")
-      .select(["tool_calls.state", "tool_calls.outcome", "sessions.agent"])
+      .select(["tool_calls.state", "tool_calls.outcome", "tool_calls.taken_by", "sessions.agent"])
       .where("tool_calls.id", "=", ids.callId)
       .where("tool_calls.session_id", "=", ids.sessionId)
       .executeTakeFirst();
@@ -52,10 +52,12 @@ export async function beginCall(
     if (before.outcome !== null) return { state: "done", outcome: before.outcome as ToolOutcome };
     // Whatever a workflow believes. It may not have heard that an attempt before this one has given the call up to a person.
     if (before.state === "waiting") return { state: "waiting", wait: await pendingWait(tx, ids.callId) };
+    const taken = takeOver(attempt, before.taken_by);
     const call = await tx
       .updateTable("tool_calls")
       .set((eb) => ({
         epoch: eb("epoch", "+", 1),
+        taken_by: taken,
         state: "running",
         started_at: eb.fn.coalesce("started_at", eb.val(Date.now())),
         // Of the first attempt: what it did, it did there.
@@ -176,7 +178,7 @@ async function touch(tx: Tx, begun: BegunCall, values: Partial<ToolCallsTable>):
     .where("outcome", "is", null)
     .returning("id")
     .executeTakeFirst();
-  if (!mine) throw new SupersededError(`another attempt of call ${begun.call.id} has taken over`);
+  if (!mine) throw new TakenOverError(`another attempt of call ${begun.call.id} has taken over`);
 }
 
 /** A call that has begun and not ended. */

@@ -7,10 +7,10 @@ import { ProblemError } from "../contract/errors.ts";
 import type { Fact } from "../contract/events.ts";
 import type { CallId, SessionId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
-import { type Attempt, beginAttempt, endAttempt } from "./attempts.ts";
+import { type Attempt, beginAttempt, endAttempt, takeOver } from "./attempts.ts";
 import { contentHash } from "./content-hash.ts";
 import type { Database, Tx } from "./database.ts";
-import { SupersededError } from "./error.ts";
+import { SupersededError, TakenOverError } from "./error.ts";
 import { append } from "./event-log.ts";
 import type { SpoolOffsets } from "./offsets.ts";
 import { newestGeneration } from "./sandboxes.ts";
@@ -65,6 +65,7 @@ export async function makeCommand(
         outcome: null,
         exit_code: null,
         result: null,
+        taken_by: null,
       })
       .returningAll()
       .executeTakeFirstOrThrow();
@@ -113,17 +114,19 @@ export async function beginCommand(
     const before = await tx
       .selectFrom("commands")
       .innerJoin("sessions", "sessions.id", "commands.session_id")
-      .select(["commands.state", "sessions.agent"])
+      .select(["commands.state", "commands.taken_by", "sessions.agent"])
       .where("commands.id", "=", callId)
       .where("commands.session_id", "=", sessionId)
       .executeTakeFirst();
     if (!before) throw new SupersededError(`command ${callId} of session ${sessionId} is gone`);
     if (before.state === "done") return { state: "done" };
     const isStopping = before.state === "stopping";
+    const taken = takeOver(attempt, before.taken_by);
     const row = await tx
       .updateTable("commands")
       .set((eb) => ({
         epoch: eb("epoch", "+", 1),
+        taken_by: taken,
         state: isStopping ? "stopping" : "running",
         started_at: eb.fn.coalesce("started_at", eb.val(Date.now())),
         // Of the first attempt: what it did, it did there.
@@ -208,7 +211,7 @@ async function touch(tx: Tx, begun: BegunCommand, values: Partial<CommandsTable>
     .where("state", "<>", "done")
     .returning("id")
     .executeTakeFirst();
-  if (!mine) throw new SupersededError(`another attempt of command ${begun.callId} has taken over`);
+  if (!mine) throw new TakenOverError(`another attempt of command ${begun.callId} has taken over`);
 }
 
 function completedFact(

@@ -11,7 +11,10 @@ export class StoreError extends Error {
   }
 }
 
-/** A newer attempt has taken over: whoever meets this must stop, and has written nothing. */
+/** What was to be written to is over or gone: whoever meets this must stop, and has written nothing. */
 export class SupersededError extends Error {
   override readonly name = "SupersededError";
 }
+
+/** A newer attempt has the work: this one must stop, and has written nothing. It is no failure of the work. */
+export class TakenOverError extends SupersededError {}

@@ -2,6 +2,7 @@
 import type { CreateTableBuilder, Kysely } from "kysely";
 import { sql } from "kysely";
 import type { Dialect } from "./database.ts";
+import { attemptPlaces } from "./migration-attempts.ts";
 import { incarnations } from "./migration-incarnations.ts";
 import { sandboxesOfAnyKind } from "./migration-sandboxes.ts";
 import type { Schema } from "./schema.ts";
@@ -16,6 +17,7 @@ export const MIGRATIONS: readonly Migration[] = [
   { name: "0002-people-and-agents", up: peopleAndAgents },
   { name: "0003-sandboxes", up: sandboxesOfAnyKind },
   { name: "0004-incarnations", up: incarnations },
+  { name: "0005-attempt-places", up: attemptPlaces },
 ];
 
 /**

@@ -103,6 +103,8 @@ export interface StepsTable {
   failures: number;
   /** What the activity answered, once it is committed. */
   result: string | null;
+  /** JSON of the place of the attempt that has it; null: of none that is known. */
+  taken_by: string | null;
 }
 
 export interface TranscriptTable {
@@ -137,6 +139,8 @@ export interface ToolCallsTable {
   edited: number;
   /** The generation of the session's sandbox when its first attempt began; 0 when there was none. */
   generation: number;
+  /** JSON of the place of the attempt that has it; null: of none that is known. */
+  taken_by: string | null;
 }
 
 export interface EventsTable {
@@ -357,6 +361,8 @@ export interface CommandsTable {
   outcome: string | null;
   exit_code: number | null;
   result: string | null;
+  /** JSON of the place of the attempt that has it; null: of none that is known. */
+  taken_by: string | null;
 }
 
 export interface TerminalsTable {
@@ -373,6 +379,8 @@ export interface TerminalsTable {
   served_at: number;
   watched_at: number;
   reason: string | null;
+  /** JSON of the place of the attempt that has it; null: of none that is known. */
+  taken_by: string | null;
 }
 
 /** What goes through a terminal: bytes as base64. Old ones are dropped. */

@@ -6,13 +6,13 @@ import type { MessageId } from "../contract/ids.ts";
 import type { Failure, StepRequest, StepResult } from "../contract/steps.ts";
 import { NO_USAGE, type Usage } from "../contract/usage.ts";
 import { findAgentVersion } from "./agents.ts";
-import { type Attempt, beginAttempt, endAttempt } from "./attempts.ts";
+import { type Attempt, beginAttempt, endAttempt, takeOver } from "./attempts.ts";
 import { type StateWrite, writeState } from "./backend-state.ts";
 import { placeResult } from "./calls.ts";
 import { changeAgent } from "./configuration.ts";
 import { contentHash } from "./content-hash.ts";
 import type { Database, Tx } from "./database.ts";
-import { SupersededError } from "./error.ts";
+import { SupersededError, TakenOverError } from "./error.ts";
 import { append } from "./event-log.ts";
 import { steerMessage } from "./messages.ts";
 import { type SessionSetup, sessionSetup } from "./session-setup.ts";
@@ -60,14 +60,20 @@ export async function beginStep(
     }
     const turn = await tx.selectFrom("turns").select(["state", "re_asked"]).where("id", "=", turnId).executeTakeFirst();
     if (turn?.state !== "running") throw new SupersededError(`turn ${turnId} is over`);
+    const taken = takeOver(attempt, row?.taken_by);
     const epoch = (row?.epoch ?? 0) + 1;
     if (row) {
-      await tx.updateTable("steps").set({ epoch }).where("turn_id", "=", turnId).where("step", "=", step).execute();
+      await tx
+        .updateTable("steps")
+        .set({ epoch, taken_by: taken })
+        .where("turn_id", "=", turnId)
+        .where("step", "=", step)
+        .execute();
       facts.push({ type: "step.restarted", turnId, step, attempt: epoch });
     } else {
       await tx
         .insertInto("steps")
-        .values({ turn_id: turnId, step, epoch, state: "running", failures: 0, result: null })
+        .values({ turn_id: turnId, step, epoch, state: "running", failures: 0, result: null, taken_by: taken })
         .execute();
       facts.push({ type: "step.started", turnId, step });
     }
@@ -214,6 +220,7 @@ async function makeCalls(
       outcome: answer?.outcome ?? null,
       edited: 0,
       generation: 0,
+      taken_by: null,
     };
     await tx.insertInto("tool_calls").values(call).execute();
     const place = { turnId, step, callId };
@@ -277,5 +284,5 @@ async function touch(
           .where("epoch", "=", begun.epoch)
           .where("state", "=", "running")
           .executeTakeFirst();
-  if (!mine) throw new SupersededError(`another attempt of step ${step} of turn ${turnId} has taken over`);
+  if (!mine) throw new TakenOverError(`another attempt of step ${step} of turn ${turnId} has taken over`);
 }

@@ -6,7 +6,7 @@ import { ProblemError } from "../contract/errors.ts";
 import type { SessionId, TerminalId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { TerminalKey } from "../contract/terminals.ts";
-import { type Attempt, beginAttempt } from "./attempts.ts";
+import { type Attempt, beginAttempt, takeOver } from "./attempts.ts";
 import type { Database, Tx } from "./database.ts";
 import { append } from "./event-log.ts";
 import type { TerminalsTable } from "./schema.ts";
@@ -68,6 +68,7 @@ export async function makeTerminal(database: Database, key: TerminalKey, size: S
         served_at: now,
         watched_at: now,
         reason: null,
+        taken_by: null,
       })
       .execute();
   });
@@ -105,6 +106,19 @@ export async function newestTerminal(database: Database, sessionId: SessionId): 
     .limit(1)
     .executeTakeFirst();
   return row && toRecord(row);
+}
+
+/** Takes the terminal for an attempt that has not opened it. Throws TakenOverError when a later one serves it. */
+export async function takeTerminalOver(
+  database: Database,
+  row: TerminalRecord,
+  attempt: Attempt | undefined,
+): Promise<void> {
+  await database.write(async (tx) => {
+    const before = await tx.selectFrom("terminals").select("taken_by").where("id", "=", row.id).executeTakeFirst();
+    const taken = takeOver(attempt, before?.taken_by);
+    await tx.updateTable("terminals").set({ taken_by: taken }).where("id", "=", row.id).execute();
+  });
 }
 
 /** Says that its shell is there, and by whose attempt. false: it was closed meanwhile. */

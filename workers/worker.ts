@@ -4,6 +4,7 @@ import type { Logger } from "pino";
 import type { DownloadRules } from "../activities/download-fetch.ts";
 import { createActivities } from "../activities/index.ts";
 import type { WorkerSecrets } from "../activities/secret-choice.ts";
+import { WorksHere } from "../activities/works-here.ts";
 import type { SteppedBackend } from "../backends/backend.ts";
 import { hostQueue, OLD_QUEUE, oldHostQueue, stackQueue } from "../contract/task-queue.ts";
 import type { SandboxProviders } from "../sandbox/registry.ts";
@@ -66,6 +67,7 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
       downloads: deps.downloads,
       host: deps.host,
       identity: { host: deps.host, process: deps.process },
+      works: new WorksHere(),
     }),
     // A cancel reaches an activity with the answer to a heartbeat, so this bounds how long stopping a turn takes.
     maxHeartbeatThrottleInterval: 400,

@@ -2,11 +2,13 @@
 import { randomUUID } from "node:crypto";
 import { rmSync } from "node:fs";
 import path from "node:path";
+import type { Info } from "@temporalio/activity";
 import { MockActivityEnvironment } from "@temporalio/testing";
 import { DefaultLogger } from "@temporalio/worker";
 import { z } from "zod";
 import { createRunStep, type RunStepDeps } from "../../activities/run-step.ts";
 import { createRunTool } from "../../activities/run-tool.ts";
+import { WorksHere } from "../../activities/works-here.ts";
 import type { SteppedBackend } from "../../backends/backend.ts";
 import type { AgentInput } from "../../contract/agents.ts";
 import type { CallId, SessionId } from "../../contract/ids.ts";
@@ -41,6 +43,7 @@ export async function anActivityWorld(
     sandboxes: localSandboxes(root),
     host: "here",
     identity: { host: "here", process: "this" },
+    works: new WorksHere(),
     tools: createToolbox(of.tools ?? []),
     backends: new Map((of.backends ?? []).map((backend) => [backend.name, backend])),
   };
@@ -67,10 +70,15 @@ export async function asked(
   return { sessionId, ticket: store.tickets.of(kind, place) };
 }
 
-/** One attempt of an activity. Each has a task token of its own, as Temporal gives it. */
-export function anAttempt(): MockActivityEnvironment {
+/** One attempt of an activity. Each has a task token of its own, as Temporal gives it; without a number it is the first. */
+export function anAttempt(of: Partial<Info> = {}): MockActivityEnvironment {
   const logger = new DefaultLogger("ERROR", () => undefined); // Failed attempts are what these tests are about.
-  return new MockActivityEnvironment({ base64TaskToken: randomUUID() }, { logger });
+  return new MockActivityEnvironment({ base64TaskToken: randomUUID(), ...of }, { logger });
+}
+
+/** The attempt of one activity that Temporal has sent as so-manieth. */
+export function attemptNumber(number: number): MockActivityEnvironment {
+  return anAttempt({ attempt: number, currentAttemptScheduledTimestampMs: number * 1_000 });
 }
 
 export function runTool(world: ActivityWorld, callId: CallId, attempt = anAttempt()): Promise<CallResult> {

@@ -1,4 +1,5 @@
 /** A step over its attempts: one committed reply with its state, losses that are nobody's fault, and news for the workflow. */
+import { ActivityCancellationDetails } from "@temporalio/common";
 import { describe, expect, test } from "vitest";
 import { BackendError, type StepInput, type StepOutput, type SteppedBackend } from "../../backends/backend.ts";
 import { type AgentInput, ClientTool } from "../../contract/agents.ts";
@@ -133,7 +134,7 @@ describe("a backend that was lost", () => {
 /** An attempt that is told to stop before it begins. */
 function cancelled(): ReturnType<typeof anAttempt> {
   const attempt = anAttempt();
-  attempt.cancel();
+  attempt.cancel("CANCELLED", new ActivityCancellationDetails({ cancelRequested: true }));
   return attempt;
 }
 
@@ -269,7 +270,8 @@ test("what had come of a reply that is stopped is in the log, to the last piece,
     async step(_input, sink) {
       sink.blockStarted(0, { type: "text" });
       sink.blockDelta(0, "the first half");
-      attempt.cancel(); // Before anything of it is due to be published.
+      // Before anything of it is due to be published.
+      attempt.cancel("CANCELLED", new ActivityCancellationDetails({ cancelRequested: true }));
       throw new BackendError("ABORTED", "the model call was stopped");
     },
   };
