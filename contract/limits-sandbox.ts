@@ -13,6 +13,11 @@ export const SANDBOX_LIMITS = {
   hostFreeMiB: 512,
   /** A host whose workers have been silent for so long is gone, and the sandboxes on it are lost. */
   hostGoneMs: 60_000,
+  /** A host that is merely busy is waited for longer each time, at most so long, and so often: together about a day. */
+  hostBusyMs: 600_000,
+  busyRounds: 150,
+  /** The same for what a turn's end waits for. */
+  busyRoundsBeside: 4,
   /** A process that makes a sandbox and dies is waited for so long; it says more often that it lives. */
   sandboxMakerMs: 8_000,
   /** So often it is looked for idle sandboxes that their sessions do not know of. */

@@ -85,6 +85,21 @@ export const LIMITS = {
   /** Most calls that one reply of the model may hold; more come back to it as tool errors. */
   callsPerStep: 20,
 
+  // Slots of one worker, for each queue that it polls. A slot that is free costs nothing.
+  slots: {
+    upkeep: 200,
+    model: 200,
+    command: 200,
+    caller: 200,
+    terminal: 200,
+    look: 50,
+    transfer: 50,
+    snapshot: 50,
+    upload: 50,
+  },
+  /** Long polls for each queue: those of the way from message to answer, and the others. */
+  polls: { quick: 5, slow: 2 },
+
   // The model.
   /** A worker has taken up its predecessor's commands by then; loading the SDK before would block it for 300 ms. */
   sdkLoadDelayMs: 1_000,

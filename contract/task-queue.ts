@@ -1,6 +1,10 @@
 /**
- * The task queues of a stack: of everything that any of its workers can do, and of what only the workers of one host can.
- * They carry the stack's id, because several stacks may live at one Temporal, and none may take another's work.
+ * The task queues of a stack: of everything that any of its workers can do, of what only the workers of one host can, and of
+ * what only workers with the same abilities can. They carry the stack's id, because several stacks may live at one Temporal,
+ * and none may take another's work.
+ *
+ * Each of them is a name to begin with: every kind of work has a queue of its own behind it, with slots of its own, so that
+ * no kind can take the place of another.
  */
 
 /** Of all stacks of versions before 0.4: sessions that were started then go on there. */
@@ -16,7 +20,25 @@ export function hostQueue(stack: string, host: string): string {
   return `${stackQueue(stack)}-host-${host}`;
 }
 
+/** Where the workers of one host that can do the same poll, for what the other workers of the stack cannot. */
+export function ableQueue(stack: string, place: { readonly host: string; readonly abilities: string }): string {
+  return `${hostQueue(stack, place.host)}-with-${place.abilities}`;
+}
+
 /** The same as sessions of versions before 0.4 remember it. */
 export function oldHostQueue(host: string): string {
   return `${OLD_QUEUE}-host-${host}`;
+}
+
+/**
+ * Kinds of work that may last. What is left, closing and clearing away, is quick and stays on the queue itself, so that
+ * nothing that lasts can hold it up.
+ */
+export const WORK_KINDS = ["model", "command", "caller", "terminal", "look", "transfer", "snapshot", "upload"] as const;
+export type WorkKind = (typeof WORK_KINDS)[number];
+
+/** The queue of one kind of work behind a queue. The queues of versions before 0.4 stay whole: only their workers made more of them. */
+export function kindQueue(queue: string, kind: WorkKind | undefined): string {
+  const isOld = queue === OLD_QUEUE || queue.startsWith(`${OLD_QUEUE}-host-`);
+  return kind === undefined || isOld ? queue : `${queue}:${kind}`;
 }

@@ -6,7 +6,16 @@ import { createActivities } from "../activities/index.ts";
 import type { WorkerSecrets } from "../activities/secret-choice.ts";
 import { WorksHere } from "../activities/works-here.ts";
 import type { SteppedBackend } from "../backends/backend.ts";
-import { hostQueue, OLD_QUEUE, oldHostQueue, stackQueue } from "../contract/task-queue.ts";
+import { LIMITS } from "../contract/limits.ts";
+import {
+  hostQueue,
+  kindQueue,
+  OLD_QUEUE,
+  oldHostQueue,
+  stackQueue,
+  WORK_KINDS,
+  type WorkKind,
+} from "../contract/task-queue.ts";
 import type { SandboxProviders } from "../sandbox/registry.ts";
 import type { Store } from "../store/store.ts";
 import type { Toolbox } from "../tools/registry.ts";
@@ -35,6 +44,9 @@ export interface RunningWorker {
   /** Takes no new work, gives what runs a moment to end, then hands it back. */
   shutdown(): void;
 }
+
+/** Kinds of work that a turn waits for at each of its steps. */
+const QUICK: ReadonlySet<WorkKind> = new Set(["model", "command"]);
 
 /** Temporal's own words are a dump of its transport's. */
 export function unreachable(address: string, cause: unknown): never {
@@ -71,7 +83,7 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
     }),
     // A cancel reaches an activity with the answer to a heartbeat, so this bounds how long stopping a turn takes.
     maxHeartbeatThrottleInterval: 400,
-    maxConcurrentActivityTaskExecutions: 200,
+    maxConcurrentActivityTaskExecutions: LIMITS.slots.upkeep,
     shutdownGraceTime: 1_500,
     shutdownForceTime: 6_000,
   };
@@ -93,7 +105,8 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
         { ...common, taskQueue: oldHostQueue(deps.host) },
       ]
     : [];
-  const workers = await Promise.all([whole, ofHost, ...ofOld].map((options) => Worker.create(options)));
+  const ofKinds = [whole, ofHost].flatMap(({ taskQueue }) => byKind(common, taskQueue));
+  const workers = await Promise.all([whole, ofHost, ...ofKinds, ...ofOld].map((options) => Worker.create(options)));
   const shutdown = (): void => {
     for (const one of workers) if (one.getState() === "RUNNING") one.shutdown();
   };
@@ -103,6 +116,16 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
     .then(() => undefined)
     .finally(() => connection.close());
   return { connection, done, shutdown };
+}
+
+/** Workers for every kind of work behind a queue: what fills the slots of one leaves those of all others. */
+function byKind(common: WorkerOptions, taskQueue: string): readonly WorkerOptions[] {
+  return WORK_KINDS.map((kind) => ({
+    ...common,
+    taskQueue: kindQueue(taskQueue, kind),
+    maxConcurrentActivityTaskExecutions: LIMITS.slots[kind],
+    maxConcurrentActivityTaskPolls: QUICK.has(kind) ? LIMITS.polls.quick : LIMITS.polls.slow,
+  }));
 }
 
 /** What the SDK warns of for a worker that only runs activities, which ours for a host's sandboxes does on purpose. */

@@ -36,7 +36,9 @@ async function end(key: CommandKey, error: unknown): Promise<void> {
 }
 
 function run(key: CommandKey): Promise<void> {
-  return atSandbox((activities) => activities.runCallerCommand.executeWithOptions({ summary: key.callId }, [key]));
+  return atSandbox((activities) => activities.runCallerCommand.executeWithOptions({ summary: key.callId }, [key]), {
+    isPatient: true,
+  });
 }
 
 function isSuperseded(error: unknown): boolean {

@@ -1,30 +1,30 @@
 /**
- * Where what touches a session's sandbox is done: by any worker, or by those of the host that it lives on.
+ * Where work is done: by any worker, or by those that an activity has named.
  *
- * An activity that finds the sandbox on another host fails at once and names that host's task queue; from then on it is asked
- * first. A host whose workers take nothing for a minute is left, and whoever is asked next finds the sandbox lost.
+ * An activity that finds the sandbox on another host, or that its worker lacks what the work needs, fails at once and names the
+ * task queue of those that can do it; from then on they are asked first. When they take nothing for a while they are gone, or
+ * have all hands full: any worker is asked again, and knows which.
  */
-import {
-  ActivityCancellationType,
-  ActivityFailure,
-  type ActivityInterfaceFor,
-  ApplicationFailure,
-  proxyActivities,
-  TimeoutFailure,
-} from "@temporalio/workflow";
-import type { Activities } from "../activities/index.ts";
+import { ActivityFailure, ApplicationFailure, TimeoutFailure } from "@temporalio/workflow";
 import { LIMITS } from "../contract/limits.ts";
-import { beside, remote, retry } from "./proxies.ts";
+import type { WorkKind } from "../contract/task-queue.ts";
+import { type Asked, besideAt, type Reachable, remoteAt } from "./proxies.ts";
 
 /** `ELSEWHERE` of the contract: its file imports schemas, which are not for workflow code. */
 const ELSEWHERE = "Elsewhere";
-/** Moves of one piece of work between hosts, after which it fails. */
+/** Moves of one piece of work, one right after the other, after which it fails. */
 const MOVES_MAX = 20;
 
-type Reachable = ActivityInterfaceFor<Activities>;
+export interface BesideOptions {
+  /** Another kind of work than the activity's own. */
+  readonly kind?: WorkKind;
+  /** Somebody waits for it, and for nothing else: it may wait for as long as a tool call. */
+  readonly isPatient?: boolean;
+}
 
 export class SandboxRoute {
   #queue: string | undefined;
+  #startWithinMs: number = LIMITS.hostGoneMs;
   readonly #changed: (queue: string | undefined) => void;
 
   /** `changed` is told of the queue to begin with after continue-as-new. */
@@ -33,59 +33,59 @@ export class SandboxRoute {
     this.#changed = changed;
   }
 
-  /** Another has learned where the sandbox is. */
-  move(queue: string | undefined): void {
+  /** Another has learned where the work is done. */
+  move(queue: string | undefined, startWithinMs: number = LIMITS.hostGoneMs): void {
+    this.#startWithinMs = startWithinMs;
     if (queue === this.#queue) return;
     this.#queue = queue;
     this.#changed(queue);
   }
 
-  /** Tool calls: they are tried for ever, and a cancel waits until they have really ended. */
+  /** Steps and tool calls: they are tried for ever, and a cancel waits until they have really ended. */
   run<T>(work: (activities: Reachable) => Promise<T>): Promise<T> {
-    return this.#try(work, (queue) => (queue === undefined ? remote : onHost(queue)));
+    return this.#try(work, remoteAt, { silences: LIMITS.busyRounds });
   }
 
   /** What goes on beside a turn or between two: tried a bounded number of times. */
-  runBeside<T>(work: (activities: Reachable) => Promise<T>): Promise<T> {
-    return this.#try(work, (queue) => (queue === undefined ? beside : onHost(queue, LIMITS.attemptsBeside)));
+  runBeside<T>(work: (activities: Reachable) => Promise<T>, options: BesideOptions = {}): Promise<T> {
+    const { kind, isPatient = false } = options;
+    const silences = isPatient ? LIMITS.busyRounds : LIMITS.busyRoundsBeside;
+    return this.#try(work, besideAt, { silences, kind });
   }
 
   async #try<T>(
     work: (activities: Reachable) => Promise<T>,
-    activities: (queue: string | undefined) => Reachable,
+    reach: (asked: Asked) => Reachable,
+    bounds: { readonly silences: number; readonly kind?: WorkKind | undefined },
   ): Promise<T> {
-    for (let moves = 0; ; moves++) {
+    for (let moves = 0, silences = 0; ; ) {
       const queue = this.#queue;
+      // Twice as long after each silence, so that waiting for busy workers does not fill the history.
+      const patience = Math.min(this.#startWithinMs * 2 ** silences, Math.max(this.#startWithinMs, LIMITS.hostBusyMs));
+      const startWithinMs = queue === undefined ? undefined : patience;
       try {
-        return await work(activities(queue));
+        return await work(reach({ queue, startWithinMs, kind: bounds.kind }));
       } catch (error) {
-        if (moves >= MOVES_MAX) throw error;
         const next = elsewhere(error);
-        if (next !== undefined) this.move(next);
-        else if (queue !== undefined && nobodyCame(error)) this.move(undefined);
-        else throw error;
+        if (next !== undefined && moves < MOVES_MAX) {
+          moves++;
+          this.move(next.queue, next.startWithinMs);
+        } else if (queue !== undefined && nobodyCame(error) && silences < bounds.silences) {
+          silences++;
+          moves = 0;
+          this.move(undefined);
+        } else throw error;
       }
     }
   }
 }
 
-function onHost(taskQueue: string, maximumAttempts?: number): Reachable {
-  return proxyActivities<Activities>({
-    taskQueue,
-    startToCloseTimeout: LIMITS.activityTimeoutMs,
-    heartbeatTimeout: LIMITS.heartbeatTimeoutMs,
-    // Of each attempt: how long a silent host is waited for.
-    scheduleToStartTimeout: LIMITS.hostGoneMs,
-    cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-    retry: maximumAttempts === undefined ? retry : { ...retry, maximumAttempts },
-  });
-}
-
-function elsewhere(error: unknown): string | undefined {
+function elsewhere(error: unknown): { readonly queue: string; readonly startWithinMs?: number } | undefined {
   const cause = error instanceof ActivityFailure ? error.cause : undefined;
   if (!(cause instanceof ApplicationFailure) || cause.type !== ELSEWHERE) return undefined;
-  const [queue] = cause.details ?? [];
-  return typeof queue === "string" ? queue : undefined;
+  const [queue, startWithinMs] = cause.details ?? [];
+  if (typeof queue !== "string") return undefined;
+  return typeof startWithinMs === "number" ? { queue, startWithinMs } : { queue };
 }
 
 function nobodyCame(error: unknown): boolean {

@@ -3,5 +3,7 @@ import type { TerminalKey } from "../contract/terminals.ts";
 import { atSandbox } from "./at-sandbox.ts";
 
 export async function terminalRequest(key: TerminalKey): Promise<void> {
-  await atSandbox((activities) => activities.serveTerminal.executeWithOptions({ summary: key.terminalId }, [key]));
+  await atSandbox((activities) => activities.serveTerminal.executeWithOptions({ summary: key.terminalId }, [key]), {
+    isPatient: true,
+  });
 }

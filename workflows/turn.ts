@@ -5,8 +5,7 @@ import { LIMITS } from "../contract/limits.ts";
 import type { CallResult, Configured, Failure, PlannedWait, SessionAgent, StepRequest } from "../contract/steps.ts";
 import type { WaitVerdict } from "../contract/waits.ts";
 import { Lanes } from "./lanes.ts";
-import { remote } from "./proxies.ts";
-import type { SandboxRoute } from "./sandbox-route.ts";
+import { SandboxRoute } from "./sandbox-route.ts";
 import { addUsage, type CallToRun, type TurnState } from "./session-state.ts";
 
 export type TurnEnd =
@@ -52,6 +51,7 @@ export async function runTurn(context: TurnContext): Promise<TurnEnd> {
     await runCalls(context, left);
     context.change({ step: context.turn().step + 1 });
   }
+  const steps = new SandboxRoute();
   for (let isFirst = true; ; isFirst = false) {
     const { limits } = context.agent();
     const { step, usage } = context.turn();
@@ -64,7 +64,7 @@ export async function runTurn(context: TurnContext): Promise<TurnEnd> {
       );
     }
     if (!isFirst && isLongHistory(LIMITS.historyEvents)) return { ended: "boundary" };
-    const ended = await runStep(context, step);
+    const ended = await runStep(context, steps, step);
     // Who was to join the turn is not left behind because the agent was done a moment before.
     const goesOn = ended?.ended === "completed" && context.hasSteering();
     if (ended && !goesOn) return ended;
@@ -72,13 +72,14 @@ export async function runTurn(context: TurnContext): Promise<TurnEnd> {
   }
 }
 
-async function runStep(context: TurnContext, step: number): Promise<TurnEnd | undefined> {
+async function runStep(context: TurnContext, steps: SandboxRoute, step: number): Promise<TurnEnd | undefined> {
   const { sessionId, running } = context;
   const { turnId, messageId } = context.turn();
   running.add("step");
-  const answer = remote.runStep.executeWithOptions({ summary: `step ${step}` }, [
-    { sessionId, turnId, messageId, step, ...context.beginStep() },
-  ]);
+  const request: StepRequest = { sessionId, turnId, messageId, step, ...context.beginStep() };
+  const answer = steps.run((activities) =>
+    activities.runStep.executeWithOptions({ summary: `step ${step}` }, [request]),
+  );
   context.startSandbox();
   const result = await answer.finally(() => running.delete("step"));
   context.endStep(result.configured);

@@ -3,7 +3,10 @@ import type { WorkspaceAnswer, WorkspaceRequest } from "../contract/workspace.ts
 import { atSandbox } from "./at-sandbox.ts";
 
 export async function workspaceRequest(request: WorkspaceRequest): Promise<WorkspaceAnswer> {
-  return await atSandbox((activities) =>
-    activities.serveWorkspace.executeWithOptions({ summary: request.operation }, [request]),
+  const { operation } = request;
+  const movesMuch = operation === "download" || operation === "archive" || operation === "write";
+  return await atSandbox(
+    (activities) => activities.serveWorkspace.executeWithOptions({ summary: operation }, [request]),
+    movesMuch ? { kind: "transfer" } : {},
   );
 }

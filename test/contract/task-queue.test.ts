@@ -1,0 +1,39 @@
+/** Names of queues: each kind of work has its own, and what older versions polled stays served. */
+import { expect, test } from "vitest";
+import { LIMITS } from "../../contract/limits.ts";
+import {
+  ableQueue,
+  hostQueue,
+  kindQueue,
+  OLD_QUEUE,
+  oldHostQueue,
+  stackQueue,
+  WORK_KINDS,
+} from "../../contract/task-queue.ts";
+import { KIND_OF } from "../../workflows/work-kinds.ts";
+
+test("no two kinds of work share a queue, on a stack, a host or among those with the same abilities", () => {
+  const bases = [stackQueue("s"), hostQueue("s", "h"), ableQueue("s", { host: "h", abilities: "a" })];
+  const names = bases.flatMap((base) => [base, ...WORK_KINDS.map((kind) => kindQueue(base, kind))]);
+
+  expect(new Set(names).size).toBe(bases.length * (WORK_KINDS.length + 1));
+});
+
+test("work of sessions of before 0.4 goes to the queues that their workers poll", () => {
+  for (const kind of WORK_KINDS) {
+    expect(kindQueue(OLD_QUEUE, kind)).toBe(OLD_QUEUE);
+    expect(kindQueue(oldHostQueue("h"), kind)).toBe(oldHostQueue("h"));
+  }
+});
+
+test("what ends turns and sessions has slots that nothing that lasts can take", () => {
+  const lasting = ["runStep", "runTool", "runCallerCommand", "serveTerminal", "serveWorkspace", "snapshotWorkspace"];
+  const ending = ["stopCalls", "closeSession", "purgeSession", "giveUpCommand", "listHostQueues"] as const;
+
+  for (const name of lasting) expect(KIND_OF).toHaveProperty(name, expect.any(String));
+  for (const name of ending) expect(KIND_OF[name]).toBeUndefined();
+});
+
+test("every kind of work has slots", () => {
+  for (const kind of WORK_KINDS) expect(LIMITS.slots[kind]).toBeGreaterThan(0);
+});

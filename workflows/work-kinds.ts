@@ -1,0 +1,26 @@
+/** Which kind of work each activity is, and so in whose slots it runs. An activity without a line here does not compile. */
+import type { Activities } from "../activities/index.ts";
+import type { WorkKind } from "../contract/task-queue.ts";
+
+/** undefined: it is quick, and nothing that lasts may hold it up. */
+export const KIND_OF: Readonly<Record<keyof Activities, WorkKind | undefined>> = {
+  runStep: "model",
+  runTool: "command",
+  // Made for the commands that wait for it.
+  ensureSandbox: "command",
+  runCallerCommand: "caller",
+  serveTerminal: "terminal",
+  // Of those that move much, whoever asks says "transfer".
+  serveWorkspace: "look",
+  snapshotWorkspace: "snapshot",
+  stopIdleSandbox: "snapshot",
+  uploadArtifacts: "upload",
+  sweepSandboxes: undefined,
+  listHostQueues: undefined,
+  stopCalls: undefined,
+  giveUpCommand: undefined,
+  closeSession: undefined,
+  purgeSession: undefined,
+  endTurn: undefined,
+  expireWait: undefined,
+};
