@@ -1,9 +1,12 @@
 /**
  * Having committed commands run, and stopped: at once by the request that asks for it, and by the reconciler when that could
  * not be done, because Temporal was away, or because the API died in between. A repeat is harmless: a workflow goes by the row.
+ *
+ * A session has a share of the workers: what it asks for beyond that waits here, as rows, and nobody else waits for it.
  */
 import { LIMITS } from "../contract/limits.ts";
-import { type UntoldCommand, untoldCommands } from "../store/commands.ts";
+import { mayBegin, type UntoldCommand, untoldCommands, waitingCommands } from "../store/commands.ts";
+import { Reconciler } from "./reconciler.ts";
 import { Rounds, type Tried } from "./rounds.ts";
 import type { Reach } from "./session-workflow.ts";
 import { isKind } from "./sessions.ts";
@@ -15,6 +18,12 @@ export class CommandDelivery implements AsyncDisposable {
   readonly #onError: (error: unknown) => void;
   readonly #rounds: Rounds<UntoldCommand>;
   readonly #running = new Set<Promise<Tried>>();
+  readonly #shares: Reconciler;
+  /** What its share was told of, so that one that waits for a worker is not told of at each look. */
+  #begun = new Set<string>();
+  /** Sessions may have commands that wait for their share. True until a look has found none: others may have left some. */
+  #isHolding = true;
+  #seenVersion = -1;
 
   constructor(reach: Reach, onError: (error: unknown) => void) {
     this.#reach = reach;
@@ -28,10 +37,15 @@ export class CommandDelivery implements AsyncDisposable {
       againMs: LIMITS.commandToldAgainMs,
       onError,
     });
+    this.#shares = new Reconciler(() => this.#beginNext(), onError);
   }
 
-  /** Comes back within LIMITS.startWaitMs, whether or not it was heard. */
+  /** Comes back within LIMITS.startWaitMs, whether or not it was heard. One that waits for its share is told of later. */
   async deliver(command: UntoldCommand): Promise<void> {
+    if (!command.isStopping && !(await mayBegin(this.#reach.database, command))) {
+      this.#isHolding = true;
+      return;
+    }
     const late = Promise.withResolvers<void>();
     const timer = setTimeout(late.resolve, LIMITS.startWaitMs);
     await Promise.race([this.#tell(command), late.promise]);
@@ -41,14 +55,33 @@ export class CommandDelivery implements AsyncDisposable {
   /** Begins to look for commands that nobody tells of. */
   startReconciler(): void {
     this.#rounds.start(LIMITS.reconcileEveryMs);
+    this.#shares.start(LIMITS.commandShareLookMs);
   }
 
   /** Stops trying. What was not told is a row, and the next process finds it. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#shares[Symbol.dispose]();
     await Promise.race([
-      Promise.allSettled([...this.#running, this.#rounds[Symbol.asyncDispose]()]),
+      Promise.allSettled([...this.#running, this.#shares.running, this.#rounds[Symbol.asyncDispose]()]),
       new Promise((resolve) => setTimeout(resolve, STOP_MS).unref()),
     ]);
+  }
+
+  /** Whatever has ended since the last look leaves its place to the next of its session. */
+  async #beginNext(): Promise<void> {
+    const { database } = this.#reach;
+    const version = database.dataVersion();
+    if (!this.#isHolding || version === this.#seenVersion) return;
+    this.#seenVersion = version;
+    const { due, isHolding } = await waitingCommands(database, LIMITS.commandsBegunAtOnce);
+    this.#isHolding = isHolding;
+    const before = this.#begun;
+    this.#begun = new Set(due.map(({ callId }) => callId));
+    const tell = due
+      .filter(({ callId }) => !before.has(callId))
+      .map((ids) => this.#tell({ ...ids, isStopping: false }));
+    // Those that were not heard are found by the rounds.
+    await Promise.all(tell);
   }
 
   #tell(command: UntoldCommand): Promise<Tried> {

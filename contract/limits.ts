@@ -231,6 +231,12 @@ export const LIMITS = {
   urlCharactersMax: 8_192,
   /** Callers' commands of one session that have not ended. */
   commandsOpenMax: 100,
+  /** Of these, so many run at once; the others wait, in their order, for one of them to end. */
+  commandsAtOnce: 16,
+  /** How soon the next one is begun. */
+  commandShareLookMs: 50,
+  /** Of all sessions, begun by one look. */
+  commandsBegunAtOnce: 200,
   commandsPerPage: { default: 50, max: 200 },
   commandCharactersMax: 256 * 1024,
   /** How soon a workflow is told of the same command again. */

@@ -312,6 +312,44 @@ export interface UntoldCommand extends CommandIds {
 }
 
 /**
+ * The oldest open ones of a session are its share of the workers, and the others wait for theirs. Whoever asks, in whatever
+ * process, finds the same ones, and one that is in its share stays there until it has ended.
+ */
+const isInShare = sql<boolean>`(
+  select count(*) from commands as earlier
+  where earlier.session_id = commands.session_id and earlier.state <> 'done'
+    and (earlier.made_at, earlier.id) < (commands.made_at, commands.id)
+) < ${LIMITS.commandsAtOnce}`;
+
+/** Whether the command may be begun now. Not so: its session has others at work, and as many of them as it may. */
+export async function mayBegin(database: Database, { callId }: CommandIds): Promise<boolean> {
+  const row = await database.read
+    .selectFrom("commands")
+    .select("id")
+    .where("id", "=", callId)
+    .where((eb) => eb.or([eb("state", "<>", "planned"), isInShare]))
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
+/** Commands that nobody has begun, with whether they may be begun: of those that may not, at least one is told of. */
+export async function waitingCommands(
+  database: Database,
+  limit: number,
+): Promise<{ readonly due: readonly CommandIds[]; readonly isHolding: boolean }> {
+  const planned = database.read.selectFrom("commands").select(["id", "session_id"]).where("state", "=", "planned");
+  const due = await planned.where(isInShare).orderBy("made_at").orderBy("id").limit(limit).execute();
+  const held = await planned
+    .where((eb) => eb.not(isInShare))
+    .limit(1)
+    .execute();
+  return {
+    due: due.map((row) => ({ sessionId: row.session_id, callId: row.id as CallId })),
+    isHolding: held.length > 0,
+  };
+}
+
+/**
  * Commands that a workflow may not have heard of, in the order of their ids: those that wait for a worker, or for their end, and
  * those that run, whose workflow may be lost. One that was told before is left alone by whoever tells again.
  */
@@ -323,6 +361,7 @@ export async function untoldCommands(
     .selectFrom("commands")
     .select(["id", "session_id", "state"])
     .where("state", "in", ["planned", "running", "stopping"])
+    .where((eb) => eb.or([eb("state", "<>", "planned"), isInShare]))
     .where("made_at", "<", which.before)
     .where("id", ">", which.after)
     .orderBy("id")

@@ -38,7 +38,8 @@ function postOperation(deps: Dependencies): Operation {
     description:
       "It is committed before the answer, and started once, whatever dies meanwhile; `command.started`, `command.output` and " +
       "`command.completed` tell of it. The agent's policy does not apply, and the agent is not told: whoever may call this API " +
-      "is trusted. The same `id`, or the same `Idempotency-Key`, is the same command.",
+      `is trusted. The same \`id\`, or the same \`Idempotency-Key\`, is the same command. A session runs ${LIMITS.commandsAtOnce} at ` +
+      "once; the others stay `planned`, and begin in their order.",
     headers: IdempotencyHeaders,
     params: SessionParams,
     query: PostQuery,
