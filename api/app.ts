@@ -1,8 +1,10 @@
 /** The Express app: every operation under its route, one guard before them, one writer of errors behind them. */
 import express, { type Express, type RequestHandler } from "express";
+import { jsonFault } from "../contract/bounded-json.ts";
 import { ProblemError } from "../contract/errors.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { Dependencies } from "./dependencies.ts";
+import { invalidField } from "./input.ts";
 import type { Operation, Reply } from "./operation.ts";
 import { createProblemHandler } from "./problem.ts";
 import { createRequestGuard, createRequestIds } from "./request-guard.ts";
@@ -90,7 +92,7 @@ function readBody(operation: Operation): RequestHandler {
   // Bytes are streamed by whoever takes them.
   if (!operation.body) return (_request, _response, next) => next();
   // Not strict: `null` and `1` are JSON, and it is the schema that says why they are not what is expected.
-  const parse = express.json({ limit, type: () => true, strict: false });
+  const parse = express.json({ limit, type: () => true, strict: false, verify: refuseCostly });
   return (request, response, next) => {
     const hasBody =
       request.headers["transfer-encoding"] !== undefined || Number(request.headers["content-length"] ?? 0) > 0;
@@ -100,6 +102,12 @@ function readBody(operation: Operation): RequestHandler {
     }
     parse(request, response, next);
   };
+}
+
+/** Before it is parsed: brackets in brackets of 8 MB would hold up everybody for seconds. */
+function refuseCostly(_request: unknown, _response: unknown, body: Buffer): void {
+  const fault = jsonFault(body);
+  if (fault !== undefined) throw invalidField("", fault);
 }
 
 function refuseMethod(operations: readonly Operation[]): RequestHandler {

@@ -1,5 +1,6 @@
 /** Checks an agent's answer against its outputSchema, which is a stranger's: `threads/schemas.ts` runs it on a thread. */
 import type { ErrorObject } from "ajv/dist/2020.js";
+import { jsonFault } from "../contract/bounded-json.ts";
 import { LIMITS } from "../contract/limits.ts";
 import {
   type CompiledSchema,
@@ -79,6 +80,8 @@ function check(compiled: CompiledSchema, text: string, names: OutputNames): Outp
 function parse(text: string): OutputCheck {
   // Models like to fence JSON, also when they are asked for JSON alone.
   const fenced = /^\s*```(?:json)?\s*\n([\s\S]*?)\n?\s*```\s*$/.exec(text)?.[1];
+  const fault = jsonFault(fenced ?? text);
+  if (fault !== undefined) return { errors: fault };
   try {
     return { value: JSON.parse(fenced ?? text) as unknown };
   } catch (error) {

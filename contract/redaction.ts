@@ -1,6 +1,9 @@
 /** Takes what looks like a secret out of a text that is kept or shown where none may be. */
 
-/** Keys of well-known makers, passwords in links, and what stands behind a word such as token or password. */
+/**
+ * Keys of well-known makers, passwords in links, and what stands behind a word such as token or password. No expression
+ * here looks at a character more often than a fixed number of times: the text may be hostile.
+ */
 export function redact(text: string): string {
   return text
     .replace(
@@ -8,9 +11,9 @@ export function redact(text: string): string {
       "[redacted]",
     )
     .replace(/\b(bearer|basic)\s+[^\s"']+/gi, "$1 [redacted]")
-    .replace(/:\/\/[^\s/@]*:[^\s/@]*@/g, "://[redacted]@")
+    .replace(/:\/\/[^\s/@:]*:[^\s/@]*@/g, "://[redacted]@")
     .replace(
-      /((?:token|secret|passw(?:or)?d|passphrase|credential|authorization|(?:api|access|private)[_-]?key)[\w-]*["']?(?:\s*[=:]\s*|\s+))(?:"[^"]*"|'[^']*'|\S+)/gi,
+      /((?:token|secret|passw(?:or)?d|passphrase|credential|authorization|(?:api|access|private)[_-]?key)[\w-]{0,64}["']?(?:\s*[=:]\s*|\s+))(?:"[^"]*"|'[^']*'|\S+)/gi,
       "$1[redacted]",
     );
 }

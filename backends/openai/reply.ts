@@ -1,5 +1,7 @@
 /** A reply while it grows: numbers its blocks, passes them on to the sink, keeps them for the result. Knows no wire. */
+
 import type { ReplyBlock, ThinkingBlock, ToolCallBlock } from "../../contract/blocks.ts";
+import { jsonFault } from "../../contract/bounded-json.ts";
 import { type CallId, newId } from "../../contract/ids.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import type { Usage } from "../../contract/usage.ts";
@@ -114,6 +116,7 @@ export class Reply {
 /** An object, or the raw text when the model did not write one: the tool then tells it so. */
 function parseArguments(text: string): Record<string, unknown> | string {
   if (text.trim() === "") return {};
+  if (jsonFault(text) !== undefined) return text;
   try {
     const value: unknown = JSON.parse(text);
     const isObject = typeof value === "object" && value !== null && !Array.isArray(value);

@@ -1,5 +1,6 @@
 /** The edge itself: what is no JSON, no HTTP, no route or no friend. */
 import { connect } from "node:net";
+import { monitorEventLoopDelay } from "node:perf_hooks";
 import { describe, expect, test } from "vitest";
 import { LIMITS } from "../../contract/limits.ts";
 import { ApiWorld } from "../support/api-world.ts";
@@ -30,6 +31,18 @@ describe("bodies", () => {
     expect(refused).toMatchObject({ status, body: { code } });
     expect(refused.headers.get("content-type")).toMatch(/^application\/problem\+json/);
     expect(({} as Record<string, unknown>)["x"]).toBeUndefined();
+  });
+
+  test("8 MB of brackets are refused before they are parsed", async () => {
+    await using world = await ApiWorld.start();
+    const delay = monitorEventLoopDelay({ resolution: 5 });
+    const text = "[".repeat(LIMITS.bodyBytesMax - 1);
+    delay.enable();
+
+    const refused = await world.call("POST /v1/sessions", { text, headers: JSON_HEADERS });
+
+    expect(refused).toMatchObject({ status: 400, body: { code: "INVALID_INPUT" } });
+    expect(delay.max / 1e6).toBeLessThan(1_000);
   });
 
   test.each([
