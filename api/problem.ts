@@ -73,6 +73,7 @@ function fromSessions(error: SessionsError): ProblemError {
     case "refused":
       return new ProblemError("SESSION_CLOSED", error.message, cause);
     case "failed":
+    case "foreign":
       return new ProblemError("INTERNAL", "internal error", cause);
   }
 }

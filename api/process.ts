@@ -1,7 +1,9 @@
 /** The life of the API process: configuration, store, socket, then Temporal; and its end on a signal or when its parent is gone. */
 import { existsSync } from "node:fs";
 import path from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { type Logger, pino } from "pino";
+import { partOf, temporalOf } from "../cli/running-stack.ts";
 import { type Config, ConfigError, EXIT_CONFIG, readConfig } from "../contract/config.ts";
 import { LIMITS } from "../contract/limits.ts";
 import { makeToken, TokenError, tokenFile } from "../store/api-token.ts";
@@ -10,10 +12,10 @@ import { openStore, type Store } from "../store/store.ts";
 import type { ApiToken } from "./authentication.ts";
 import { createLazySessions } from "./lazy-sessions.ts";
 import { type RunningApi, startServer } from "./server.ts";
+import { isKind, type Sessions } from "./sessions.ts";
 
 /** In the working directory. */
 const AGENTS_DEFAULT = "agents";
-const TEMPORAL_DEFAULT = "127.0.0.1:7233";
 /** Loading Temporal's client stops the process for a moment; clients that come back to their streams go first. */
 const WARM_UP_MS = 500;
 
@@ -39,11 +41,14 @@ async function start(): Promise<void> {
   const config = readConfig(process.env);
   const logger = pino({ name: "api", level: config.logLevel });
   const stateDir = path.resolve(config.stateDir);
+  const address = temporalOf(config, stateDir);
   const store = await openStore(stateDir);
   const sessions = createLazySessions(async () => {
     const { openTemporalSessions } = await import("./temporal-sessions.ts");
     return openTemporalSessions({
-      address: config.temporalAddress ?? TEMPORAL_DEFAULT,
+      address,
+      // A whole stack may be told to share a Temporal; a process that came by itself is at the wrong one.
+      isGuest: partOf(stateDir, address) !== "none",
       namespace: config.temporalNamespace,
       store,
     });
@@ -53,11 +58,10 @@ async function start(): Promise<void> {
     { store, sessions, logger, token: apiToken(config, stateDir) },
     { host: config.host, port: config.port },
   );
-  const warmUp = setTimeout(() => {
-    sessions.check().catch((error: unknown) => logger.warn({ err: error }, "Temporal does not answer yet"));
-  }, WARM_UP_MS);
+  const look = new AbortController();
+  void lookAtTemporal(sessions, logger, look.signal);
   endOnSignal(async () => {
-    clearTimeout(warmUp);
+    look.abort();
     await api.drain();
     // The gateway is left as it is: it would wait for calls to a Temporal that may be gone, and there is nobody to answer.
     await store[Symbol.asyncDispose]();
@@ -76,6 +80,25 @@ async function loadAgents(config: Config, store: Store, logger: Logger): Promise
   if (!isNamed && !existsSync(folder)) return;
   const { loadAgentFolder } = await import("./agent-folder.ts");
   await loadAgentFolder(store.database, { path: folder, isNamed }, logger);
+}
+
+/** Loads Temporal's client, and looks until there is an answer: a Temporal that is another stack's ends this process. */
+async function lookAtTemporal(sessions: Sessions, logger: Logger, signal: AbortSignal): Promise<void> {
+  for (let waitMs: number = WARM_UP_MS; ; waitMs = LIMITS.readyTimeoutMs) {
+    await delay(waitMs, undefined, { signal, ref: false }).catch(() => undefined);
+    if (signal.aborted) return;
+    try {
+      await sessions.check();
+      return;
+    } catch (error) {
+      if (isKind(error, "foreign")) {
+        const message = `api: ${error.message}: set PERDURE_STATE_DIR to the folder of that stack, or TEMPORAL_ADDRESS`;
+        process.stderr.write(`perdure ${message}\n`);
+        return endUnusable(message);
+      }
+      if (waitMs === WARM_UP_MS) logger.warn({ err: error }, "Temporal does not answer yet");
+    }
+  }
 }
 
 function announce(api: RunningApi, host: string, logger: { info(fields: object, text: string): void }): void {

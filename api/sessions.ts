@@ -55,10 +55,10 @@ export interface Sessions extends AsyncDisposable {
 }
 
 /**
- * missing: there is no such workflow, or it has ended. refused: its validator would not take it, for the reason in the message.
+ * foreign: the Temporal is another stack's alone. missing: there is no such workflow, or it has ended. refused: its validator would not take it, for the reason in the message.
  * unreachable: Temporal does not answer. unanswered: Temporal does, but no worker did in time. failed: anything else.
  */
-export type SessionsErrorKind = "missing" | "refused" | "unreachable" | "unanswered" | "failed";
+export type SessionsErrorKind = "foreign" | "missing" | "refused" | "unreachable" | "unanswered" | "failed";
 
 export class SessionsError extends Error {
   override readonly name = "SessionsError";

@@ -9,7 +9,7 @@ import {
 import type { SessionId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { ForIncarnation, RemoveMessage, SubmitMessage, WaitEnded } from "../contract/session.ts";
-import { stackQueue } from "../contract/task-queue.ts";
+import { STACK_MARK, stackQueue } from "../contract/task-queue.ts";
 import { ownWorkflowId } from "../contract/workflow-ids.ts";
 import type { WorkspaceAnswer } from "../contract/workspace.ts";
 import type { Store } from "../store/store.ts";
@@ -49,6 +49,8 @@ const CHANGES: ReadonlySet<WorkspaceAnswer["found"]> = new Set(["written", "remo
 export interface TemporalPlace {
   readonly address: string;
   readonly namespace: string;
+  /** Whether the stack was told to use a Temporal that may be another stack's. */
+  readonly isGuest: boolean;
   /** Of the stack: it says which workflow carries which session. */
   readonly store: Pick<Store, "stack" | "database" | "tickets">;
 }
@@ -121,7 +123,13 @@ export function openTemporalSessions(at: TemporalPlace): Sessions {
     serveTerminal: (key) => serveTerminal(through, key),
     check: () =>
       bounded(LIMITS.readyTimeoutMs, async () => {
-        await connection.workflowService.describeNamespace({ namespace: at.namespace });
+        const { namespaceInfo } = await connection.workflowService.describeNamespace({ namespace: at.namespace });
+        const mark = namespaceInfo?.data?.[STACK_MARK];
+        if (mark === undefined || mark === store.stack || at.isGuest) return;
+        throw new SessionsError(
+          "foreign",
+          `Temporal at ${at.address} belongs to stack ${mark}, and this store is of stack ${store.stack}`,
+        );
       }),
     [Symbol.asyncDispose]: async () => {
       // The client's retry throws where nobody can catch it when its channel has been closed meanwhile.

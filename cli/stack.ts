@@ -307,7 +307,9 @@ class RunningStack implements Stack {
   /** A full disk must not end the supervisor: then it says so, and the processes go on. */
   #record(): void {
     try {
-      this.#state.record(this.processes(), this.apiUrl);
+      const isOwn = this.#options.config.temporalAddress === undefined;
+      const temporal = this.temporalAddress === "" ? null : { address: this.temporalAddress, isOwn };
+      this.#state.record(this.processes(), { apiUrl: this.apiUrl, temporal });
     } catch (error) {
       this.#emit({ type: "progress", text: `processes.json cannot be written: ${String(error)}` });
     }

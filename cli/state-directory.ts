@@ -31,7 +31,10 @@ export type ProcessEntry = z.infer<typeof ProcessEntry>;
 const Holder = z.object({
   pid: z.number().int().positive(),
   since: z.number().int(),
+  /** Of the pid: a supervisor that was killed leaves the file behind. */
+  identity: z.string().optional(),
   apiUrl: z.string().nullable(),
+  temporal: z.object({ address: z.string(), isOwn: z.boolean() }).nullable().optional(),
   processes: z.array(z.object({ name: ProcessName, pid: z.number().int().positive(), identity: z.string() })),
 });
 type Holder = z.infer<typeof Holder>;
@@ -39,6 +42,12 @@ type Holder = z.infer<typeof Holder>;
 /** A process that outlived its supervisor. */
 export interface Orphan extends KnownProcess {
   readonly name: ProcessName;
+}
+
+/** Where others find the stack. */
+export interface StackPlace {
+  readonly apiUrl: string | null;
+  readonly temporal: { readonly address: string; readonly isOwn: boolean } | null;
 }
 
 export class StateDirectory {
@@ -55,7 +64,7 @@ export class StateDirectory {
     this.#lock = lock;
     this.orphans = (readHolder(directory)?.processes ?? []).filter(isAlive);
     // From now on the file names this holder, but keeps the orphans: should we die before they are stopped, the next one finds them.
-    this.#writeHolder(this.orphans, null);
+    this.#writeHolder(this.orphans, { apiUrl: null, temporal: null });
   }
 
   /**
@@ -88,9 +97,9 @@ export class StateDirectory {
   }
 
   /** Writes both files anew. Identities go first: a process that is listed can also be taken over. */
-  record(processes: readonly ProcessEntry[], apiUrl: string | null): void {
+  record(processes: readonly ProcessEntry[], at: StackPlace): void {
     const known = processes.map(({ name, pid }) => ({ name, pid, identity: this.#identity(pid) }));
-    this.#writeHolder(known, apiUrl);
+    this.#writeHolder(known, at);
     this.#write("processes.json", processes);
   }
 
@@ -108,8 +117,9 @@ export class StateDirectory {
     return identity;
   }
 
-  #writeHolder(processes: readonly Orphan[], apiUrl: string | null): void {
-    const holder: Holder = { pid: process.pid, since: this.#since, apiUrl, processes: [...processes] };
+  #writeHolder(processes: readonly Orphan[], at: StackPlace): void {
+    const identity = this.#identity(process.pid);
+    const holder: Holder = { pid: process.pid, identity, since: this.#since, ...at, processes: [...processes] };
     this.#write("supervisor.json", holder);
   }
 

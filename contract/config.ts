@@ -22,6 +22,7 @@ const Environment = z.object({
       (host) => LOOPBACK.test(host),
       "a loopback address such as 127.0.0.1: the API has one token for all and speaks no TLS, so it must not be reachable from elsewhere",
     ),
+  PERDURE_URL: z.string().refine(isHttpUrl, "an http:// or https:// URL").optional(),
   PERDURE_STATE_DIR: z.string().default(".perdure"),
   PERDURE_AUTH: z.enum(["token", "off"], { error: "token, or off" }).default("token"),
   PERDURE_TOKEN: z
@@ -111,6 +112,8 @@ export interface Config {
   /** Port of the API; 0 asks for any free one. */
   readonly port: number;
   readonly host: string;
+  /** Where client commands find the API, instead of what the state folder says. */
+  readonly apiUrl: string | undefined;
   /** As it was given, so perhaps relative: each process makes it absolute where it starts. */
   readonly stateDir: string;
   /** Whether the API asks its callers for the token of the state folder. Off only where it listens on the loopback. */
@@ -180,6 +183,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   return {
     port: data.PERDURE_PORT,
     host: data.PERDURE_HOST,
+    apiUrl: data.PERDURE_URL,
     stateDir: data.PERDURE_STATE_DIR,
     auth: data.PERDURE_AUTH,
     token: data.PERDURE_TOKEN,

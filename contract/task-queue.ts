@@ -10,6 +10,9 @@
 /** Of all stacks of versions before 0.4: sessions that were started then go on there. */
 export const OLD_QUEUE = "perdure";
 
+/** In the data of a namespace of an embedded Temporal: the stack that it is of. */
+export const STACK_MARK = "perdure-stack";
+
 /** Where the API of a stack starts workflows and every worker of the stack polls. */
 export function stackQueue(stack: string): string {
   return `perdure-${stack}`;

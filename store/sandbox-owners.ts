@@ -26,3 +26,15 @@ export async function liveHosts(database: Database): Promise<readonly string[]> 
     .execute();
   return rows.map(({ host }) => host);
 }
+
+/** The hosts that sandboxes which may be there were made on. */
+export async function sandboxHosts(database: Database): Promise<readonly string[]> {
+  const rows = await database.read
+    .selectFrom("sandboxes")
+    .select("host")
+    .distinct()
+    .where("state", "in", ["starting", "ready"])
+    .where("host", "<>", "")
+    .execute();
+  return rows.map(({ host }) => host);
+}

@@ -64,6 +64,7 @@ const MAY_IMPORT: Readonly<Record<string, Rule>> = {
     values: [
       ...["node:", "@temporalio/worker", "@temporalio/client", "@temporalio/common", "pino"],
       ...["contract", "store", "sandbox", "backends", "tools", "activities", "cli/process-identity.ts"],
+      "cli/running-stack.ts",
     ],
     types: ["workflows"], // Workflow code is given to a worker by path.
   },
@@ -81,7 +82,7 @@ const MAY_IMPORT: Readonly<Record<string, Rule>> = {
         "ws",
       ],
       ...["contract", "store", "policy", "threads", "backends/registry.ts", "workflows/messages.ts"],
-      ...["sandbox/egress/allow-list.ts", "sandbox/provider.ts", "cli/process-identity.ts"],
+      ...["sandbox/egress/allow-list.ts", "sandbox/provider.ts", "cli/process-identity.ts", "cli/running-stack.ts"],
     ],
     types: ["workflows", "ajv"],
   },

@@ -1,12 +1,15 @@
 /** The worker's life: reads its environment, hands back what its predecessor left, runs until it is told to stop. */
 import { flushCompileCache } from "node:module";
+import { hostname } from "node:os";
 import path from "node:path";
 import { Client, Connection } from "@temporalio/client";
 import pino, { type Logger } from "pino";
 import { BACKENDS } from "../backends/registry.ts";
+import { partOf, temporalOf } from "../cli/running-stack.ts";
 import { type Config, ConfigError, EXIT_CONFIG, readConfig, secretValues } from "../contract/config.ts";
 import { createRedaction } from "../contract/redaction.ts";
 import { makeFolders } from "../store/folders.ts";
+import { sandboxHosts } from "../store/sandbox-owners.ts";
 import { hasOldSessions } from "../store/sessions.ts";
 import { openStore, type Store } from "../store/store.ts";
 import { loadPlugins, PluginError, type SourcedTool } from "../tools/plugin-loader.ts";
@@ -15,20 +18,23 @@ import { createToolbox } from "../tools/registry.ts";
 import { Announcing, announcedTools } from "./announcement.ts";
 import { createBackends, type WorkerBackends } from "./backends.ts";
 import { handBackAttempts } from "./hand-back.ts";
+import { type HostIdentity, openHostIdentity } from "./host-identity.ts";
 import { watchLooseEnds } from "./loose-ends.ts";
-import { isAlive, isGone, ownProcessName } from "./process-name.ts";
+import { isAlive, isGone, ownProcessName, type ProcessName } from "./process-name.ts";
 import { askEngines, createSandboxes } from "./sandboxes.ts";
 import { openScratch } from "./scratch.ts";
 import { ensureSearchAttributes } from "./search-attributes.ts";
 import { takeSecrets } from "./secrets.ts";
+import { joinTemporal } from "./stack-mark.ts";
 import { ensureSweeps } from "./sweeps.ts";
 import { startWorker, unreachable, type WorkerDeps } from "./worker.ts";
 
-const DEFAULT_ADDRESS = "127.0.0.1:7233";
+type Joined = Config & { readonly temporalAddress: string };
 
 /** What the parts of this process are made of. */
 interface Made {
-  readonly config: Config;
+  readonly config: Joined;
+  readonly name: ProcessName;
   readonly store: Store;
   readonly logger: Logger;
   readonly backends: WorkerBackends;
@@ -37,29 +43,29 @@ interface Made {
   readonly secrets: WorkerDeps["secrets"];
 }
 
-const HOST_ID = process.env["PERDURE_HOST_ID"] || undefined;
-const NAME = ownProcessName(HOST_ID);
-
 async function main(): Promise<void> {
   const stopped = stopSignal();
   const given = readConfig(process.env);
-  const config = { ...given, stateDir: path.resolve(given.stateDir) };
+  const stateDir = path.resolve(given.stateDir);
+  const config = { ...given, stateDir, temporalAddress: temporalOf(given, stateDir) };
   const logger = pino({ level: config.logLevel, base: { process: "worker" } }, pino.destination(2));
   const warn = (fields: object, message: string): void => logger.warn(fields, message);
   const secrets = takeSecrets(process.env, { file: config.secretsFile, warn });
   const added = await loadTools(secrets, { config, logger });
   makeFolders(config.stateDir);
   await using store = await openStore(config.stateDir);
-  await using scratch = openScratch(config.stateDir, NAME.id);
+  using host = await nameHost(config, store);
+  const name = ownProcessName(host.id);
+  await using scratch = openScratch(config.stateDir, name.id);
   await using backends = await createBackends({ config, scratchDir: scratch.folder, warn });
   const tools = createToolbox(added.map(({ tool }) => tool));
   const { database, stack: owner } = store;
   const { sandboxes, notice } = await createSandboxes({ config, owner, database, warn });
-  const made: Made = { config, store, logger, backends, tools, sandboxes, secrets };
+  const made: Made = { config, name, store, logger, backends, tools, sandboxes, secrets };
   const servesOld = await hasOldSessions(store.database);
-  const [worker, handed] = await Promise.all([start(made, servesOld), prepareTemporal(config, store)]);
+  const [worker, handed] = await Promise.all([start(made, servesOld), prepareTemporal(made)]);
   process.send?.({ type: "ready", ...(notice !== undefined && { sandbox: notice }) });
-  logger.info({ temporal: config.temporalAddress ?? DEFAULT_ADDRESS, handed }, "worker ready");
+  logger.info({ temporal: config.temporalAddress, handed }, "worker ready");
   await using _announcing = announce(made, added);
   askEngines(sandboxes).catch((error: unknown) => warn({ err: error }, "an engine was not asked what it can do"));
   scratch.sweep().catch((error: unknown) => warn({ err: error }, "what dead workers left was not removed"));
@@ -67,6 +73,13 @@ async function main(): Promise<void> {
   stopped.addEventListener("abort", () => worker.shutdown());
   if (stopped.aborted) worker.shutdown();
   await worker.done;
+}
+
+/** Where nobody says it, the folder does: earlier versions went by the machine's name, which sandboxes that are there still carry. */
+async function nameHost({ sandbox, stateDir }: Config, { database }: Store): Promise<HostIdentity> {
+  if (sandbox.hostId !== undefined) return { id: sandbox.hostId, [Symbol.dispose]: () => undefined };
+  const known = await sandboxHosts(database);
+  return openHostIdentity(stateDir, known.length === 1 ? known[0] : known.find((host) => host === hostname()));
 }
 
 /** First of all: when its tools cannot be used, nothing else of a worker is. */
@@ -87,22 +100,22 @@ function loadTools(
 }
 
 function announce(
-  { config, store, logger, backends, tools, sandboxes }: Made,
+  { config, name, store, logger, backends, tools, sandboxes }: Made,
   added: readonly SourcedTool[],
 ): Announcing {
   const sources = new Map(added.map(({ source, tool }) => [tool.name, source]));
   return new Announcing({
     database: store.database,
-    id: NAME.id,
+    id: name.id,
     config,
     tools: announcedTools(tools.tools, sources),
     sandboxes: sandboxes.announced,
-    host: NAME.host,
+    host: name.host,
     backends: BACKENDS.flatMap((entry) => {
       const backend = backends.byName.get(entry.name);
       return backend ? [{ entry, backend }] : [];
     }),
-    isGone: (id) => isGone(id, HOST_ID),
+    isGone: (id) => isGone(id, name.host),
     warn: (fields, message) => logger.warn(fields, message),
   });
 }
@@ -116,7 +129,7 @@ function stopSignal(): AbortSignal {
 }
 
 function start(
-  { config, store, logger, backends, tools, sandboxes, secrets }: Made,
+  { config, name, store, logger, backends, tools, sandboxes, secrets }: Made,
   servesOld: boolean,
 ): ReturnType<typeof startWorker> {
   return startWorker({
@@ -126,23 +139,25 @@ function start(
     tools,
     secrets,
     downloads: { allow: config.downloadsAllow },
-    host: NAME.host,
+    host: name.host,
     servesOld,
-    process: NAME.process,
-    address: config.temporalAddress ?? DEFAULT_ADDRESS,
+    process: name.process,
+    address: config.temporalAddress,
     namespace: config.temporalNamespace,
     logger,
   });
 }
 
 /** Beside the worker's own start, so that what its predecessor left is waiting when it begins to poll. */
-async function prepareTemporal(config: Config, store: Store): Promise<number> {
+async function prepareTemporal({ config, name, store }: Made): Promise<number> {
   const namespace = config.temporalNamespace;
-  const address = config.temporalAddress ?? DEFAULT_ADDRESS;
+  const { temporalAddress: address, stateDir } = config;
   const connection = await Connection.connect({ address }).catch((error: unknown) => unreachable(address, error));
   try {
+    const { stack } = store;
+    await joinTemporal(connection, { namespace, address, stack, stateDir, part: partOf(stateDir, address) });
     const client = new Client({ connection, namespace });
-    const handed = await handBackAttempts({ store, client, host: NAME.host, isAlive });
+    const handed = await handBackAttempts({ store, client, host: name.host, isAlive });
     await ensureSearchAttributes(connection, namespace);
     await ensureSweeps(client, store);
     return handed;

@@ -19,6 +19,7 @@ const NAME_CHARACTERS = 10;
 /** @param id The worker's, as `ownProcessName` gives it. */
 export function openScratch(stateDir: string, id: string): Scratch {
   const root = path.join(stateDir, "scratch");
+  const host = id.slice(0, id.indexOf("/"));
   const folder = path.join(root, createHash("sha256").update(id).digest("hex").slice(0, NAME_CHARACTERS));
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   writeFileSync(path.join(folder, OWNER), id);
@@ -27,7 +28,7 @@ export function openScratch(stateDir: string, id: string): Scratch {
     async sweep() {
       const dead = readdirSync(root)
         .map((name) => path.join(root, name))
-        .filter((one) => isGone(ownerOf(one)));
+        .filter((one) => isGone(ownerOf(one), host));
       await Promise.all(dead.map(remove));
     },
     [Symbol.asyncDispose]: () => remove(folder),

@@ -2,7 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { SessionId } from "../../contract/ids.ts";
 import { SandboxProviderName } from "../../contract/sandbox.ts";
-import { apiAddress } from "../api-address.ts";
+import { apiAddress, givenAddress } from "../api-address.ts";
 import { apiToken } from "../api-token.ts";
 import { Client } from "../client.ts";
 
@@ -17,7 +17,7 @@ export function withApi(command: Command): Command {
 
 export function apiClient(options: ApiOptions, env: NodeJS.ProcessEnv): Client {
   const address = apiAddress(options.url, env);
-  return new Client(address, apiToken({ address, isGiven: options.url !== undefined }, env));
+  return new Client(address, apiToken({ address, isGiven: (options.url ?? givenAddress(env)) !== undefined }, env));
 }
 
 /** What a hint must repeat, so that the next command finds the same API. */

@@ -6,6 +6,7 @@ test("an empty environment gives the documented defaults", () => {
   expect(readConfig({})).toEqual({
     port: 8700,
     host: "127.0.0.1",
+    apiUrl: undefined,
     stateDir: ".perdure",
     auth: "token",
     token: undefined,

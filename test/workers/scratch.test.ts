@@ -20,10 +20,10 @@ async function aDeadWorker(): Promise<string> {
 }
 
 test("this process is alive and not gone, under its own name", () => {
-  const name = ownProcessName();
+  const name = ownProcessName(hostname());
 
   expect(isAlive(name.process)).toBe(true);
-  expect(isGone(name.id)).toBe(false);
+  expect(isGone(name.id, hostname())).toBe(false);
   expect(name.id).toBe(`${hostname()}/${name.process}`);
 });
 
@@ -32,13 +32,13 @@ test("a process that has got the pid of a dead one is not taken for it", () => {
 });
 
 test("of a worker on another host nothing is known, so it is not gone", () => {
-  expect(isGone("another-host/1:x:1")).toBe(false);
-  expect(isGone("")).toBe(false);
+  expect(isGone("another-host/1:x:1", hostname())).toBe(false);
+  expect(isGone("", hostname())).toBe(false);
 });
 
 test("a worker's folder is removed at its end with all that is in it", async () => {
   using state = temporaryFolder();
-  const scratch = openScratch(state.path, ownProcessName().id);
+  const scratch = openScratch(state.path, ownProcessName(hostname()).id);
   writeFileSync(path.join(scratch.folder, "left"), "x");
 
   await scratch[Symbol.asyncDispose]();
@@ -48,7 +48,7 @@ test("a worker's folder is removed at its end with all that is in it", async () 
 
 test("the folder of a killed worker is swept, those of a living one and of another host's stay", async () => {
   using state = temporaryFolder();
-  await using own = openScratch(state.path, ownProcessName().id);
+  await using own = openScratch(state.path, ownProcessName(hostname()).id);
   const dead = openScratch(state.path, await aDeadWorker());
   const elsewhere = openScratch(state.path, "another-host/1:x:1");
 
@@ -60,7 +60,7 @@ test("the folder of a killed worker is swept, those of a living one and of anoth
 
 test("what is no worker's folder is left alone", async () => {
   using state = temporaryFolder();
-  await using own = openScratch(state.path, ownProcessName().id);
+  await using own = openScratch(state.path, ownProcessName(hostname()).id);
   writeFileSync(path.join(state.path, "scratch", "a-file"), "x");
 
   await own.sweep();
