@@ -6,7 +6,7 @@ import { hostQueue } from "../contract/task-queue.ts";
 import { SandboxError, type SandboxProvider } from "../sandbox/provider.ts";
 import { sweepBlobs } from "../store/artifacts.ts";
 import { SupersededError } from "../store/error.ts";
-import { liveHosts, ownsSandbox } from "../store/sandbox-owners.ts";
+import { isCallCommitted, liveHosts, ownsSandbox } from "../store/sandbox-owners.ts";
 import { restsSince } from "../store/sandbox-use.ts";
 import { currentSandbox, idleSandboxes, type SandboxRecord, stopSandboxRow } from "../store/sandboxes.ts";
 import { admitted, type SessionKey } from "./admission.ts";
@@ -99,7 +99,7 @@ async function sweep(deps: RunToolDeps): Promise<Swept> {
   for (const { provider } of deps.sandboxes.entries) {
     if (provider) {
       removed.push(...(await sweepProvider(deps, provider)));
-      await provider.tidy?.();
+      await tidied(deps, provider);
     }
   }
   if (removed.length > 0) log.info("sandboxes that no session owns were removed", { removed: removed.length });
@@ -123,6 +123,15 @@ async function sweepProvider(deps: RunToolDeps, provider: SandboxProvider): Prom
     }
   }
   return removed;
+}
+
+async function tidied({ store }: RunToolDeps, provider: SandboxProvider): Promise<void> {
+  try {
+    await provider.tidy?.((callId) => isCallCommitted(store.database, callId));
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    log.warn("what sandboxes had left was not removed", { provider: provider.name, error: message });
+  }
 }
 
 /** A provider that cannot be reached now is swept the next time. */

@@ -74,6 +74,11 @@ export const SANDBOX_LIMITS = {
   removalUnfrozenMs: 10_000,
   /** A file that was being written so long ago was left by a process that was killed. */
   temporaryKeptMs: 3_600_000,
+  /** Of a living sandbox: call folders that are kept in any case, and their bytes. Older ones go when their result is committed. */
+  callFoldersKept: 200,
+  callBytesKept: 512 * 1024 * 1024,
+  /** Of a command that is no call of a session's, such as one that a tool runs. */
+  callUnknownKeptMs: 24 * 3_600_000,
   /** How long programs of a sandbox are held still at most, and how often those that keep starting others are killed. */
   freezeMs: 130_000,
   killRounds: 200,

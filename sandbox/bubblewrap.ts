@@ -35,6 +35,7 @@ import { Launcher } from "./launcher.ts";
 import type { CommandStart, Sandbox, SandboxProvider } from "./provider.ts";
 import { SandboxError } from "./provider.ts";
 import { CONFINED_START_SCRIPT } from "./supervisor.ts";
+import { trimCalls } from "./trimmed-calls.ts";
 import { stopWatch, watchOf } from "./watch.ts";
 
 export interface BubblewrapProviderOptions {
@@ -99,12 +100,13 @@ export function createBubblewrapProvider(options: BubblewrapProviderOptions): Sa
       await cgroup.kill();
       await cgroup.remove();
     },
-    async tidy() {
+    async tidy(isCommitted) {
       for (const { id } of listFolders(options.root)) {
         const folder = folderOf(id);
         if (!existsSync(folder)) continue;
         const { frozen } = sandboxCgroup(readKept(folder).cgroups, realFolder(folder));
         await tidyTemporary(path.join(folder, "staging"), frozen);
+        await trimCalls(path.join(folder, "calls"), isCommitted);
       }
     },
     list: async () => listFolders(options.root),

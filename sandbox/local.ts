@@ -16,6 +16,7 @@ import { Launcher } from "./launcher.ts";
 import { resolveInside } from "./paths.ts";
 import type { CommandStart, Sandbox, SandboxProvider } from "./provider.ts";
 import { START_SCRIPT } from "./supervisor.ts";
+import { trimCalls } from "./trimmed-calls.ts";
 
 export interface LocalProviderOptions {
   /** The folder of all sandboxes of this host; made when it is missing. */
@@ -52,8 +53,11 @@ export function createLocalProvider(options: LocalProviderOptions): SandboxProvi
       });
     },
     list: async () => listFolders(options.root),
-    async tidy() {
-      for (const { id } of listFolders(options.root)) await tidyTemporary(path.join(folderOf(id), "tmp"));
+    async tidy(isCommitted) {
+      for (const { id } of listFolders(options.root)) {
+        await tidyTemporary(path.join(folderOf(id), "tmp"));
+        await trimCalls(path.join(folderOf(id), "calls"), isCommitted);
+      }
     },
   };
 }

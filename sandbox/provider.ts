@@ -27,8 +27,11 @@ export interface SandboxProvider {
   /** Those that this installation has made and that are still there, for the sweeper. */
   list(): Promise<readonly ListedSandbox[]>;
 
-  /** Removes what killed workers and busy programs have left beside the workspaces. For the sweeper. */
-  tidy?(): Promise<void>;
+  /**
+   * Removes what killed workers and busy programs have left beside the workspaces, and old calls beyond the bound whose result
+   * is committed. For the sweeper.
+   */
+  tidy?(isCommitted: (callId: CallId) => Promise<boolean | undefined>): Promise<void>;
 }
 
 export interface OpenFrom {

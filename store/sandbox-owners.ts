@@ -1,5 +1,5 @@
 /** Which sandboxes belong to a session, and which hosts live: what the sweeper goes by. */
-import type { SandboxId } from "../contract/ids.ts";
+import type { CallId, SandboxId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { Database } from "./database.ts";
 
@@ -14,6 +14,15 @@ export async function ownsSandbox(database: Database, id: SandboxId): Promise<bo
     .where("sessions.closed_at", "is", null)
     .executeTakeFirst();
   return row !== undefined;
+}
+
+/** Whether the result of a call, or of a caller's command, is committed; undefined when there is none of that id. */
+export async function isCallCommitted(database: Database, id: CallId): Promise<boolean | undefined> {
+  for (const table of ["tool_calls", "commands"] as const) {
+    const row = await database.read.selectFrom(table).select("state").where("id", "=", id).executeTakeFirst();
+    if (row) return row.state === "done";
+  }
+  return undefined;
 }
 
 /** Hosts whose workers were heard of lately. */

@@ -129,7 +129,7 @@ describe.skipIf(!found.works)(
         expect(failure).toMatchObject({ kind: "failed", message: expect.stringMatching(/programs of the sandbox/) });
       }
 
-      await bare.tidy?.();
+      await bare.tidy?.(async () => false);
 
       expect(readdirSync(staging)).toEqual([]);
       await bare.remove(sandbox.id);
