@@ -5,6 +5,7 @@ import type { SessionId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { Sandbox } from "../sandbox/provider.ts";
 import { SandboxError } from "../sandbox/provider.ts";
+import { isSkipTold } from "../store/artifact-skips.ts";
 import { isKnown, knownFiles, type ScannedFile } from "../store/artifacts.ts";
 import { withoutSecrets } from "./secret-choice.ts";
 import type { SandboxDeps } from "./session-sandbox.ts";
@@ -34,19 +35,37 @@ export async function newArtifacts(
   sessionId: SessionId,
   place: { readonly sandbox: Sandbox; readonly folders: readonly string[] },
 ): Promise<readonly ScannedFile[]> {
-  const { sandbox, folders } = place;
+  return (await scanArtifacts(deps, sessionId, place)).files;
+}
+
+export interface ArtifactScan {
+  readonly files: readonly ScannedFile[];
+  /** Folders with more entries than are looked at. */
+  readonly cut: readonly string[];
+}
+
+/** The same, and what of the folders was not looked at. */
+export async function scanArtifacts(
+  deps: SandboxDeps,
+  sessionId: SessionId,
+  { sandbox, folders }: { readonly sandbox: Sandbox; readonly folders: readonly string[] },
+): Promise<ArtifactScan> {
   const decided = new Map<string, Decision>();
+  const cut: string[] = [];
   for (const folder of folders) {
+    const { decisions, isCut } = await scanFolder(sandbox, folder);
+    if (isCut) cut.push(folder);
     // Of two folders that overlap, the first that holds a file decides about it, also when it leaves it out.
-    for (const file of await scanFolder(sandbox, folder)) if (!decided.has(file.path)) decided.set(file.path, file);
+    for (const file of decisions) if (!decided.has(file.path)) decided.set(file.path, file);
   }
-  if (decided.size === 0) return [];
+  if (decided.size === 0) return { files: [], cut };
   const known = await knownFiles(deps.store.database, sessionId);
-  return [...decided.values()]
+  const files = [...decided.values()]
     .filter((file) => !file.isIgnored && !isKnown(known, file))
     .filter((file) => withoutSecrets(deps.secrets, file.path) === file.path)
     .map(({ path, bytes, modifiedAt }) => ({ path, bytes, modifiedAt }))
     .sort((a, b) => (a.path < b.path ? -1 : 1));
+  return { files, cut };
 }
 
 /** What the folder that holds a file says of it. */
@@ -54,16 +73,18 @@ interface Decision extends ScannedFile {
   readonly isIgnored: boolean;
 }
 
-/** Whether there is anything to upload. A look, not a promise: the upload looks again. */
+/** Whether there is anything to upload, or to tell of what is not looked at. A look, not a promise: the upload looks again. */
 export async function hasNewArtifacts(
   deps: SandboxDeps,
   sessionId: SessionId,
   of: { readonly sandbox: Sandbox | undefined; readonly agent: Agent },
 ): Promise<boolean> {
   const { sandbox, agent } = of;
-  return (
-    sandbox !== undefined && (await newArtifacts(deps, sessionId, { sandbox, folders: agent.artifacts })).length > 0
-  );
+  if (sandbox === undefined) return false;
+  const { files, cut } = await scanArtifacts(deps, sessionId, { sandbox, folders: agent.artifacts });
+  if (files.length > 0) return true;
+  for (const folder of cut) if (!(await isSkipTold(deps.store.database, sessionId, folder))) return true;
+  return false;
 }
 
 /** The folders of the session's agent, as it is now. */
@@ -76,26 +97,31 @@ export async function artifactFolders(deps: SandboxDeps, sessionId: SessionId): 
   return row ? (JSON.parse(row.agent) as Agent).artifacts : []; // A row of ours, written from a parsed value.
 }
 
-async function scanFolder(sandbox: Sandbox, folder: string): Promise<readonly Decision[]> {
+async function scanFolder(
+  sandbox: Sandbox,
+  folder: string,
+): Promise<{ readonly decisions: readonly Decision[]; readonly isCut: boolean }> {
+  const nothing = { decisions: [], isCut: false };
   const root = folder.replace(/^(\.\/)+/, "").replace(/\/+$/, "");
   try {
     const info = await sandbox.stat(root === "" ? "." : root);
-    if (info?.kind !== "folder") return [];
-    const entries = await sandbox.listFiles(root === "" ? "." : root, {
-      depth: LIMITS.listDepth.max,
-      max: LIMITS.artifactsPerScan,
-    });
-    if (!entries.some((entry) => entry.kind === "file")) return [];
+    if (info?.kind !== "folder") return nothing;
+    const depth = LIMITS.artifactDepth;
+    const listed = await sandbox.listFiles(root === "" ? "." : root, { depth, max: LIMITS.artifactsPerScan + 1 });
+    const isCut = listed.length > LIMITS.artifactsPerScan;
+    const entries = listed.slice(0, LIMITS.artifactsPerScan);
+    if (!entries.some((entry) => entry.kind === "file")) return { decisions: [], isCut };
     const rules = await ignoreRules(sandbox, root);
     const prefix = root === "" || root === "." ? "" : `${root}/`;
-    return entries
+    const decisions = entries
       .filter((entry) => entry.kind === "file" && entry.bytes > 0)
       .filter((entry) => entry.path.startsWith(prefix))
       .map(({ path, bytes, modifiedAt }) => {
         return { path, bytes, modifiedAt, isIgnored: isIgnored(rules, path.slice(prefix.length)) };
       });
+    return { decisions, isCut };
   } catch (error) {
-    if (error instanceof SandboxError && error.kind !== "lost") return []; // Not there, or not ours to read: nothing to keep.
+    if (error instanceof SandboxError && error.kind !== "lost") return nothing; // Not there, or not ours to read: nothing to keep.
     throw error;
   }
 }

@@ -6,10 +6,11 @@ import { contentType } from "mime-types";
 import type { TurnKey } from "../contract/steps.ts";
 import type { Sandbox } from "../sandbox/provider.ts";
 import { SandboxError } from "../sandbox/provider.ts";
+import { tellSkip } from "../store/artifact-skips.ts";
 import { recordArtifact, type ScannedFile } from "../store/artifacts.ts";
 import { StoreError } from "../store/error.ts";
 import { append } from "../store/event-log.ts";
-import { artifactFolders, newArtifacts } from "./artifact-scan.ts";
+import { artifactFolders, scanArtifacts } from "./artifact-scan.ts";
 import { attempted } from "./attempt.ts";
 import type { RunToolDeps } from "./run-tool.ts";
 import { findSandbox } from "./session-sandbox.ts";
@@ -32,7 +33,9 @@ export function createUploadArtifacts(deps: RunToolDeps): UploadArtifacts {
       let failed = 0;
       let lastError: StoreError | undefined;
       const folders = await artifactFolders(deps, turn.sessionId);
-      for (const file of await newArtifacts(deps, turn.sessionId, { sandbox, folders })) {
+      const { files, cut } = await scanArtifacts(deps, turn.sessionId, { sandbox, folders });
+      for (const folder of cut) await tellSkip(deps.store.database, turn, folder);
+      for (const file of files) {
         try {
           if (await upload(deps, turn, { sandbox, file, signal })) uploaded++;
         } catch (error) {

@@ -100,6 +100,12 @@ export class LiveView {
         this.#note("cyan", `↑ ${safeLine(event.path, MESSAGE_CHARACTERS)}`, `(${about})`);
         break;
       }
+      case "artifacts.skipped":
+        this.#note(
+          "yellow",
+          `! ${safeLine(event.folder, MESSAGE_CHARACTERS)} has more than ${event.looked} entries; not all were looked at for artifacts`,
+        );
+        break;
       case "error":
         this.#error(event);
         break;

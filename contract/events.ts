@@ -269,6 +269,14 @@ const FACTS = [
   }),
 
   z.object({
+    type: z.literal("artifacts.skipped"),
+    turnId: TurnId,
+    folder: z.string().meta({ description: "Of the agent's artifact folders." }),
+    reason: z.enum(["too_many"]).meta({ description: "too_many: it has more entries than are looked at." }),
+    looked: z.number().int().nonnegative().meta({ description: "Entries that were looked at, in path order." }),
+  }),
+
+  z.object({
     type: z.literal("error"),
     turnId: TurnId.optional(),
     step: z.number().int().positive().optional(),

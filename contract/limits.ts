@@ -209,6 +209,9 @@ export const LIMITS = {
 
   // Artifacts.
   artifactsPerScan: 10_000,
+  artifactDepth: 64,
+  /** That a folder was cut is said again after so many events. */
+  skipToldEvents: 2_000,
   artifactBytesMax: 20 * 1024 * 1024 * 1024,
   ignoreFileBytesMax: 64 * 1024,
 

@@ -9,6 +9,7 @@ import {
   lstatSync,
   mkdirSync,
   openSync,
+  type PathLike,
   read,
   readdirSync,
   type Stats,
@@ -19,6 +20,7 @@ import type { Readable } from "node:stream";
 import { setImmediate } from "node:timers/promises";
 import { promisify } from "node:util";
 import { LIMITS } from "../contract/limits.ts";
+import { textOfName } from "./file-names.ts";
 import { taking } from "./given-stream.ts";
 import { packWorkspace, unpackInto } from "./host-archive.ts";
 import { codeOf, toSandboxError } from "./host-errors.ts";
@@ -208,7 +210,7 @@ async function replaceFile(folders: FileFolders, given: string, content: Uint8Ar
   await writeThenRename(path.join(folders.temporary, `.${randomUUID()}`), target, { content, mode });
 }
 
-function modeToKeep(target: string, given: string): number | undefined {
+function modeToKeep(target: PathLike, given: string): number | undefined {
   const stats = lstatSync(target, { throwIfNoEntry: false });
   if (stats === undefined) return undefined;
   if (stats.isDirectory()) throw new SandboxError("is_folder", `${given} is a folder, expected a file`);
@@ -218,7 +220,7 @@ function modeToKeep(target: string, given: string): number | undefined {
 
 async function writeThenRename(
   temporary: string,
-  target: string,
+  target: PathLike,
   file: { readonly content: Uint8Array | Readable; readonly mode: number | undefined },
 ): Promise<void> {
   try {
@@ -260,7 +262,7 @@ async function listBelow(
   using held = new HeldFolders(start.root);
   const entries: FileEntry[] = [];
   const walk = async (parts: readonly string[], level: number): Promise<void> => {
-    for (const name of readdirSync(held.folder(parts)).sort()) {
+    for (const name of readdirSync(held.folder(parts), { encoding: "buffer" }).map(textOfName).sort()) {
       if (entries.length >= max) return;
       const inside = [...parts, name];
       const stats = placeStats(held.place(inside));

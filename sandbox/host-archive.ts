@@ -21,6 +21,7 @@ import { Readable } from "node:stream";
 import { setImmediate } from "node:timers/promises";
 import { createTarDecoder, createTarPacker, type TarHeader, type TarPackController } from "modern-tar";
 import { archiveTime } from "./archive-time.ts";
+import { nameOfText, textOfName } from "./file-names.ts";
 import { HeldFolders, partsInside, placeStats, unlinkPlace } from "./host-folders.ts";
 import { type Frozen, removeFolder } from "./host-removal.ts";
 import { SandboxError } from "./provider.ts";
@@ -70,7 +71,9 @@ async function addOne(
   if (stats === undefined) return;
   const header = { name: parts.join("/"), mode: stats.mode & 0o7777, mtime: archiveTime("tar", stats.mtime), size: 0 };
   if (stats.isSymbolicLink()) {
-    return controller.add({ ...header, type: "symlink", linkname: readlinkSync(place) }).close();
+    return controller
+      .add({ ...header, type: "symlink", linkname: textOfName(readlinkSync(place, { encoding: "buffer" })) })
+      .close();
   }
   if (stats.isDirectory()) return controller.add({ ...header, name: `${header.name}/`, type: "directory" }).close();
   if (!stats.isFile()) return;
@@ -179,7 +182,7 @@ async function* readable<T>(stream: AsyncIterable<T>): AsyncGenerator<T, void, v
 
 function laySymlink(written: string, { name, linkname, mtime }: TarHeader): void {
   if (!linkname) throw new SandboxError("denied", `${name} is a symlink to nothing`);
-  symlinkSync(linkname, written);
+  symlinkSync(nameOfText(linkname), written);
   if (mtime !== undefined) lutimesSync(written, mtime, mtime);
 }
 

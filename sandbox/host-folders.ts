@@ -1,6 +1,7 @@
 /** Folders of a workspace, held open on the way down: none of them can be swapped meanwhile for a symlink that leads out. */
-import { closeSync, constants, lstatSync, mkdirSync, openSync, type Stats, unlinkSync } from "node:fs";
+import { closeSync, constants, lstatSync, mkdirSync, openSync, type PathLike, type Stats, unlinkSync } from "node:fs";
 import path from "node:path";
+import { bytesOfText, inFolder } from "./file-names.ts";
 import { descriptorPath } from "./paths.ts";
 import { SandboxError } from "./provider.ts";
 
@@ -9,21 +10,21 @@ const PATH_BYTES_MAX = 4096;
 
 /** Whether nothing of that path can be packed and laid again, be it a folder, whose name ends with `/` there. */
 export function isTooDeep(path: string): boolean {
-  return Buffer.byteLength(path) >= PATH_BYTES_MAX;
+  return bytesOfText(path).length >= PATH_BYTES_MAX;
 }
 
 /** The parts of a path below the workspace. Throws SandboxError `denied` when it is absolute, goes up, or names nothing. */
 export function partsInside(given: string): readonly string[] {
   const parts = given.split("/").filter((part) => part !== "" && part !== ".");
   const isHostile = given.startsWith("/") || parts.length === 0 || parts.includes("..") || given.includes("\0");
-  if (isHostile || Buffer.byteLength(given) > PATH_BYTES_MAX) {
+  if (isHostile || bytesOfText(given).length > PATH_BYTES_MAX) {
     throw new SandboxError("denied", `the path ${JSON.stringify(given.slice(0, 200))} leads out of the workspace`);
   }
   return parts;
 }
 
 /** What is at that place itself, symlinks not followed; undefined when nothing is. */
-export function placeStats(place: string): Stats | undefined {
+export function placeStats(place: PathLike): Stats | undefined {
   return lstatSync(place, { throwIfNoEntry: false });
 }
 
@@ -43,9 +44,9 @@ export class HeldFolders implements Disposable {
   }
 
   /** A path for the last of these parts, in its folder that is now held. Without `make` a missing folder is ENOENT. */
-  place(parts: readonly string[], options: { readonly make?: boolean } = {}): string {
+  place(parts: readonly string[], options: { readonly make?: boolean } = {}): string | Buffer {
     // Not by path.join, which would take the dot away: without it the name of the held root is a symlink.
-    return `${this.folder(parts.slice(0, -1), options)}/${parts.at(-1) ?? "."}`;
+    return inFolder(this.folder(parts.slice(0, -1), options), parts.at(-1) ?? ".");
   }
 
   /** A path of the folder with these parts, good until the next call. */
@@ -63,7 +64,7 @@ export class HeldFolders implements Disposable {
   }
 
   #enter(name: string, parts: readonly string[], make: boolean): void {
-    const place = path.join(this.#here(), name);
+    const place = inFolder(this.#here(), name);
     try {
       this.#held.push({ name, descriptor: openSync(place, FOLDER_FLAGS) });
     } catch (thrown) {
@@ -89,7 +90,7 @@ export class HeldFolders implements Disposable {
 }
 
 /** Takes away what is no folder; undefined and folders are left. */
-export function unlinkPlace(place: string): void {
+export function unlinkPlace(place: PathLike): void {
   const stats = placeStats(place);
   if (stats !== undefined && !stats.isDirectory()) unlinkSync(place);
 }

@@ -1,6 +1,7 @@
 /** Paths of a sandbox that sees its folders under other names than the host does: they are followed as they are inside. */
 import { lstatSync, readlinkSync } from "node:fs";
 import path from "node:path";
+import { bytesOfText, textOfName } from "./file-names.ts";
 import { HeldFolders } from "./host-folders.ts";
 import { isInside } from "./paths.ts";
 import { SandboxError } from "./provider.ts";
@@ -22,7 +23,7 @@ export interface ShownFolder {
  */
 export function resolveShown(folder: ShownFolder, given: string): string {
   const wanted = path.posix.resolve(folder.inside, given);
-  const isTooLong = Buffer.byteLength(given) > PATH_BYTES_MAX;
+  const isTooLong = bytesOfText(given).length > PATH_BYTES_MAX;
   if (given.includes("\0") || isTooLong || !isInside(folder.inside, wanted)) throw leadsOut(given);
   using held = openHeld(folder.host);
   let pending = wanted.split("/").filter(Boolean);
@@ -74,7 +75,7 @@ function linkTarget(
   try {
     const place = held.place(names);
     const stats = lstatSync(place);
-    if (stats.isSymbolicLink()) return readlinkSync(place);
+    if (stats.isSymbolicLink()) return textOfName(readlinkSync(place, { encoding: "buffer" }));
     if (stats.isDirectory() || isLast) return undefined;
   } catch (thrown) {
     if (thrown instanceof SandboxError) throw thrown;

@@ -1,7 +1,7 @@
 /** Removes what commands have made: trees of any depth and with any modes, in which programs may still be writing. */
 import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { readdirSync, renameSync, unlinkSync } from "node:fs";
+import { type PathLike, readdirSync, renameSync, unlinkSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
 import { LIMITS } from "../contract/limits.ts";
@@ -51,7 +51,7 @@ export async function removeInside(
 }
 
 /** Gone from its place at once, then removed. */
-export async function removeFolder(place: string, temporary: string, frozen?: Frozen): Promise<void> {
+export async function removeFolder(place: PathLike, temporary: string, frozen?: Frozen): Promise<void> {
   const doomed = path.join(temporary, `.removed-${randomUUID()}`);
   renameSync(place, doomed);
   await removeTree(doomed, frozen);

@@ -1,6 +1,7 @@
 /** Looks through a workspace on this host for a snapshot: names, sizes, modes, and what changes when a file does. */
 import { lstatSync, readdirSync, readlinkSync } from "node:fs";
 import { setImmediate } from "node:timers/promises";
+import { textOfName } from "./file-names.ts";
 import { HeldFolders, isTooDeep } from "./host-folders.ts";
 import type { ScannedEntry } from "./provider.ts";
 import { SandboxError } from "./provider.ts";
@@ -41,7 +42,7 @@ export async function scanWorkspace(
 
 function namesIn(folders: HeldFolders, parts: readonly string[]): readonly string[] {
   try {
-    return readdirSync(folders.folder(parts)).sort();
+    return readdirSync(folders.folder(parts), { encoding: "buffer" }).map(textOfName).sort();
   } catch (thrown) {
     const code = thrown instanceof Error && "code" in thrown ? thrown.code : undefined;
     // Gone meanwhile, swapped for something else, or not to be read by us.
@@ -65,7 +66,7 @@ function entryAt(folders: HeldFolders, parts: readonly string[]): ScannedEntry |
       mode: Number(stats.mode & 0o7777n),
       modifiedAt: Number(stats.mtimeNs / MILLION) + Number(stats.mtimeNs % MILLION) / 1e6,
       version: `${stats.ino}-${stats.ctimeNs}-${stats.size}`,
-      ...(kind === "symlink" && { target: readlinkSync(place) }),
+      ...(kind === "symlink" && { target: textOfName(readlinkSync(place, { encoding: "buffer" })) }),
     };
   } catch (thrown) {
     const code = thrown instanceof Error && "code" in thrown ? thrown.code : undefined;

@@ -1,6 +1,7 @@
 /** Path containment: a path is inside when its real path is, symlinks in every part of it included. */
 import { readlinkSync, realpathSync } from "node:fs";
 import path from "node:path";
+import { bytesOfText, nameOfText, textOfName } from "./file-names.ts";
 import { SandboxError } from "./provider.ts";
 
 const PATH_BYTES_MAX = 4096;
@@ -14,7 +15,7 @@ const LINKS_MAX = 40;
  */
 export function resolveInside(root: string, given: string): string {
   if (given.includes("\0")) throw new SandboxError("denied", "the path holds a NUL byte");
-  if (Buffer.byteLength(given) > PATH_BYTES_MAX) {
+  if (bytesOfText(given).length > PATH_BYTES_MAX) {
     throw new SandboxError("denied", `the path is too long: expected at most ${PATH_BYTES_MAX} bytes`);
   }
   const wanted = path.resolve(root, given);
@@ -41,7 +42,7 @@ function leadsOut(given: string): SandboxError {
 
 function realOrPlanned(wanted: string, given: string, followed: { links: number }): string {
   try {
-    return realpathSync.native(wanted);
+    return textOfName(realpathSync.native(nameOfText(wanted), { encoding: "buffer" }));
   } catch (thrown) {
     const code = thrown instanceof Error && "code" in thrown ? thrown.code : undefined;
     if (code === "ENOTDIR") throw new SandboxError("not_found", `${given}: a part of the path is not a folder`);
@@ -60,7 +61,7 @@ function realOrPlanned(wanted: string, given: string, followed: { links: number 
 
 function linkTarget(file: string): string | undefined {
   try {
-    return readlinkSync(file);
+    return textOfName(readlinkSync(nameOfText(file), { encoding: "buffer" }));
   } catch {
     return undefined; // Not a symlink, or not there.
   }

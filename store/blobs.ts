@@ -46,8 +46,12 @@ export async function openBlobStore(folder: string): Promise<BlobStore> {
         first.watch(sink, "sink");
         const blob = await writeHashed(source, sink, signal);
         await sync(file);
-        await mkdir(path.dirname(place(blob.sha256)), { recursive: true });
+        const into = path.dirname(place(blob.sha256));
+        const made = await mkdir(into, { recursive: true });
         await rename(file, place(blob.sha256));
+        // Without it a power cut may take back the name of a file whose row it keeps.
+        await syncFolder(into);
+        if (made !== undefined) await syncFolder(folder);
         return blob;
       } catch (error) {
         throw first.ofSource ? first.ofSource.error : fromDisk(error);
@@ -120,6 +124,16 @@ async function sync(file: string): Promise<void> {
     await handle.sync();
   } finally {
     await handle.close();
+  }
+}
+
+/** Where the system cannot open a folder, it cannot be done. */
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, "r").catch(() => undefined);
+  try {
+    await handle?.sync();
+  } finally {
+    await handle?.close();
   }
 }
 

@@ -1,4 +1,5 @@
 /** Reads what `find_below` prints, in both of its forms: a find that prints what it is told, or one with stat and readlink. */
+import { textOfName } from "../file-names.ts";
 import type { FileInfo } from "../provider.ts";
 import { SandboxError } from "../provider.ts";
 import { kindOf } from "./remote-files.ts";
@@ -63,7 +64,7 @@ export class FindOutput {
       const middle = all.indexOf(0, at);
       const end = middle < 0 ? -1 : all.indexOf(0, middle + 1);
       if (end < 0) break;
-      yield printedEntry(all.toString("utf8", at, middle), all.toString("utf8", middle + 1, end));
+      yield printedEntry(textOfName(all.subarray(at, middle)), textOfName(all.subarray(middle + 1, end)));
       at = end + 1;
     }
     this.#keep(all.subarray(at));
@@ -100,7 +101,7 @@ const STAT_RECORD =
 const LINKS = /\n([0-9a-f]{32})-links\n/;
 
 function* statEntries(output: Buffer): Generator<FoundEntry, void, void> {
-  const all = output.toString("utf8");
+  const all = textOfName(output);
   const links = LINKS.exec(all);
   if (links === null) throw notUnderstood();
   const targets = linkTargets(all.slice(links.index + links[0].length), links[1] ?? "");

@@ -8,7 +8,7 @@ import type { CommandEvent, CommandStart, Sandbox, SpoolOffsets } from "../provi
 import { SandboxError } from "../provider.ts";
 import { type Poll, parsePoll } from "./poll-answer.ts";
 import { giveBlocks, inBlocks } from "./remote-files.ts";
-import { absoluteInside, type RemoteFolders, words } from "./remote-paths.ts";
+import { absoluteInside, pathWords, type RemoteFolders, words } from "./remote-paths.ts";
 import { toSandboxError } from "./request-errors.ts";
 import { exportLine } from "./shell.ts";
 import { POLL_BYTES, STATUS } from "./shell-script.ts";
@@ -62,7 +62,7 @@ async function startCall(shells: Shells, { workspace }: RemoteFolders, command: 
   const variables = ownVariables(Object.fromEntries(Object.entries(own).filter(([name]) => !(name in secrets))));
   const hidden = secretVariables(secrets);
   await putInput(shells, call, command);
-  const line = `start_call ${words(call, cwd, timeoutMs, command.command, ...variables)}`;
+  const line = `start_call ${words(call)} ${pathWords(cwd)} ${words(timeoutMs, command.command, ...variables)}`;
   const isSecret = Object.keys(hidden).length > 0;
   // The variables of a subshell are those of what it starts, and nobody else's.
   for (let tries = 0; ; tries++) {

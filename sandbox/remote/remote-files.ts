@@ -5,7 +5,7 @@ import { LIMITS } from "../../contract/limits.ts";
 import { taking } from "../given-stream.ts";
 import type { FileInfo, Sandbox } from "../provider.ts";
 import { SandboxError } from "../provider.ts";
-import { absoluteInside, isSpool, type RemoteFolders, words } from "./remote-paths.ts";
+import { absoluteInside, isSpool, pathWords, type RemoteFolders, words } from "./remote-paths.ts";
 import { toSandboxError } from "./request-errors.ts";
 import type { Answer } from "./shell.ts";
 import { ShellEndedError } from "./shell.ts";
@@ -26,10 +26,10 @@ export function createRemoteFiles(shells: Shells, folders: RemoteFolders): Remot
   const readLine = (given: string, range: string): string =>
     isSpool(folders, given)
       ? `read_spool ${words(given)} ${range}`
-      : `read_file ${words(absoluteInside(workspace, given))} ${range}`;
+      : `read_file ${pathWords(absoluteInside(workspace, given))} ${range}`;
   return {
     async stat(given) {
-      const reply = await shells.ask(`stat_file ${words(absoluteInside(workspace, given))}`);
+      const reply = await shells.ask(`stat_file ${pathWords(absoluteInside(workspace, given))}`);
       if (reply.status === STATUS.missing) return undefined;
       const info = reply.status === 0 ? parseStat(reply.output.toString("latin1")) : undefined;
       if (info !== undefined) return info;
@@ -69,14 +69,14 @@ export function createRemoteFiles(shells: Shells, folders: RemoteFolders): Remot
     writeFile: (given, content) =>
       taking(content, async () => {
         const target = absoluteInside(workspace, given);
-        const line = `write_file ${words(target, randomBytes(12).toString("hex"))}`;
+        const line = `write_file ${pathWords(target)} ${words(randomBytes(12).toString("hex"))}`;
         const blocks = content instanceof Uint8Array ? inBlocks([content]) : inBlocks(content);
         await giveBlocks(shells, { line, blocks, given });
       }),
     async removeFile(given) {
       const target = absoluteInside(workspace, given);
       if (target === workspace) throw new SandboxError("denied", "the workspace itself may not be removed");
-      const reply = await shells.ask(`remove_file ${words(target)}`, { silenceMs: REMOVE_MS });
+      const reply = await shells.ask(`remove_file ${pathWords(target)}`, { silenceMs: REMOVE_MS });
       if (reply.status === STATUS.missing || reply.status === STATUS.notFolderOnTheWay) return false;
       if (reply.status !== 0) throw toSandboxError(reply, given);
       return true;

@@ -1,9 +1,10 @@
 /** Listing and scanning the workspace of a remote sandbox: what its `find` prints, read piece by piece and not believed. */
+import { nameOfText } from "../file-names.ts";
 import { isTooDeep } from "../host-folders.ts";
 import type { FileEntry, Sandbox, ScannedEntry } from "../provider.ts";
 import { SandboxError } from "../provider.ts";
 import { FindOutput, type FoundEntry } from "./find-output.ts";
-import { absoluteInside, type RemoteFolders, words } from "./remote-paths.ts";
+import { absoluteInside, pathWords, type RemoteFolders, words } from "./remote-paths.ts";
 import { toSandboxError } from "./request-errors.ts";
 import type { Shells } from "./shells.ts";
 
@@ -19,7 +20,10 @@ const PRUNED_MAX = 500;
 
 export function createRemoteListings(shells: Shells, { workspace }: RemoteFolders): RemoteListings {
   const find = (given: string, depth: number, pruned: readonly string[] = []): AsyncGenerator<FoundEntry> =>
-    foundBelow(shells, { given, line: `find_below ${words(absoluteInside(workspace, given), depth, ...pruned)}` });
+    foundBelow(shells, {
+      given,
+      line: `find_below ${pathWords(absoluteInside(workspace, given))} ${words(depth, ...pruned)}`,
+    });
   return {
     async listFiles(given, { depth, max }) {
       const base = absoluteInside(workspace, given).slice(workspace.length + 1);
@@ -39,7 +43,10 @@ export function createRemoteListings(shells: Shells, { workspace }: RemoteFolder
       }
       const left = tops.filter((top) => top.kind === "folder" && skip(`${top.name}/`)).map(({ name }) => name);
       // A pattern of find, in which these stand for themselves.
-      const pruned = left.slice(0, PRUNED_MAX).map((name) => name.replace(/[\\*?[\]]/g, "\\$&"));
+      const pruned = left
+        .slice(0, PRUNED_MAX)
+        .filter((name) => nameOfText(name) === name)
+        .map((name) => name.replace(/[\\*?[\]]/g, "\\$&"));
       return kept(find(".", DEPTH_MAX, pruned), { skip, max });
     },
   };

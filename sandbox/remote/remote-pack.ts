@@ -3,8 +3,9 @@ import { Readable } from "node:stream";
 import { ReadableStream } from "node:stream/web";
 import { createTarDecoder, createTarPacker, type ParsedTarEntry, type TarPackController } from "modern-tar";
 import { archiveTime } from "../archive-time.ts";
+import { nameOfText, textOfName } from "../file-names.ts";
 import { SandboxError } from "../provider.ts";
-import { plainRelative, words } from "./remote-paths.ts";
+import { pathWords, plainRelative } from "./remote-paths.ts";
 import { toSandboxError } from "./request-errors.ts";
 import type { Shells } from "./shells.ts";
 
@@ -30,6 +31,14 @@ function* batches(names: readonly string[]): Generator<readonly string[], void, 
   let batch: string[] = [];
   let characters = 0;
   for (const name of names) {
+    // A tar's reader gives names as text: what is no UTF-8 is known by being alone.
+    if (typeof nameOfText(name) !== "string") {
+      if (batch.length > 0) yield batch;
+      yield [name];
+      batch = [];
+      characters = 0;
+      continue;
+    }
     if (batch.length >= BATCH.names || (batch.length > 0 && characters + name.length > BATCH.characters)) {
       yield batch;
       batch = [];
@@ -43,10 +52,12 @@ function* batches(names: readonly string[]): Generator<readonly string[], void, 
 
 /** Only members that were asked for, each once and in that order; a tar that goes into folders brings more. */
 async function addBatch(shells: Shells, names: readonly string[], controller: TarPackController): Promise<void> {
+  const [only = ""] = names;
+  if (names.length === 1 && typeof nameOfText(only) !== "string") return await addAlone(shells, only, controller);
   const wanted = new Map(names.map((name, index) => [name, index]));
   let last = -1;
-  for await (const entry of members(shells, `tar_files ${words(...names)}`)) {
-    const name = entry.header.name.replace(/\/$/, "");
+  for await (const entry of members(shells, `tar_files ${pathWords(...names)}`)) {
+    const name = textOfName(Buffer.from(entry.header.name.replace(/\/$/, "")));
     const index = wanted.get(name) ?? -1;
     if (index <= last) {
       await drop(entry.body);
@@ -57,8 +68,18 @@ async function addBatch(shells: Shells, names: readonly string[], controller: Ta
     else {
       // The name of a file that came before under another: alone it comes with its content.
       await drop(entry.body);
-      for await (const alone of members(shells, `tar_files ${words(name)}`)) await addMember(alone, name, controller);
+      for await (const alone of members(shells, `tar_files ${pathWords(name)}`))
+        await addMember(alone, name, controller);
     }
+  }
+}
+
+async function addAlone(shells: Shells, name: string, controller: TarPackController): Promise<void> {
+  let isAdded = false;
+  for await (const entry of members(shells, `tar_files ${pathWords(name)}`)) {
+    if (isAdded) await drop(entry.body);
+    else await addMember(entry, name, controller);
+    isAdded = true;
   }
 }
 

@@ -4,7 +4,7 @@ import { createTarDecoder, type ParsedTarEntry } from "modern-tar";
 import { SandboxError } from "../provider.ts";
 import { bytesOf } from "../web-bytes.ts";
 import { giveBlocks, inBlocks } from "./remote-files.ts";
-import { plainRelative, type RemoteFolders, words } from "./remote-paths.ts";
+import { pathWords, plainRelative, type RemoteFolders } from "./remote-paths.ts";
 import { toSandboxError } from "./request-errors.ts";
 import type { Shells } from "./shells.ts";
 import { type LaidEntry, TAR_END, tarHeader, tarPadding } from "./tar-blocks.ts";
@@ -98,7 +98,7 @@ function goesThrough(name: string, links: ReadonlySet<string>): boolean {
 /** Removes what stands in the way; an entry whose folder is a symlink, or lies behind one, is denied. */
 async function makeWay(shells: Shells, workspace: string, entries: readonly LaidEntry[]): Promise<void> {
   const places = entries.flatMap(({ kind, name }) => [kind === "folder" ? "d" : "f", `${workspace}/${name}`]);
-  const reply = await shells.ask(`make_way ${words(...places)}`, { silenceMs: LAYING_MS });
+  const reply = await shells.ask(`make_way ${pathWords(...places)}`, { silenceMs: LAYING_MS });
   if (reply.status !== 0) throw toSandboxError(reply, "an entry of the archive");
 }
 

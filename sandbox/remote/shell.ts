@@ -6,6 +6,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { LIMITS } from "../../contract/limits.ts";
+import { bytesOfLine } from "../file-names.ts";
 import { SandboxError } from "../provider.ts";
 import type { ExecChannel, RemoteProcess } from "./channel.ts";
 import { shellScript } from "./shell-script.ts";
@@ -99,8 +100,9 @@ export class WarmShell {
   }
 
   async #send(name: string, line: string, isSecret: boolean): Promise<void> {
-    const bytes = Buffer.from(line);
-    if (isSecret || bytes.length <= LINE_BYTES_MAX) return this.#process.write(Buffer.from(`${name}\n${line}\n`));
+    const bytes = bytesOfLine(line);
+    if (isSecret || bytes.length <= LINE_BYTES_MAX)
+      return this.#process.write(Buffer.concat([Buffer.from(`${name}\n`), bytes, Buffer.from("\n")]));
     await this.#process.write(Buffer.from(`${name}\nrun_long\n`));
     for (let done = 0; done < bytes.length; done += LIMITS.remoteBlockBytes) {
       await this.give(bytes.subarray(done, done + LIMITS.remoteBlockBytes));

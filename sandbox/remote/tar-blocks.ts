@@ -1,4 +1,5 @@
 /** Entries of a tar in the oldest form with long names, which each tar reads: GNU's, BusyBox's and others'. */
+import { bytesOfText } from "../file-names.ts";
 
 export interface LaidEntry {
   readonly kind: "file" | "folder" | "symlink";
@@ -21,8 +22,8 @@ export const TAR_END: Uint8Array = new Uint8Array(2 * BLOCK);
 
 /** What stands before an entry's content; names that are too long for it come before it, as GNU tar writes them. */
 export function tarHeader(entry: LaidEntry): Uint8Array {
-  const name = Buffer.from(entry.kind === "folder" ? `${entry.name}/` : entry.name);
-  const target = Buffer.from(entry.target ?? "");
+  const name = Buffer.concat([bytesOfText(entry.name), Buffer.from(entry.kind === "folder" ? "/" : "")]);
+  const target = bytesOfText(entry.target ?? "");
   return Buffer.concat([
     ...(target.length > 100 ? longName("K", target) : []),
     ...(name.length > 100 ? longName("L", name) : []),

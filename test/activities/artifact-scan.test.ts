@@ -2,12 +2,13 @@
 import { mkdirSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { expect, test } from "vitest";
-import { artifactFolders, hasNewArtifacts, newArtifacts } from "../../activities/artifact-scan.ts";
+import { artifactFolders, hasNewArtifacts, newArtifacts, scanArtifacts } from "../../activities/artifact-scan.ts";
 import { findSandbox, openSandbox, type SandboxDeps } from "../../activities/session-sandbox.ts";
 import { Agent } from "../../contract/agents.ts";
 import { LIMITS } from "../../contract/limits.ts";
+import { tellSkip } from "../../store/artifact-skips.ts";
 import { recordArtifact } from "../../store/artifacts.ts";
-import { aMessage, aSession, aStep, temporaryStore } from "../store/store-builder.ts";
+import { aMessage, aSession, aStep, logOf, temporaryStore } from "../store/store-builder.ts";
 import { localSandboxes } from "../support/local-sandboxes.ts";
 
 async function hasNew({ deps, sessionId, sandbox }: Awaited<ReturnType<typeof aWorkspace>>): Promise<boolean> {
@@ -38,7 +39,7 @@ async function aWorkspace(artifacts: readonly string[] = ["outputs/"]) {
     }
   };
   const dispose = () => store[Symbol.asyncDispose]();
-  return { deps, sessionId, sandbox, write, found, keep, [Symbol.asyncDispose]: dispose };
+  return { deps, sessionId, sandbox, ids, write, found, keep, [Symbol.asyncDispose]: dispose };
 }
 
 test("files are found in path order; empty ones, folders, symlinks and what is elsewhere are not", async () => {
@@ -53,6 +54,32 @@ test("files are found in path order; empty ones, folders, symlinks and what is e
   symlinkSync("/etc", path.join(sandbox.workspace, "outputs/linked"));
 
   expect(await workspace.found()).toEqual(["outputs/a/deep/er.txt", "outputs/b.md"]);
+});
+
+test("a folder with more entries than are looked at is told once, also when what is new lies behind them", {
+  timeout: 60_000,
+}, async () => {
+  await using workspace = await aWorkspace();
+  const { deps, sessionId, sandbox, ids } = workspace;
+  const folder = path.join(sandbox.workspace, "outputs");
+  mkdirSync(folder);
+  for (let i = 0; i < LIMITS.artifactsPerScan; i++) writeFileSync(path.join(folder, `e${i}`), "");
+  const scan = async () => await scanArtifacts(deps, sessionId, { sandbox, folders: ["outputs/"] });
+  expect(await scan()).toEqual({ files: [], cut: [] });
+  expect(await hasNew(workspace)).toBe(false);
+
+  workspace.write("outputs/z.md", "last");
+
+  expect(await scan()).toEqual({ files: [], cut: ["outputs/"] });
+  expect(await hasNew(workspace)).toBe(true);
+  await tellSkip(deps.store.database, ids, "outputs/");
+  await tellSkip(deps.store.database, ids, "outputs/");
+  expect(await hasNew(workspace)).toBe(false);
+  expect(await hasNewArtifacts(deps, sessionId, { sandbox, agent: Agent.parse({ artifacts: ["./outputs"] }) })).toBe(
+    true,
+  );
+  const told = (await logOf(deps.store.database, sessionId)).filter(({ type }) => type === "artifacts.skipped");
+  expect(told).toMatchObject([{ folder: "outputs/", reason: "too_many", looked: LIMITS.artifactsPerScan }]);
 });
 
 test("without an ignore file the folders that nobody means are left out, at any depth", async () => {

@@ -5,7 +5,9 @@ import {
   chmodSync,
   linkSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
+  readlinkSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -93,6 +95,29 @@ describe.concurrent("taking", () => {
 
     expect(taken?.storedBytes).toBe("other".length);
     expect(treeOf((await kept.restore(taken?.id ?? "snap_none")).folder)).toEqual(treeOf(kept.workspace.folder));
+  });
+
+  test("names of any bytes come back", async () => {
+    await using kept = await aKeptWorkspace();
+    const folder = Buffer.concat([Buffer.from(`${kept.workspace.folder}/d`), Buffer.from([0xff])]);
+    const file = Buffer.concat([folder, Buffer.from("/caf"), Buffer.from([0xe9])]);
+    mkdirSync(folder);
+    writeFileSync(file, "kept");
+    symlinkSync(Buffer.from([0x74, 0xfe]), Buffer.concat([folder, Buffer.from("/link")]));
+
+    const taken = await kept.take();
+    const restored = await kept.restore(taken?.id ?? "snap_none");
+
+    expect(await entriesOf(kept)).toEqual(["d\\xff", "d\\xff/caf\\xe9", "d\\xff/link"]);
+    const place = Buffer.concat([Buffer.from(`${restored.folder}/d`), Buffer.from([0xff])]);
+    expect(readdirSync(place, { encoding: "buffer" })).toEqual([
+      Buffer.from([...Buffer.from("caf"), 0xe9]),
+      Buffer.from("link"),
+    ]);
+    expect(readFileSync(Buffer.concat([place, Buffer.from("/caf"), Buffer.from([0xe9])]), "utf8")).toBe("kept");
+    expect(readlinkSync(Buffer.concat([place, Buffer.from("/link")]), { encoding: "buffer" })).toEqual(
+      Buffer.from([0x74, 0xfe]),
+    );
   });
 
   test("a touched file alone is no new snapshot, and the next look does not read it again", async () => {

@@ -45,6 +45,50 @@ export function describeWorkspace(test: ConformanceTest): void {
       expect(filesOf(await sandbox.scan(EVERYTHING))).toEqual([]);
     });
 
+    test("names that are no UTF-8 are listed with their bytes escaped, read, packed, laid again and removed", async ({
+      given,
+      skip,
+    }) => {
+      const { sandbox } = given;
+      const made = await run(
+        sandbox,
+        `set -e; mkdir raw; cd raw; d=$(printf 'd\\377'); mkdir "$d"
+        printf one >"$(printf 'caf\\351')"; printf two >"$d/$(printf '\\200 x')"; printf three >'lit\\xff'
+        ln -s "$(printf 'to\\376')" link`,
+      );
+      if (made.end?.ended !== "exited" || made.end.exitCode !== 0) skip("this sandbox takes no such names");
+      const names = ["raw/caf\\xe9", "raw/d\\xff", "raw/d\\xff/\\x80 x", "raw/link", "raw/lit\\x5cxff"];
+      const inside = async (): Promise<string> =>
+        text(
+          (
+            await run(
+              sandbox,
+              'cd raw && find . -exec sh -c \'for f; do printf "%s " "$f" | od -An -tx1; readlink "$f" | od -An -tx1; cat "$f" 2>/dev/null; done\' sh {} + | sort',
+            )
+          ).stdout,
+        );
+      const before = await inside();
+
+      const scanned = (await sandbox.scan(EVERYTHING)).filter(({ path }) => path.startsWith("raw/"));
+      const listed = await sandbox.listFiles("raw", { depth: 3, max: 100 });
+      expect(scanned.map(({ path }) => path).toSorted()).toEqual(names);
+      expect(listed.map(({ path }) => path).toSorted()).toEqual(names);
+      expect(scanned.find(({ kind }) => kind === "symlink")?.target).toBe("to\\xfe");
+      const contents = ["raw/caf\\xe9", "raw/d\\xff/\\x80 x", "raw/lit\\x5cxff"];
+      expect(await Promise.all(contents.map(async (name) => text(await sandbox.readFile(name))))).toEqual([
+        "one",
+        "two",
+        "three",
+      ]);
+      const packed = await collected(await sandbox.pack(contents));
+      for (const name of ["raw/caf\\xe9", "raw/d\\xff", "raw/lit\\x5cxff"])
+        expect(await sandbox.removeFile(name)).toBe(true);
+      await sandbox.unpack(Readable.from([packed]));
+      await sandbox.writeFile("raw/caf\\xe9", bytes("one"));
+
+      expect(await inside()).toBe(before);
+    });
+
     test("50 MB go in and out as a stream, byte for byte", async ({ given }) => {
       const { sandbox } = given;
       const block = Buffer.from(Array.from({ length: 1_000_003 }, (_, i) => (i * 31 + (i >> 8)) % 256));
@@ -298,4 +342,10 @@ function tarOf(...entries: readonly GivenEntry[]): Readable {
 async function namesIn(tar: Awaited<ReturnType<Sandbox["pack"]>>): Promise<readonly string[]> {
   const { unpackTar } = await import("modern-tar");
   return (await unpackTar(Buffer.concat(await tar.toArray()))).map(({ header }) => header.name);
+}
+
+async function collected(stream: Readable): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  for await (const piece of stream) pieces.push(Buffer.from(piece));
+  return Buffer.concat(pieces);
 }
