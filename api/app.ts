@@ -3,6 +3,7 @@ import express, { type Express, type RequestHandler } from "express";
 import { jsonFault } from "../contract/bounded-json.ts";
 import { ProblemError } from "../contract/errors.ts";
 import { LIMITS } from "../contract/limits.ts";
+import type { BodyBudget } from "./body-budget.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { invalidField } from "./input.ts";
 import type { Operation, Reply } from "./operation.ts";
@@ -39,7 +40,7 @@ export function createApp(deps: Dependencies): Express {
   app.use(deps.metrics.countRequests(), createRequestIds(), createRequestGuard());
   app.use(deps.authentication.handler(operations));
   for (const operation of operations) {
-    app[operation.method](routesOf(operation.path), readBody(operation), async (request, response) => {
+    app[operation.method](routesOf(operation.path), readBody(operation, deps.bodies), async (request, response) => {
       const reply = await operation.handle(request, response);
       if (reply) send(reply, response);
     });
@@ -87,7 +88,7 @@ function routesOf(path: string): string[] {
 }
 
 /** JSON and nothing else where JSON is expected: a form that a foreign page sends is never read as something it is not. */
-function readBody(operation: Operation): RequestHandler {
+function readBody(operation: Operation, bodies: BodyBudget): RequestHandler {
   const { bodyBytesMax: limit } = LIMITS;
   // Bytes are streamed by whoever takes them.
   if (!operation.body) return (_request, _response, next) => next();
@@ -100,7 +101,19 @@ function readBody(operation: Operation): RequestHandler {
       const came = request.get("content-type")?.slice(0, 100) ?? "none";
       throw new ProblemError("UNSUPPORTED_MEDIA_TYPE", `expected Content-Type: application/json; got ${came}`);
     }
-    parse(request, response, next);
+    if (!hasBody) return next();
+    let isOver = false;
+    const go = (error?: unknown): void => {
+      if (!isOver) next(error);
+      isOver = true;
+    };
+    bodies.watch(request, (problem) => {
+      // What still comes of it is read by nobody.
+      response.set("Connection", "close");
+      request.pause();
+      go(problem);
+    });
+    if (!isOver) parse(request, response, go);
   };
 }
 

@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import type { Store } from "../store/store.ts";
 import { EventTail } from "../store/tail.ts";
 import { type ApiToken, Authentication } from "./authentication.ts";
+import { BodyBudget } from "./body-budget.ts";
 import { CommandDelivery } from "./command-delivery.ts";
 import { EventStreams } from "./event-stream.ts";
 import { IdleWatch } from "./idle-watch.ts";
@@ -24,6 +25,7 @@ export interface Outside {
 
 export interface Dependencies extends Outside, AsyncDisposable {
   readonly authentication: Authentication;
+  readonly bodies: BodyBudget;
   readonly tail: EventTail;
   readonly metrics: Metrics;
   readonly streams: EventStreams;
@@ -54,6 +56,7 @@ export function createDependencies(outside: Outside): Dependencies {
   return {
     ...outside,
     authentication: new Authentication(outside.token),
+    bodies: new BodyBudget(store.folder),
     tail,
     metrics,
     streams,

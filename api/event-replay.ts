@@ -1,6 +1,8 @@
 /** The event log as frames of a stream: from any point, without a gap, until the session is closed. */
+
 import type { SessionId } from "../contract/ids.ts";
-import type { EventTail, TailedEvent } from "../store/tail.ts";
+import { LIMITS } from "../contract/limits.ts";
+import type { EventTail, LiveLog, TailedEvent } from "../store/tail.ts";
 import type { EventStream } from "./event-stream.ts";
 import type { Metrics } from "./metrics.ts";
 
@@ -11,6 +13,8 @@ export interface Replay {
 
 /** Frames are joined up to so many characters per write. */
 const WRITE_CHARACTERS = 64 * 1024;
+/** What is read for a reader who was behind: most of a page would be read in vain. */
+const ROWS_WHEN_BEHIND = 16;
 const CLOSED = /^\{"seq":\d+,"at":\d+,"type":"session\.closed"/;
 
 /** Where a reader begins. */
@@ -27,12 +31,20 @@ export async function replayEvents(replay: Replay, sessionId: SessionId, start: 
   using log = replay.tail.open(sessionId);
   let seq = start.after;
   let hasWaited = false;
+  let rows: number = LIMITS.eventsPerPage.default;
   while (!stream.signal.aborted) {
-    const events = await log.after(seq);
-    if (events.length > 0) {
+    // A reader that is behind is not read for: what it has not taken is in the store, and nothing of it is held here.
+    if (stream.isBehind) {
+      rows = ROWS_WHEN_BEHIND;
+      await stream.ready();
+      continue;
+    }
+    const written = await writePage(replay, { log, stream, after: seq, rows });
+    rows = Math.min(rows * 2, LIMITS.eventsPerPage.default);
+    if (written !== undefined) {
       hasWaited = false;
-      seq = events.at(-1)?.seq ?? seq;
-      if (await writeEvents(stream, events, replay.metrics)) break;
+      seq = written.seq;
+      if (written.isClosed) break;
       continue;
     }
     // Told of more and then found nothing: the session was purged under its reader.
@@ -43,18 +55,35 @@ export async function replayEvents(replay: Replay, sessionId: SessionId, start: 
   stream.end();
 }
 
-/** Writes a page in as few writes as the reader's pace allows; true when `session.closed` was in it. */
-async function writeEvents(stream: EventStream, events: readonly TailedEvent[], metrics: Metrics): Promise<boolean> {
-  let text = "";
+interface Page {
+  readonly log: LiveLog;
+  readonly stream: EventStream;
+  readonly after: number;
+  /** At most so many are read. */
+  readonly rows: number;
+}
+
+/** Writes what comes next, as far as the reader keeps up; undefined when there is nothing. */
+async function writePage(
+  { metrics }: Replay,
+  { log, stream, after, rows }: Page,
+): Promise<{ readonly seq: number; readonly isClosed: boolean } | undefined> {
+  const events = await log.after(after, rows);
+  if (events.length === 0) return undefined;
+  let [text, count, isClosed] = ["", 0, false];
   for (const event of events) {
     text += frameOf(event);
+    count += 1;
+    isClosed ||= CLOSED.test(event.json);
     if (text.length < WRITE_CHARACTERS) continue;
-    await stream.write(text);
+    // Not awaited: whoever waits here holds a page for it.
+    void stream.write(text);
     text = "";
+    if (stream.isBehind) break;
   }
-  if (text !== "") await stream.write(text);
-  metrics.eventsStreamed(events.length);
-  return events.some((event) => CLOSED.test(event.json));
+  if (text !== "") void stream.write(text);
+  metrics.eventsStreamed(count);
+  return { seq: events[count - 1]?.seq ?? after, isClosed };
 }
 
 /** Frames of the events that several readers are sent. The tail gives all of them the same objects. */

@@ -13,12 +13,17 @@ export interface EventStream {
    * awaits this holds nothing for it meanwhile.
    */
   write(frames: string | Uint8Array): Promise<void>;
+  /** It has so much unread that its reader should read first. Whoever has more to write lets go of it, and waits for `ready`. */
+  readonly isBehind: boolean;
+  ready(): Promise<void>;
   comment(text: string): Promise<void>;
   /** Ends it cleanly. */
   end(): void;
 }
 
 interface Open extends EventStream {
+  readonly unread: number;
+  drop(): void;
   beat(): void;
   drain(): void;
 }
@@ -52,7 +57,7 @@ export class EventStreams implements Disposable {
         `${this.#open.size} streams are open, the most this process serves; try again, or page`,
       );
     }
-    const stream = openStream(response, this.#metrics);
+    const stream = openStream(response, { metrics: this.#metrics, filled: () => this.#bound() });
     this.#open.add(stream);
     this.#metrics.streamOpened(kind);
     response.once("close", () => {
@@ -60,6 +65,18 @@ export class EventStreams implements Disposable {
       this.#metrics.streamClosed(kind);
     });
     return stream;
+  }
+
+  /** Those who read least go first when all of them hold too much; they come back and read from where they were. */
+  #bound(): void {
+    let total = 0;
+    for (const { unread } of this.#open) total += unread;
+    if (total <= LIMITS.streamsBytesMax) return;
+    for (const stream of [...this.#open].sort((a, b) => b.unread - a.unread)) {
+      if (total <= LIMITS.streamsBytesMax) return;
+      total -= stream.unread;
+      stream.drop();
+    }
   }
 
   /** Ends every stream in words, and opens no more: their clients come back to the next process. */
@@ -76,7 +93,13 @@ export class EventStreams implements Disposable {
 
 export const STREAM_TYPE = "text/event-stream";
 
-function openStream(response: Response, metrics: Metrics): Open {
+interface StreamHooks {
+  readonly metrics: Metrics;
+  /** It has more unread than before. */
+  filled(): void;
+}
+
+function openStream(response: Response, { metrics, filled }: StreamHooks): Open {
   const ended = new AbortController();
   response.once("close", () => ended.abort());
   response.on("error", () => ended.abort());
@@ -93,18 +116,35 @@ function openStream(response: Response, metrics: Metrics): Open {
     ended.abort();
     response.end(last);
   };
+  const isBehind = (): boolean => !signal.aborted && response.writableLength > LIMITS.streamAheadBytes;
+  const drop = (): void => {
+    if (signal.aborted) return;
+    metrics.slowReaderDropped();
+    response.destroy();
+  };
+  const ready = async (): Promise<void> => {
+    if (!isBehind()) return;
+    await drained(response, signal);
+    if (isBehind()) drop();
+  };
   const write = async (frames: string | Uint8Array): Promise<void> => {
     if (signal.aborted) return;
     response.write(frames);
-    if (response.writableLength <= LIMITS.streamBufferBytes) return;
-    await drained(response, signal);
-    if (signal.aborted || response.writableLength <= LIMITS.streamBufferBytes) return;
-    metrics.slowReaderDropped();
-    response.destroy();
+    if (!isBehind()) return;
+    filled();
+    await ready();
   };
   return {
     signal,
     write,
+    get isBehind() {
+      return isBehind();
+    },
+    ready,
+    get unread() {
+      return signal.aborted ? 0 : response.writableLength;
+    },
+    drop,
     comment: (text) => write(`: ${text}\n\n`),
     beat: () => {
       // A reader that has not yet read what it has needs no sign of life.

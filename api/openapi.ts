@@ -126,7 +126,9 @@ function problemsOf(operation: Operation): ZodOpenApiResponsesObject {
 }
 
 function problemsOfInput(operation: Operation): readonly ProblemCode[] {
-  const ofBody: readonly ProblemCode[] = operation.body ? ["PAYLOAD_TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE"] : [];
+  const ofBody: readonly ProblemCode[] = operation.body
+    ? ["PAYLOAD_TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE", "REQUEST_TIMEOUT", "OVERLOADED"]
+    : [];
   // Everything under /v1 reads the store.
   const ofStore: readonly ProblemCode[] = operation.path.startsWith("/v1/") ? ["STORAGE_ERROR", "UNAVAILABLE"] : [];
   return ["INVALID_INPUT", ...ofBody, ...ofStore];

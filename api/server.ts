@@ -25,6 +25,8 @@ export async function startServer(
   const server = createServer({ shouldUpgradeCallback: isWebSocket }, createApp(deps));
   acceptTerminals(server, deps);
   server.keepAliveTimeout = KEEP_ALIVE_MS;
+  server.maxConnections = LIMITS.connectionsMax;
+  server.timeout = LIMITS.connectionIdleMs;
   server.on("clientError", answerUnreadable);
   // Node would answer an `Expect` that it does not know by itself, with 417 and no words; it may as well be ignored.
   server.on("checkExpectation", (request, response) => server.emit("request", request, response));

@@ -161,6 +161,9 @@ export const LIMITS = {
   /** A reader that has so much unread in our socket buffers is dropped to paging. */
   streamBufferBytes: 1024 * 1024,
   streamsPerProcess: 4_000,
+  /** A stream with so much unread gets no more before it is read; and all of them together hold at most so much. */
+  streamAheadBytes: 64 * 1024,
+  streamsBytesMax: 256 * 1024 * 1024,
 
   // Tools and their results.
   toolResultBytes: 32 * 1024,
@@ -217,6 +220,15 @@ export const LIMITS = {
 
   // Edges.
   bodyBytesMax: 8 * 1024 * 1024,
+  /** Of all bodies that are gathered in memory, and what one may take to come. */
+  bodiesBytesMax: 128 * 1024 * 1024,
+  bodyMs: 60_000,
+  /** Uploads at once, and what stays free of the disk whatever they bring. */
+  uploadsMax: 64,
+  diskFloorBytes: 256 * 1024 * 1024,
+  connectionsMax: 8_000,
+  /** A connection on which nothing moves for so long, with an answer that nobody reads, is ended. Longer than any wait. */
+  connectionIdleMs: 180_000,
   /** A file that is written over HTTP, or an archive that is opened in a workspace. */
   fileBodyBytesMax: 1024 * 1024 * 1024,
   /** Files of one listing. */

@@ -18,7 +18,7 @@ export interface TailedEvent {
 /** One session's live log, held by one reader; dispose it when the reader leaves. */
 export interface LiveLog extends Disposable {
   /** Events after a seq, oldest first, at most a page; empty when there are none yet. */
-  after(seq: number): Promise<readonly TailedEvent[]>;
+  after(seq: number, rowsMax?: number): Promise<readonly TailedEvent[]>;
   /** Resolves when there is an event after `seq`, or when the signal aborts. */
   changed(seq: number, signal: AbortSignal): Promise<void>;
 }
@@ -54,7 +54,7 @@ export class EventTail implements AsyncDisposable {
     session.readers++;
     let open = true;
     return {
-      after: (seq) => this.#after(session, seq),
+      after: (seq, rowsMax) => this.#after(session, seq, rowsMax),
       changed: (seq, signal) => this.#changed(session, seq, signal),
       [Symbol.dispose]: () => {
         if (!open) return;
@@ -150,12 +150,16 @@ export class EventTail implements AsyncDisposable {
     for (const wake of [...session.waiting]) wake();
   }
 
-  async #after(session: Session, seq: number): Promise<readonly TailedEvent[]> {
+  async #after(
+    session: Session,
+    seq: number,
+    rowsMax: number = LIMITS.eventsPerPage.default,
+  ): Promise<readonly TailedEvent[]> {
     const first = session.recent[0];
     if (first && seq >= first.seq - 1)
       return session.recent.slice(seq - first.seq + 1, seq - first.seq + 1 + LIMITS.eventsPerPage.max);
     // A smaller page than from memory: these rows are held for one reader alone, and some are large.
-    const rows = await eventsAfter(this.#database, session.id, { after: seq, limit: LIMITS.eventsPerPage.default });
+    const rows = await eventsAfter(this.#database, session.id, { after: seq, limit: rowsMax });
     return rows.map(tailed);
   }
 

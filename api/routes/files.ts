@@ -130,14 +130,20 @@ function writeOperation(deps: Dependencies): Operation {
     answers: { 200: { description: "It is written.", contentType: "application/json", schema: FileWritten } },
     problems: [
       ...(["SESSION_NOT_FOUND", "SESSION_CLOSED", "NOT_FOUND", "CONFLICT", "PRECONDITION_FAILED"] as const),
-      ...(["PAYLOAD_TOO_LARGE", "UNAVAILABLE"] as const),
+      ...(["PAYLOAD_TOO_LARGE", "UNAVAILABLE", "OVERLOADED", "INSUFFICIENT_STORAGE"] as const),
     ],
     handle: async ({ params, request, response }) => {
       const file = filePath(request.originalUrl);
       const { sessionId } = params;
       const condition = conditionOf(request);
       const { transit } = deps.store;
-      const put = await takeBody({ request, response }, LIMITS.fileBodyBytesMax, async (body, bytesMax) => {
+      const length = request.get("content-length");
+      if (Number(length ?? 0) <= LIMITS.fileBodyBytesMax) await openSession(deps, sessionId);
+      using share = await deps.bodies.upload(
+        length === undefined ? undefined : Number(length),
+        LIMITS.fileBodyBytesMax,
+      );
+      const put = await takeBody({ request, response }, share.bytesMax, async (body, bytesMax) => {
         await openSession(deps, sessionId);
         return await transit.put(body, { bytesMax });
       });
