@@ -19,6 +19,7 @@ export function schemaFaults(
   schemas: readonly Schema[],
   { compile }: SchemaCompiler = compiler,
 ): readonly (string | undefined)[] {
+  compile({}); // Loads the compiler: that is our time, not the schemas'.
   const deadline = performance.now() + LIMITS.outputSchemaTimeoutMs;
   return schemas.map((schema) => {
     if (performance.now() > deadline)
