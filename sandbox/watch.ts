@@ -126,7 +126,8 @@ hold_memory() {
 }
 
 before=0 last=0 due=0 idle=0 pace=${PACE_MS.growing}
-read -r before <"$folder/used" || before=0
+read -r before <"$folder/used"
+case $before in '' | *[!0-9]*) before=0 ;; esac
 while [ -d "$workspace" ]; do
   if ! alive; then
     idle=$((idle + pace))
