@@ -58,7 +58,7 @@ import {
 import { isGrownHistory, isLongHistory, runTurn, type TurnContext, type TurnEnd } from "./turn.ts";
 import { turnEnding, unexpected } from "./turn-ending.ts";
 import { TurnUpkeep } from "./turn-upkeep.ts";
-import { Waits } from "./waiting.ts";
+import { kindsOf, Waits } from "./waiting.ts";
 
 export interface SessionRun extends SessionInput {
   readonly carried?: SessionState;
@@ -94,6 +94,7 @@ class SessionWorkflow {
     this.#state = input.carried ?? emptySession;
     const { sessionId } = input;
     const isBeside = input.continuesAnywhere === true;
+    this.#waitingFor = kindsOf((this.#state.turn?.calls ?? []).flatMap(({ wait }) => wait ?? []));
     this.#waits = new Waits({ sessionId, ended: this.#state.turn?.ended ?? [] }, () => this.#waitsChanged());
     this.#route = new SandboxRoute(this.#state.sandboxQueue, (sandboxQueue) => {
       this.#state = change(this.#state, { sandboxQueue });
@@ -126,7 +127,8 @@ class SessionWorkflow {
       {
         validator: (message) => {
           validator(message);
-          refuseIf(refusal(this.#state, message));
+          const reason = refusal(this.#state, message);
+          if (reason) throw ApplicationFailure.nonRetryable(reason, "Refused");
         },
       },
     );
@@ -387,14 +389,10 @@ class SessionWorkflow {
 
   /** Tells the search attributes, once per change of kind, and keeps the turn's clock still while somebody is waited for. */
   #waitsChanged(): void {
-    const kinds = [...new Set(this.#waits.list.map(({ kind }) => kind))].sort().join(",");
+    const kinds = kindsOf(this.#waits.list);
     if (kinds === this.#waitingFor) return;
     this.#waitingFor = kinds;
     this.#state = pauseClock(this.#state, kinds !== "", Date.now());
     announceWaiting(kinds);
   }
-}
-
-function refuseIf(reason: string | undefined): void {
-  if (reason) throw ApplicationFailure.nonRetryable(reason, "Refused");
 }

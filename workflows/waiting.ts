@@ -66,7 +66,10 @@ export class Waits {
     const { callId } = call;
     const key = keyOf({ callId, kind, deadline });
     const early = this.#early.get(key);
-    if (early) return early.verdict;
+    if (early) {
+      this.#changed(); // It was waited for in a run before.
+      return early.verdict;
+    }
     const pending: Pending = { kind, deadline, call, verdict: undefined, isOver: false };
     this.#pending.set(key, pending);
     this.#changed();
@@ -124,4 +127,9 @@ function never(): Promise<never> {
 /** With its deadline, because one call may wait twice for the same kind of thing. */
 function keyOf(wait: Omit<WaitEnded, "verdict">): string {
   return `${wait.kind} ${wait.callId} ${wait.deadline}`;
+}
+
+/** The kinds of what is waited for, as the search attribute says them; empty when nothing is. */
+export function kindsOf(waits: readonly Pick<WaitEnded, "kind">[]): string {
+  return [...new Set(waits.map(({ kind }) => kind))].sort().join(",");
 }

@@ -76,6 +76,7 @@ export class WorkflowWorld implements AsyncDisposable {
     ];
     args.push(...ATTRIBUTES.flatMap((name) => ["--search-attribute", `${name}=Keyword`]));
     args.push(...QUICK.flatMap((setting) => ["--dynamic-config-value", setting]));
+    await workflowBundle(); // Once, before sessions that begin together would each make it.
     const server = spawn(await findTemporal(() => undefined), args, { stdio: "ignore" });
     if (!(await waitServing(address, AbortSignal.timeout(60_000)))) {
       server.kill("SIGKILL");
