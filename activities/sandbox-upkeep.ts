@@ -1,5 +1,5 @@
 /** What keeps sandboxes in order: their workspaces in snapshots, idle ones stopped, and those that no session owns removed. */
-import { log } from "@temporalio/activity";
+import { Context, log } from "@temporalio/activity";
 import type { SandboxId, TurnId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import { hostQueue } from "../contract/task-queue.ts";
@@ -13,7 +13,7 @@ import { admitted, type SessionKey } from "./admission.ts";
 import { attempted } from "./attempt.ts";
 import type { RunToolDeps } from "./run-tool.ts";
 import { findSandbox } from "./session-sandbox.ts";
-import { takeSnapshot } from "./snapshot-take.ts";
+import { ATTEMPTS_LAST, keepWorkspace } from "./workspace-keeping.ts";
 
 export interface IdleKey extends SessionKey {
   readonly idleMs: number;
@@ -56,7 +56,9 @@ export function createSandboxUpkeep(deps: RunToolDeps): SandboxUpkeep {
         const record = await currentSandbox(database, key.sessionId);
         await using sandbox = await findSandbox(deps, key.sessionId);
         if (!sandbox || record?.state !== "ready") return;
-        await takeSnapshot(deps, { ...key, sandbox, sandboxId: sandbox.id, generation: record.generation });
+        const { attempt } = Context.current().info;
+        const { sessionId, turnId } = key;
+        await keepWorkspace(deps, { sessionId, turnId, sandbox, record, attempt });
       }),
     stopIdleSandbox: async (key) =>
       (await admitted(deps, { key, kinds: ["session", "idle"] }, async () => ({
@@ -86,7 +88,9 @@ async function stopIdle(deps: RunToolDeps, { sessionId, idleMs }: IdleKey): Prom
   const leftMs = usedAt + idleMs - Date.now();
   // Its last use is written down only now and then, so it may be a little younger than its row says.
   if (leftMs > 0) return Math.max(leftMs, LIMITS.sandboxUseNotedMs / 10);
-  await takeSnapshot(deps, { sessionId, sandbox, sandboxId: sandbox.id, generation: record.generation });
+  // With what cannot be kept it is not stopped: that would take its files away without a word.
+  if (!(await keepWorkspace(deps, { sessionId, sandbox, record, attempt: ATTEMPTS_LAST })))
+    return Math.max(idleMs, LIMITS.idleAgainMs);
   const stop = { record: { ...record, usedAt }, reason: "idle" } as const;
   // Somebody came meanwhile.
   if (!(await stopSandboxRow(database, sessionId, stop))) return idleMs;

@@ -89,6 +89,9 @@ export class LiveView {
         this.#note("yellow", `! a new sandbox has taken its place, with ${from}`);
         break;
       }
+      case "workspace.unkept":
+        this.#note("yellow", `! the workspace is not kept: ${safeLine(event.message, MESSAGE_CHARACTERS)}`);
+        break;
       case "network.decided":
         if (event.decision === "deny") {
           const where = safeLine(`${event.host}:${event.port}`, MESSAGE_CHARACTERS);

@@ -212,6 +212,18 @@ const FACTS = [
     .meta({ description: "From here on the workspace can be restored as it is now." }),
   z
     .object({
+      type: z.literal("workspace.unkept"),
+      ...ofSandbox,
+      turnId: TurnId.optional(),
+      reason: z.enum(["too_large", "failed"]),
+      message: z.string(),
+    })
+    .meta({
+      description:
+        "No snapshot could be taken: what has changed since the last one goes with the sandbox if that is lost. It is not stopped while it idles, and the next turn's end tries again.",
+    }),
+  z
+    .object({
       type: z.literal("network.decided"),
       sandboxId: SandboxId,
       host: z.string(),

@@ -5,6 +5,7 @@ import type { Dialect } from "./database.ts";
 import { attemptPlaces } from "./migration-attempts.ts";
 import { incarnations } from "./migration-incarnations.ts";
 import { sandboxesOfAnyKind } from "./migration-sandboxes.ts";
+import { unkeptWorkspaces } from "./migration-unkept.ts";
 import type { Schema } from "./schema.ts";
 
 interface Migration {
@@ -18,6 +19,7 @@ export const MIGRATIONS: readonly Migration[] = [
   { name: "0003-sandboxes", up: sandboxesOfAnyKind },
   { name: "0004-incarnations", up: incarnations },
   { name: "0005-attempt-places", up: attemptPlaces },
+  { name: "0006-unkept-workspaces", up: unkeptWorkspaces },
 ];
 
 /**

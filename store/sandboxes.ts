@@ -106,6 +106,7 @@ export async function beginSandbox(
         network_offset: 0,
         maker: null,
         maker_until: 0,
+        unkept: null,
       })
       .onConflict((conflict) => conflict.columns(["session_id", "generation"]).doNothing())
       .returningAll()

@@ -175,6 +175,8 @@ export interface SandboxesTable {
   /** The process that makes it, while it is starting, and until when that is believed. */
   maker: string | null;
   maker_until: number;
+  /** Since its last snapshot its workspace could not be kept: the turn of which that was said, or why. */
+  unkept: string | null;
 }
 
 export interface ArtifactsTable {

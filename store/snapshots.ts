@@ -146,6 +146,12 @@ export async function recordSnapshot(store: SnapshotStore, made: NewSnapshot): P
       madeAt: Math.max(Date.now(), (made.base?.madeAt ?? 0) + 1),
     };
     await insert(tx, record, [...made.contents.keys(), record.manifest]);
+    await tx
+      .updateTable("sandboxes")
+      .set({ unkept: null })
+      .where("id", "=", sandbox.sandboxId)
+      .where("unkept", "is not", null)
+      .execute();
     const { id: snapshotId, turnId, files, bytes } = record;
     const { sandboxId, provider } = sandbox;
     const durationMs = Math.max(0, Date.now() - made.startedAt);

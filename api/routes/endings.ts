@@ -36,7 +36,9 @@ function interruptOperation(deps: Dependencies): Operation {
       if (session.closedAt !== null)
         throw new ProblemError("SESSION_CLOSED", `session ${session.id} is closed; nothing runs in it`);
       const { turnId } = body;
-      await reach(deps, session, () => deps.sessions.interrupt(session.id, turnId === undefined ? {} : { turnId }));
+      // Where nothing runs nobody is told: each signal is a part of the workflow's history, which is bounded.
+      if (session.status !== "idle")
+        await reach(deps, session, () => deps.sessions.interrupt(session.id, turnId === undefined ? {} : { turnId }));
       const interrupted =
         turnId === undefined ? session.status !== "idle" : await isTurnRunning(deps.store.database, session.id, turnId);
       const nothing = `${turnId === undefined ? "nothing ran" : `turn ${turnId} does not run`}, so nothing was stopped`;

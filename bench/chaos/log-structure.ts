@@ -86,6 +86,7 @@ class LogReader {
         return;
       // When a snapshot is made, and what a look at the workspace sees between two calls, is for chance to say, too.
       case "sandbox.snapshotted":
+      case "workspace.unkept":
       case "sandbox.replaced":
       case "network.decided":
       case "file.changed":

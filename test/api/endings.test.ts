@@ -54,6 +54,9 @@ describe("interrupting", () => {
     const [open, closed] = [await world.createSession(), await world.createSession()];
     await closeSession(world.store.database, closed);
     world.sessions.fail("unreachable", "interrupt");
+    const idle = await world.call(`POST /v1/sessions/${open}/interrupt`);
+    expect(idle).toMatchObject({ status: 202, body: { interrupted: false } }); // Nobody had to be told.
+    await world.store.database.write((tx) => tx.updateTable("sessions").set({ status: "running" }).execute());
 
     const unknown = await world.call("POST /v1/sessions/nobody/interrupt");
     const over = await world.call(`POST /v1/sessions/${closed}/interrupt`);
