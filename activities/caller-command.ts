@@ -16,6 +16,7 @@ import { type CommandContext, type CommandRun, runCommand } from "../tools/comma
 import { attempted, type RunningAttempt } from "./attempt.ts";
 import { BegunPlace } from "./begun-place.ts";
 import { OutputPublisher } from "./output-publisher.ts";
+import { placeCommand } from "./place-work.ts";
 import type { RunToolDeps } from "./run-tool.ts";
 import { publishTraces } from "./sandbox-traces.ts";
 import { callSecrets } from "./secret-choice.ts";
@@ -31,6 +32,7 @@ export function createRunCallerCommand(deps: RunToolDeps): RunCallerCommand {
   return (key) =>
     attempted(deps, async (running) => {
       await requireSandboxHere(deps, key.sessionId);
+      await placeCommand(deps, key);
       const begun = await beginCommand(deps.store.database, key, running.attempt);
       if (begun.state === "begun") await runBegun(deps, begun, { running, stop: key.stop === true });
     });

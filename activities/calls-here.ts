@@ -9,6 +9,7 @@ import type { Agent } from "../contract/agents.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { PlannedCall, StepRequest } from "../contract/steps.ts";
 import type { RunningAttempt } from "./attempt.ts";
+import { place, sandboxNeeds } from "./placement.ts";
 import { type RunToolDeps, runCall, runCallForAMoment } from "./run-tool.ts";
 import { sandboxQueue } from "./session-sandbox.ts";
 
@@ -38,6 +39,10 @@ export async function runCallsHere(
   if (calls.length === 0) return { left: [], ranTools: false, artifacts: false };
   const queue = await sandboxQueue(deps, sessionId);
   if (queue !== undefined) return { left: calls, ranTools: false, artifacts: false, queue };
+  // Another worker may have what the sandbox needs, or the agent's secrets; or nobody, and each call says so by itself.
+  const placed = agent && (await place(deps, await sandboxNeeds(deps, sessionId, agent)));
+  if (placed?.at === "elsewhere") return { left: calls, ranTools: false, artifacts: false, queue: placed.queue };
+  if (placed?.at === "nowhere") return { left: calls, ranTools: false, artifacts: false };
   const quick = calls.filter((call) => call.quick);
   let artifacts = false;
   for (const { callId } of quick) {

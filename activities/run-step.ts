@@ -1,6 +1,7 @@
 /** One step: one model call, streamed to the log while it comes, committed whole. */
 import { ApplicationFailure } from "@temporalio/activity";
 import { BackendError, type StepOutput, type SteppedBackend } from "../backends/backend.ts";
+import { LIMITS } from "../contract/limits.ts";
 import {
   type Configured,
   type Failure,
@@ -17,6 +18,8 @@ import { checkOutput } from "../threads/schemas.ts";
 import { attempted, type RunningAttempt } from "./attempt.ts";
 import { missingTools, sessionDeclarations } from "./callable-tools.ts";
 import { runCallsHere } from "./calls-here.ts";
+import { placeStep } from "./place-work.ts";
+import { betterSetUp, elsewhereFor } from "./placement.ts";
 import { planCalls } from "./planned-calls.ts";
 import { ReplyWriter } from "./reply-writer.ts";
 import type { RunToolDeps } from "./run-tool.ts";
@@ -27,6 +30,17 @@ export interface RunStepDeps extends RunToolDeps {
 
 /** Attempts of one step, lost workers included, after which it is the step itself that kills them. */
 const ATTEMPTS_MAX = 100;
+/** Failures that may be this worker's alone: another may have the key, the runtime, the model. */
+const OF_THIS_WORKER: ReadonlySet<string> = new Set([
+  "AUTH_EXPIRED",
+  "AUTH_INVALID",
+  "AUTH_REQUIRED",
+  "MODEL_NOT_FOUND",
+  "DEPENDENCY_MISSING",
+  "BACKEND_NOT_INSTALLED",
+  "PERMISSION_DENIED",
+  "PROVIDER_NOT_FOUND",
+]);
 /** What a failure's message may take in an activity's answer. */
 const FAILURE_BYTES = 600;
 const BACKOFF_MS = { first: 500, max: 30_000, asked: 600_000 };
@@ -36,6 +50,7 @@ export type RunStep = (request: StepRequest) => Promise<StepAnswer>;
 export function createRunStep(deps: RunStepDeps): RunStep {
   return (request) =>
     attempted(deps, async (running) => {
+      await placeStep(deps, request);
       // A retry after a lost answer finds the step committed and returns it: the model is not called again.
       const begun = await beginStep(deps.store.database, request, running.attempt);
       const result = begun.state === "done" ? begun.result : await replyTo(deps, begun, running);
@@ -105,11 +120,12 @@ async function callModel(
   const backend = deps.backends.get(agent.backend);
   if (!backend) {
     const have = [...deps.backends.keys()].join(", ");
-    throw new BackendError("BACKEND_NOT_INSTALLED", `this worker has no backend "${agent.backend}"; it has ${have}`);
+    const waited = `no worker has had the backend "${agent.backend}" for ${LIMITS.workerWaitMs / 1000} s`;
+    throw new BackendError("BACKEND_NOT_INSTALLED", `${waited}; this one has ${have}`);
   }
   const missing = missingTools(deps.tools, setup);
   if (missing.length > 0) {
-    const message = `this worker has not loaded the agent's tools ${missing.join(", ")}; start it with --tools or PERDURE_TOOLS`;
+    const message = `no worker has had the agent's tools ${missing.join(", ")} for ${LIMITS.workerWaitMs / 1000} s; start one with --tools or PERDURE_TOOLS`;
     throw new BackendError("DEPENDENCY_MISSING", message);
   }
   const [transcript, state] = await Promise.all([
@@ -199,6 +215,10 @@ async function fail(
   if (error instanceof StoreError && error.kind !== "corrupt") throw error;
   const backendError = asBackendError(error);
   if (backendError.isLost) throw lostBackend(backendError);
+  if (OF_THIS_WORKER.has(backendError.code)) {
+    const queue = await betterSetUp(deps, begun.setup.agent, backendError.code);
+    if (queue !== undefined) throw elsewhereFor(queue);
+  }
   const failure: Failure = {
     code: backendError.code,
     message: brief(backendError.message),

@@ -9,6 +9,7 @@ import type { Tool } from "../tools/tool.ts";
 import { hasNewArtifacts } from "./artifact-scan.ts";
 import { type AttemptDeps, attempted, type RunningAttempt } from "./attempt.ts";
 import { OutputPublisher } from "./output-publisher.ts";
+import { placeCall } from "./place-work.ts";
 import { newsOfSandbox } from "./sandbox-news.ts";
 import { publishTraces } from "./sandbox-traces.ts";
 import { withoutSecrets } from "./secret-choice.ts";
@@ -18,6 +19,8 @@ import { runToolInSandbox } from "./tool-in-sandbox.ts";
 export interface RunToolDeps extends SandboxDeps, AttemptDeps {
   readonly store: SandboxDeps["store"];
   readonly tools: Toolbox;
+  /** The id by which this worker announces itself. */
+  readonly worker?: string;
 }
 
 export type RunTool = (key: CallKey) => Promise<CallResult>;
@@ -26,6 +29,7 @@ export function createRunTool(deps: RunToolDeps): RunTool {
   return (key) =>
     attempted(deps, async (running) => {
       await requireSandboxHere(deps, key.sessionId);
+      await placeCall(deps, key);
       return await runCall(deps, key, running);
     });
 }
@@ -100,7 +104,7 @@ async function runBegun(deps: RunToolDeps, begun: BegunCall, running: RunningAtt
 
 /** A tool that no worker had when its session was made is refused there; this one was taken away since. */
 async function endMissing(deps: RunToolDeps, begun: BegunCall, running: RunningAttempt): Promise<CallResult> {
-  const text = `The tool ${begun.call.name} is not loaded by the worker that was to run it.`;
+  const text = `No worker has had the tool ${begun.call.name} for ${LIMITS.workerWaitMs / 1000} s, where the session's sandbox is.`;
   await endCall(deps.store.database, begun, { outcome: "error", text, facts: [], attempt: running.attempt });
   return { outcome: "error", artifacts: false };
 }

@@ -9,6 +9,7 @@ import { endTurn } from "../store/turns.ts";
 import { expireWait } from "../store/waits.ts";
 import { admitted, type SessionKey } from "./admission.ts";
 import { attempted, attemptedLocally } from "./attempt.ts";
+import { placeSandbox, placeStop } from "./place-work.ts";
 import type { RunToolDeps } from "./run-tool.ts";
 import { findSandbox, prepareSandbox, stopSandbox } from "./session-sandbox.ts";
 
@@ -30,10 +31,15 @@ export interface SessionEnds {
 export function createSessionEnds(deps: RunToolDeps): SessionEnds {
   const { database, blobs, transcripts } = deps.store;
   return {
-    ensureSandbox: (key) => admitted(deps, { key, kinds: ["session"] }, () => prepareSandbox(deps, key.sessionId)),
+    ensureSandbox: (key) =>
+      admitted(deps, { key, kinds: ["session"] }, async () => {
+        await placeSandbox(deps, key);
+        await prepareSandbox(deps, key.sessionId);
+      }),
     stopCalls: ({ sessionId, turnId }) =>
       attempted(deps, async () => {
         const calls = await runningCalls(database, sessionId, turnId);
+        await placeStop(deps, { sessionId, calls });
         await using sandbox = calls.length > 0 ? await findSandbox(deps, sessionId) : undefined;
         const commands = calls.flatMap((call) => [
           call.callId,

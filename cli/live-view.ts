@@ -57,6 +57,9 @@ export class LiveView {
       case "step.completed":
         this.#step(event);
         break;
+      case "step.waiting":
+        this.#waiting(event);
+        break;
       case "tool.started":
       case "tool.output":
       case "tool.completed":
@@ -125,6 +128,12 @@ export class LiveView {
         this.#note("dim", "session closed");
         break;
     }
+  }
+
+  #waiting({ missing, deadline }: SessionEventOf<"step.waiting">): void {
+    const what = safeLine(missing.join(", "), MESSAGE_CHARACTERS);
+    const until = new Date(deadline).toISOString().slice(11, 19);
+    this.#note("yellow", `! waits until ${until} UTC for a worker that has ${what}`);
   }
 
   #message(

@@ -72,6 +72,8 @@ export const WorkerAnnouncement = z.object({
   host: z.string().default(""),
   sandboxes: z.array(AnnouncedSandbox).default([]),
   tools: z.array(AnnouncedTool),
+  /** Names, never values. */
+  secrets: z.array(z.string()).optional(),
   backends: z.array(
     z.object({
       name: z.string(),

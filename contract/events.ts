@@ -91,6 +91,18 @@ const FACTS = [
       attempt: z.number().int().min(2),
     })
     .meta({ description: "The attempt before was lost: drop what it had streamed of this step." }),
+  z
+    .object({
+      type: z.literal("step.waiting"),
+      ...inStep,
+      callId: CallId.optional().meta({ description: "Set when it is one of its calls that waits." }),
+      missing: z.array(z.string()).meta({ description: "What no running worker has, such as `tool deploy`." }),
+      deadline: z
+        .number()
+        .int()
+        .meta({ description: "Milliseconds since 1970; it fails when nobody has come by then." }),
+    })
+    .meta({ description: "It waits for a worker that has what it needs, and goes on by itself when there is one." }),
   z.object({ type: z.literal("step.completed"), ...inStep, model: z.string(), usage: Usage }),
 
   z.object({

@@ -100,6 +100,16 @@ export const LIMITS = {
   /** Long polls for each queue: those of the way from message to answer, and the others. */
   polls: { quick: 5, slow: 2 },
 
+  /** Work that no running worker can do waits so long for one that can. */
+  workerWaitMs: 300_000,
+  /** How often it is looked for; what goes on beside a turn has fewer tries. */
+  workerLookMs: 1_000,
+  workerLookBesideMs: 5_000,
+  /** A wait that nobody has looked at for so long is over: what waits again waits anew. */
+  workerWaitForgottenMs: 30_000,
+  /** A worker that was chosen for what it has, and takes nothing for so long, is gone: its announcement may outlive it. */
+  workerGoneMs: 5_000,
+
   // The model.
   /** A worker has taken up its predecessor's commands by then; loading the SDK before would block it for 300 ms. */
   sdkLoadDelayMs: 1_000,

@@ -1,6 +1,6 @@
 /**
  * The task queues of a stack: of everything that any of its workers can do, of what only the workers of one host can, and of
- * what only workers with the same abilities can. They carry the stack's id, because several stacks may live at one Temporal,
+ * what one worker alone can. They carry the stack's id, because several stacks may live at one Temporal,
  * and none may take another's work.
  *
  * Each of them is a name to begin with: every kind of work has a queue of its own behind it, with slots of its own, so that
@@ -23,10 +23,16 @@ export function hostQueue(stack: string, host: string): string {
   return `${stackQueue(stack)}-host-${host}`;
 }
 
-/** Where the workers of one host that can do the same poll, for what the other workers of the stack cannot. */
-export function ableQueue(stack: string, place: { readonly host: string; readonly abilities: string }): string {
-  return `${hostQueue(stack, place.host)}-with-${place.abilities}`;
+/** Where one worker alone polls, for what the others of the stack cannot do. `worker` is the id by which it announces itself. */
+export function workerQueue(stack: string, of: { readonly host: string; readonly worker: string }): string {
+  return `${hostQueue(stack, of.host)}${ONE}${of.worker}`;
 }
+
+export function isOfOneWorker(queue: string): boolean {
+  return queue.includes(ONE);
+}
+
+const ONE = "~";
 
 /** The same as sessions of versions before 0.4 remember it. */
 export function oldHostQueue(host: string): string {

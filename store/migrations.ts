@@ -6,6 +6,7 @@ import { attemptPlaces } from "./migration-attempts.ts";
 import { incarnations } from "./migration-incarnations.ts";
 import { sandboxesOfAnyKind } from "./migration-sandboxes.ts";
 import { unkeptWorkspaces } from "./migration-unkept.ts";
+import { workWaits } from "./migration-work-waits.ts";
 import type { Schema } from "./schema.ts";
 
 interface Migration {
@@ -20,6 +21,7 @@ export const MIGRATIONS: readonly Migration[] = [
   { name: "0004-incarnations", up: incarnations },
   { name: "0005-attempt-places", up: attemptPlaces },
   { name: "0006-unkept-workspaces", up: unkeptWorkspaces },
+  { name: "0007-work-waits", up: workWaits },
 ];
 
 /**

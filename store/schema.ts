@@ -1,4 +1,5 @@
 /** The tables as Kysely sees them: integers for time (ms), JSON as text, the same on every dialect. */
+import type { WorkWaitsTable } from "./work-waits-table.ts";
 
 export interface Schema {
   sessions: SessionsTable;
@@ -27,6 +28,7 @@ export interface Schema {
   terminal_frames: TerminalFramesTable;
   hosts: HostsTable;
   settings: SettingsTable;
+  work_waits: WorkWaitsTable;
 }
 
 export interface SessionsTable {

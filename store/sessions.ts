@@ -181,6 +181,7 @@ export async function purgeSession(database: Database, id: SessionId): Promise<v
       "workspace_files",
       "commands",
       "terminals",
+      "work_waits",
     ] as const;
     for (const table of tables) await tx.deleteFrom(table).where("session_id", "=", id).execute();
     await tx.deleteFrom("sessions").where("id", "=", id).execute();

@@ -34,17 +34,27 @@ export async function announcedWorkers(database: Database): Promise<readonly str
   return rows.map(({ id }) => id);
 }
 
-/** What the running workers say, the one that started last first. A row of another version, which this one cannot read, is passed over. */
-export async function runningWorkers(database: Database): Promise<readonly WorkerAnnouncement[]> {
-  const rows = await database.read
+export interface LivingWorker {
+  readonly id: string;
+  readonly said: WorkerAnnouncement;
+}
+
+/** The running workers with what they say, the one that started last first. */
+export async function livingWorkers(from: Database["read"]): Promise<readonly LivingWorker[]> {
+  const rows = await from
     .selectFrom("workers")
-    .select("announcement")
+    .select(["id", "announcement"])
     .where("seen_at", ">=", Date.now() - LIMITS.announcedKeptMs)
     .orderBy("started_at", "desc")
     .orderBy("id")
     .execute();
-  return rows.flatMap(({ announcement }) => {
+  return rows.flatMap(({ id, announcement }) => {
     const read = WorkerAnnouncement.safeParse(JSON.parse(announcement));
-    return read.success ? [read.data] : [];
+    return read.success ? [{ id, said: read.data }] : [];
   });
+}
+
+/** What the running workers say, the one that started last first. A row of another version, which this one cannot read, is passed over. */
+export async function runningWorkers(database: Database): Promise<readonly WorkerAnnouncement[]> {
+  return (await livingWorkers(database.read)).map(({ said }) => said);
 }

@@ -19,6 +19,8 @@ export interface AnnouncementDeps {
   readonly id: string;
   readonly config: Config;
   readonly tools: readonly AnnouncedTool[];
+  /** Their names. */
+  readonly secrets?: readonly string[];
   readonly backends: readonly AnnouncedBackend[];
   readonly sandboxes: () => readonly AnnouncedSandbox[];
   /** The host that it runs on, as its sandboxes' rows name it. */
@@ -73,12 +75,18 @@ export class Announcing implements AsyncDisposable {
   }
 
   #announce(): void {
-    const { database, id, tools, sandboxes, host } = this.#deps;
+    const { database, id, tools, sandboxes, host, secrets } = this.#deps;
     this.#written = this.#written.then(() =>
       this.#isOver
         ? undefined
         : this.#quietly("announced", async () => {
-            const said = { host, tools: [...tools], backends: [...this.#backends], sandboxes: [...sandboxes()] };
+            const said = {
+              host,
+              ...(secrets && { secrets: [...secrets] }),
+              tools: [...tools],
+              backends: [...this.#backends],
+              sandboxes: [...sandboxes()],
+            };
             await announceWorker(database, { id, announcement: said });
             await seeHost(database, host);
           }),

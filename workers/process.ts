@@ -100,7 +100,7 @@ function loadTools(
 }
 
 function announce(
-  { config, name, store, logger, backends, tools, sandboxes }: Made,
+  { config, name, store, logger, backends, tools, sandboxes, secrets }: Made,
   added: readonly SourcedTool[],
 ): Announcing {
   const sources = new Map(added.map(({ source, tool }) => [tool.name, source]));
@@ -109,6 +109,7 @@ function announce(
     id: name.id,
     config,
     tools: announcedTools(tools.tools, sources),
+    secrets: [...secrets.values.keys()],
     sandboxes: sandboxes.announced,
     host: name.host,
     backends: BACKENDS.flatMap((entry) => {
@@ -140,6 +141,7 @@ function start(
     secrets,
     downloads: { allow: config.downloadsAllow },
     host: name.host,
+    id: name.id,
     servesOld,
     process: name.process,
     address: config.temporalAddress,

@@ -15,6 +15,7 @@ import {
   stackQueue,
   WORK_KINDS,
   type WorkKind,
+  workerQueue,
 } from "../contract/task-queue.ts";
 import type { SandboxProviders } from "../sandbox/registry.ts";
 import type { Store } from "../store/store.ts";
@@ -29,6 +30,8 @@ export interface WorkerDeps {
   readonly secrets: WorkerSecrets;
   readonly downloads: DownloadRules;
   readonly host: string;
+  /** By which it announces itself. */
+  readonly id: string;
   /** Whether sessions of versions before 0.4 may still go on, on the queues of that time. */
   readonly servesOld: boolean;
   readonly process: string;
@@ -78,6 +81,7 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
       secrets: deps.secrets,
       downloads: deps.downloads,
       host: deps.host,
+      worker: deps.id,
       identity: { host: deps.host, process: deps.process },
       works: new WorksHere(),
     }),
@@ -105,8 +109,12 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
         { ...common, taskQueue: oldHostQueue(deps.host) },
       ]
     : [];
-  const ofKinds = [whole, ofHost].flatMap(({ taskQueue }) => byKind(common, taskQueue));
-  const workers = await Promise.all([whole, ofHost, ...ofKinds, ...ofOld].map((options) => Worker.create(options)));
+  // What this worker alone can do.
+  const ofOne = { ...common, taskQueue: workerQueue(deps.store.stack, { host: deps.host, worker: deps.id }) };
+  const ofKinds = [whole, ofHost, ofOne].flatMap(({ taskQueue }) => byKind(common, taskQueue));
+  const workers = await Promise.all(
+    [whole, ofHost, ofOne, ...ofKinds, ...ofOld].map((options) => Worker.create(options)),
+  );
   const shutdown = (): void => {
     for (const one of workers) if (one.getState() === "RUNNING") one.shutdown();
   };

@@ -7,7 +7,7 @@
  */
 import { ActivityFailure, ApplicationFailure, TimeoutFailure } from "@temporalio/workflow";
 import { LIMITS } from "../contract/limits.ts";
-import type { WorkKind } from "../contract/task-queue.ts";
+import { isOfOneWorker, type WorkKind } from "../contract/task-queue.ts";
 import { type Asked, besideAt, type Reachable, remoteAt } from "./proxies.ts";
 
 /** `ELSEWHERE` of the contract: its file imports schemas, which are not for workflow code. */
@@ -24,7 +24,6 @@ export interface BesideOptions {
 
 export class SandboxRoute {
   #queue: string | undefined;
-  #startWithinMs: number = LIMITS.hostGoneMs;
   readonly #changed: (queue: string | undefined) => void;
 
   /** `changed` is told of the queue to begin with after continue-as-new. */
@@ -34,11 +33,11 @@ export class SandboxRoute {
   }
 
   /** Another has learned where the work is done. */
-  move(queue: string | undefined, startWithinMs: number = LIMITS.hostGoneMs): void {
-    this.#startWithinMs = startWithinMs;
+  move(queue: string | undefined): void {
     if (queue === this.#queue) return;
     this.#queue = queue;
-    this.#changed(queue);
+    // A single worker is not remembered for long: the next one that starts in its place has another queue.
+    this.#changed(queue !== undefined && isOfOneWorker(queue) ? undefined : queue);
   }
 
   /** Steps and tool calls: they are tried for ever, and a cancel waits until they have really ended. */
@@ -60,16 +59,14 @@ export class SandboxRoute {
   ): Promise<T> {
     for (let moves = 0, silences = 0; ; ) {
       const queue = this.#queue;
-      // Twice as long after each silence, so that waiting for busy workers does not fill the history.
-      const patience = Math.min(this.#startWithinMs * 2 ** silences, Math.max(this.#startWithinMs, LIMITS.hostBusyMs));
-      const startWithinMs = queue === undefined ? undefined : patience;
+      const startWithinMs = queue === undefined ? undefined : patience(queue, silences);
       try {
         return await work(reach({ queue, startWithinMs, kind: bounds.kind }));
       } catch (error) {
         const next = elsewhere(error);
         if (next !== undefined && moves < MOVES_MAX) {
           moves++;
-          this.move(next.queue, next.startWithinMs);
+          this.move(next);
         } else if (queue !== undefined && nobodyCame(error) && silences < bounds.silences) {
           silences++;
           moves = 0;
@@ -80,12 +77,19 @@ export class SandboxRoute {
   }
 }
 
-function elsewhere(error: unknown): { readonly queue: string; readonly startWithinMs?: number } | undefined {
+/** Twice as long after each silence, so that waiting for busy workers does not fill the history. */
+function patience(queue: string, silences: number): number {
+  const [first, most] = isOfOneWorker(queue)
+    ? [LIMITS.workerGoneMs, LIMITS.hostGoneMs]
+    : [LIMITS.hostGoneMs, LIMITS.hostBusyMs];
+  return Math.min(first * 2 ** silences, most);
+}
+
+function elsewhere(error: unknown): string | undefined {
   const cause = error instanceof ActivityFailure ? error.cause : undefined;
   if (!(cause instanceof ApplicationFailure) || cause.type !== ELSEWHERE) return undefined;
-  const [queue, startWithinMs] = cause.details ?? [];
-  if (typeof queue !== "string") return undefined;
-  return typeof startWithinMs === "number" ? { queue, startWithinMs } : { queue };
+  const [queue] = cause.details ?? [];
+  return typeof queue === "string" ? queue : undefined;
 }
 
 function nobodyCame(error: unknown): boolean {

@@ -12,6 +12,7 @@ import { WorksHere } from "../../activities/works-here.ts";
 import type { SteppedBackend } from "../../backends/backend.ts";
 import type { AgentInput } from "../../contract/agents.ts";
 import type { CallId, SessionId } from "../../contract/ids.ts";
+import { LIMITS } from "../../contract/limits.ts";
 import type { CallResult, StepAnswer, StepRequest } from "../../contract/steps.ts";
 import type { OwnWorkflow } from "../../contract/workflow-ids.ts";
 import type { Database } from "../../store/database.ts";
@@ -110,4 +111,10 @@ export function aTool(
     }),
     ...fields,
   };
+}
+
+/** As if what waits for a worker had waited for as long as it may. */
+export async function waitedInVain({ database }: ActivityWorld): Promise<void> {
+  const since = Date.now() - LIMITS.workerWaitMs;
+  await database.write((tx) => tx.updateTable("work_waits").set({ since }).execute());
 }

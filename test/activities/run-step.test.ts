@@ -15,7 +15,7 @@ import { messagesAfter } from "../../store/transcript.ts";
 import { endTurn, type TurnIds } from "../../store/turns.ts";
 import { aMessage, logOf, typesOf } from "../store/store-builder.ts";
 import { createScriptedBackend } from "../support/scripted-backend.ts";
-import { type ActivityWorld, anActivityWorld, anAttempt, runStep } from "./activity-builder.ts";
+import { type ActivityWorld, anActivityWorld, anAttempt, runStep, waitedInVain } from "./activity-builder.ts";
 
 const AGENT: AgentInput = { backend: "scripted" };
 const script = (...steps: readonly object[]): string => `@@SCRIPT${JSON.stringify(steps)}@@`;
@@ -164,10 +164,14 @@ describe("a worker that cannot run a session's steps", () => {
     const agent: AgentInput = { ...AGENT, tools: ["bash", "weather", "tides"] };
     await using world = await anActivityWorld({ agent, backends: [backend] });
 
-    const answer = await runStep(world, step(await aTurn(world, "hi")));
+    const request = step(await aTurn(world, "hi"));
+    await expect(runStep(world, request)).rejects.toMatchObject({ type: "NoWorker" });
+    await waitedInVain(world);
+    const answer = await runStep(world, request);
 
     expect(answer).toMatchObject({ next: "failed", failure: { code: "DEPENDENCY_MISSING", retryable: false } });
-    const words = "has not loaded the agent's tools weather, tides; start it with --tools or PERDURE_TOOLS";
+    const words =
+      "no worker has had the agent's tools weather, tides for 300 s; start one with --tools or PERDURE_TOOLS";
     expect(JSON.stringify(answer)).toContain(words);
     expect(inputs).toEqual([]);
   });
@@ -176,10 +180,13 @@ describe("a worker that cannot run a session's steps", () => {
     const { backend } = watched();
     await using world = await anActivityWorld({ agent: { backend: "other" }, backends: [backend] });
 
-    const answer = await runStep(world, step(await aTurn(world, "hi")));
+    const request = step(await aTurn(world, "hi"));
+    await expect(runStep(world, request)).rejects.toMatchObject({ type: "NoWorker" });
+    await waitedInVain(world);
+    const answer = await runStep(world, request);
 
     expect(answer).toMatchObject({ next: "failed", failure: { code: "BACKEND_NOT_INSTALLED" } });
-    expect(JSON.stringify(answer)).toContain('no backend \\"other\\"; it has scripted');
+    expect(JSON.stringify(answer)).toContain('had the backend \\"other\\" for 300 s; this one has scripted');
   });
 
   test("because its store fails just then leaves the step to be tried again, and blames no model", async () => {

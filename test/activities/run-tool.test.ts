@@ -13,7 +13,7 @@ import { createToolbox } from "../../tools/registry.ts";
 import type { Tool, ToolResult } from "../../tools/tool.ts";
 import { aCall, aMessage, anEnding, aStep, typesOf } from "../store/store-builder.ts";
 import { approval, callOf, decide, factsOf, HOUR_MS, statusOf } from "../store/waits-builder.ts";
-import { type ActivityWorld, anActivityWorld, anAttempt, aTool, runTool } from "./activity-builder.ts";
+import { type ActivityWorld, anActivityWorld, anAttempt, aTool, runTool, waitedInVain } from "./activity-builder.ts";
 
 interface Made extends ActivityWorld {
   readonly ids: TurnIds;
@@ -222,14 +222,16 @@ describe("a call that waits for its approval", () => {
   });
 });
 
-test("a tool that this worker does not have is an error in words, and the turn can go on", async () => {
+test("a tool that no worker has had for as long as it may wait is an error in words, and the turn can go on", async () => {
   await using made = await aMadeCall();
   const without = { ...made, deps: { ...made.deps, tools: createToolbox() } };
 
+  await expect(runTool(without, made.callId)).rejects.toMatchObject({ type: "NoWorker" });
+  await waitedInVain(without);
   expect(await runTool(without, made.callId)).toEqual({ outcome: "error", artifacts: false });
 
   expect(await resultOf(made)).toMatchObject([
-    { text: "The tool work is not loaded by the worker that was to run it." },
+    { text: "No worker has had the tool work for 300 s, where the session's sandbox is." },
   ]);
 });
 

@@ -2,18 +2,18 @@
 import { expect, test } from "vitest";
 import { LIMITS } from "../../contract/limits.ts";
 import {
-  ableQueue,
   hostQueue,
   kindQueue,
   OLD_QUEUE,
   oldHostQueue,
   stackQueue,
   WORK_KINDS,
+  workerQueue,
 } from "../../contract/task-queue.ts";
 import { KIND_OF } from "../../workflows/work-kinds.ts";
 
 test("no two kinds of work share a queue, on a stack, a host or among those with the same abilities", () => {
-  const bases = [stackQueue("s"), hostQueue("s", "h"), ableQueue("s", { host: "h", abilities: "a" })];
+  const bases = [stackQueue("s"), hostQueue("s", "h"), workerQueue("s", { host: "h", worker: "h/1:2" })];
   const names = bases.flatMap((base) => [base, ...WORK_KINDS.map((kind) => kindQueue(base, kind))]);
 
   expect(new Set(names).size).toBe(bases.length * (WORK_KINDS.length + 1));
