@@ -85,7 +85,6 @@ async function runBegun(deps: RunToolDeps, begun: BegunCall, running: RunningAtt
   const isCutOff = running.signal.aborted && !running.isStopped() && ran.result.outcome === "interrupted";
   if (isCutOff) throw running.signal.reason;
   const sessionId = call.session_id as SessionId;
-  const news = await newsOfSandbox(database, sessionId);
   const changed = tool.changesFiles && ran.sandbox !== undefined;
   if (ran.sandbox && changed) await publishTraces(deps, { sessionId, sandbox: ran.sandbox, ...place });
   // Beside the commit: the tool is done, and what it has left in the artifact folders is there.
@@ -95,7 +94,8 @@ async function runBegun(deps: RunToolDeps, begun: BegunCall, running: RunningAtt
   const { outcome, text } = ran.result;
   await endCall(database, begun, {
     outcome,
-    text: bounded(withoutSecrets(deps.secrets, news + text)),
+    text: bounded(withoutSecrets(deps.secrets, text)),
+    news: async (tx) => withoutSecrets(deps.secrets, await newsOfSandbox(tx, sessionId)),
     facts,
     attempt: running.attempt,
   });

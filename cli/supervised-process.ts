@@ -200,6 +200,8 @@ export class SupervisedProcess {
           this.#sandbox = sandboxOf(message);
           ready();
         }
+        // It waits for another program, and says so itself; to end it would not help.
+        if (isWaiting(message)) clearTimeout(overdue);
         reason = reasonOf(message) ?? reason;
       });
     }
@@ -310,6 +312,11 @@ function isReady(message: unknown): message is object {
 
 function sandboxOf(message: object): string | undefined {
   return "sandbox" in message && typeof message.sandbox === "string" ? message.sandbox : undefined;
+}
+
+/** A process that cannot be ready before something else is. */
+function isWaiting(message: unknown): boolean {
+  return typeof message === "object" && message !== null && "type" in message && message.type === "waiting";
 }
 
 /** What a process says that cannot be used as it is set up. */

@@ -79,6 +79,10 @@ export const LIMITS = {
   /** A worker that is silent for so long is dead, and its activities go to another. */
   heartbeatTimeoutMs: 4_000,
   heartbeatEveryMs: 250,
+  /** Between two tries of a worker that starts while Temporal is away. */
+  temporalPauseMs: { first: 100, max: 1_000 },
+  /** Handing back what dead workers left takes no longer; Temporal retries the rest after its timeout. */
+  handBackMs: 3_000,
   /** What runs on after Temporal took its attempt for lost waits so long for another attempt to hold it. */
   lapsedWorkMs: 60_000,
   activityPayloadBytesMax: 2 * 1024,

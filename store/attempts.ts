@@ -109,3 +109,8 @@ export async function forgetAttempts(database: Database, attempts: readonly Atte
     for (const { taskToken } of attempts) await tx.deleteFrom("attempts").where("task_token", "=", taskToken).execute();
   });
 }
+
+/** Those that Temporal itself has given up by now, of whatever host: nobody hands them back any more. */
+export async function forgetOldAttempts(database: Database, before: number): Promise<void> {
+  await database.write((tx) => tx.deleteFrom("attempts").where("started_at", "<", before).execute());
+}

@@ -133,6 +133,8 @@ export interface CallEnding {
   readonly text: string;
   /** Output not yet published. */
   readonly facts: readonly Fact[];
+  /** What stands before the text: taken with the transaction that tells it, and not at all when that comes to nothing. */
+  readonly news?: (tx: Tx) => Promise<string>;
 }
 
 /** Ends the call: its result in the transcript, its events and its row in one transaction. */
@@ -143,7 +145,8 @@ export async function endCall(
 ): Promise<void> {
   await database.write(async (tx) => {
     await touch(tx, begun, { outcome: ending.outcome, state: "done" });
-    const result = begun.call.edited === 1 ? { ...ending, text: withEdit(begun, ending.text) } : ending;
+    const told = { ...ending, text: ((await ending.news?.(tx)) ?? "") + ending.text };
+    const result = begun.call.edited === 1 ? { ...told, text: withEdit(begun, told.text) } : told;
     await placeResult(tx, begun.call, result);
     await append(tx, begun.call.session_id, [...ending.facts, completed(begun.call, result)]);
     await endAttempt(tx, ending.attempt);

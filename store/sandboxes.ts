@@ -4,7 +4,7 @@ import { type Kysely, type RawBuilder, type SqlBool, sql } from "kysely";
 import type { SandboxId, SessionId, SnapshotId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { SandboxProviderName, SandboxSpec } from "../contract/sandbox.ts";
-import type { Database } from "./database.ts";
+import type { Database, Tx } from "./database.ts";
 import { append } from "./event-log.ts";
 import { idleMsOf, isAtWork, lastWork, restsSince } from "./sandbox-use.ts";
 import type { SandboxesTable, Schema } from "./schema.ts";
@@ -255,31 +255,25 @@ export async function idleSandboxes(database: Database): Promise<readonly IdleSa
   });
 }
 
-/** What the model has not been told yet of a sandbox that took the place of a lost one; told from now on. */
+/**
+ * What the model has not been told yet of a sandbox that took the place of a lost one; told from now on. So in the transaction
+ * that commits what tells it: one that comes to nothing leaves it untold.
+ */
 export async function takeNews(
-  database: Database,
+  tx: Tx,
   sessionId: SessionId,
 ): Promise<{ readonly lost: readonly string[]; readonly isRestored: boolean } | undefined> {
-  const untold = await database.read
+  const untold = await tx
     .selectFrom("sandboxes")
-    .select("id")
+    .select(["id", "lost", "restored_from"])
     .where("session_id", "=", sessionId)
     .where("told", "=", 0)
     .where("lost", "is not", null)
     .where("state", "=", "ready")
     .executeTakeFirst();
-  if (!untold) return undefined;
-  const row = await database.write((tx) =>
-    tx
-      .updateTable("sandboxes")
-      .set({ told: 1 })
-      .where("id", "=", untold.id)
-      .where("told", "=", 0)
-      .returning(["lost", "restored_from"])
-      .executeTakeFirst(),
-  );
-  if (!row?.lost) return undefined;
-  return { lost: JSON.parse(row.lost) as string[], isRestored: row.restored_from !== null };
+  if (!untold?.lost) return undefined;
+  await tx.updateTable("sandboxes").set({ told: 1 }).where("id", "=", untold.id).execute();
+  return { lost: JSON.parse(untold.lost) as string[], isRestored: untold.restored_from !== null };
 }
 
 /** The newest generation as part of a statement; 0 when there is none. */

@@ -27,6 +27,7 @@ import { ensureSearchAttributes } from "./search-attributes.ts";
 import { takeSecrets } from "./secrets.ts";
 import { joinTemporal } from "./stack-mark.ts";
 import { ensureSweeps } from "./sweeps.ts";
+import { untilTemporal, type Waiting } from "./until-temporal.ts";
 import { startWorker, unreachable, type WorkerDeps } from "./worker.ts";
 
 type Joined = Config & { readonly temporalAddress: string };
@@ -63,7 +64,17 @@ async function main(): Promise<void> {
   const { sandboxes, notice } = await createSandboxes({ config, owner, database, warn });
   const made: Made = { config, name, store, logger, backends, tools, sandboxes, secrets };
   const servesOld = await hasOldSessions(store.database);
-  const [worker, handed] = await Promise.all([start(made, servesOld), prepareTemporal(made)]);
+  const waiting: Waiting = {
+    stopped,
+    say: (reason) => {
+      process.send?.({ type: "waiting", reason });
+      logger.warn({ reason }, "the worker waits for Temporal");
+    },
+  };
+  const [worker, handed] = await Promise.all([
+    start(made, { servesOld, waiting }),
+    untilTemporal(() => prepareTemporal(made), waiting),
+  ]);
   process.send?.({ type: "ready", ...(notice !== undefined && { sandbox: notice }) });
   logger.info({ temporal: config.temporalAddress, handed }, "worker ready");
   await using _announcing = announce(made, added);
@@ -131,7 +142,7 @@ function stopSignal(): AbortSignal {
 
 function start(
   { config, name, store, logger, backends, tools, sandboxes, secrets }: Made,
-  servesOld: boolean,
+  how: Pick<WorkerDeps, "servesOld" | "waiting">,
 ): ReturnType<typeof startWorker> {
   return startWorker({
     store,
@@ -142,7 +153,7 @@ function start(
     downloads: { allow: config.downloadsAllow },
     host: name.host,
     id: name.id,
-    servesOld,
+    ...how,
     process: name.process,
     address: config.temporalAddress,
     namespace: config.temporalNamespace,
@@ -151,7 +162,7 @@ function start(
 }
 
 /** Beside the worker's own start, so that what its predecessor left is waiting when it begins to poll. */
-async function prepareTemporal({ config, name, store }: Made): Promise<number> {
+async function prepareTemporal({ config, name, store, logger }: Made): Promise<number> {
   const namespace = config.temporalNamespace;
   const { temporalAddress: address, stateDir } = config;
   const connection = await Connection.connect({ address }).catch((error: unknown) => unreachable(address, error));
@@ -159,7 +170,13 @@ async function prepareTemporal({ config, name, store }: Made): Promise<number> {
     const { stack } = store;
     await joinTemporal(connection, { namespace, address, stack, stateDir, part: partOf(stateDir, address) });
     const client = new Client({ connection, namespace });
-    const handed = await handBackAttempts({ store, client, host: name.host, isAlive });
+    const handed = await handBackAttempts({
+      store,
+      client,
+      host: name.host,
+      isAlive,
+      warn: (fields, message) => logger.warn(fields, message),
+    });
     await ensureSearchAttributes(connection, namespace);
     await ensureSweeps(client, store);
     return handed;

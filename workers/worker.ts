@@ -21,6 +21,7 @@ import type { SandboxProviders } from "../sandbox/registry.ts";
 import type { Store } from "../store/store.ts";
 import type { Toolbox } from "../tools/registry.ts";
 import { workflowBundle } from "./bundle.ts";
+import { UnreachableError, untilTemporal, type Waiting } from "./until-temporal.ts";
 
 export interface WorkerDeps {
   readonly store: Store;
@@ -38,6 +39,7 @@ export interface WorkerDeps {
   readonly address: string;
   readonly namespace: string;
   readonly logger: Logger;
+  readonly waiting: Waiting;
 }
 
 export interface RunningWorker {
@@ -53,7 +55,7 @@ const QUICK: ReadonlySet<WorkKind> = new Set(["model", "command"]);
 
 /** Temporal's own words are a dump of its transport's. */
 export function unreachable(address: string, cause: unknown): never {
-  throw new Error(
+  throw new UnreachableError(
     `no Temporal server can be reached at ${address}: start it, or say with TEMPORAL_ADDRESS where it is`,
     {
       cause,
@@ -61,13 +63,10 @@ export function unreachable(address: string, cause: unknown): never {
   );
 }
 
-/** Connects and starts polling. Throws when the server cannot be reached. */
+/** Connects, as soon as the server can be reached, and starts polling. */
 export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
   installRuntime(deps.logger);
-  const [connection, bundle] = await Promise.all([
-    NativeConnection.connect({ address: deps.address }).catch((error: unknown) => unreachable(deps.address, error)),
-    workflowBundle(),
-  ]);
+  const [connection, bundle] = await Promise.all([untilTemporal(() => connect(deps), deps.waiting), workflowBundle()]);
   const common: WorkerOptions = {
     connection,
     namespace: deps.namespace,
@@ -134,6 +133,18 @@ function byKind(common: WorkerOptions, taskQueue: string): readonly WorkerOption
     maxConcurrentActivityTaskExecutions: LIMITS.slots[kind],
     maxConcurrentActivityTaskPolls: QUICK.has(kind) ? LIMITS.polls.quick : LIMITS.polls.slow,
   }));
+}
+
+/** A server without the namespace would end the worker as soon as it polls. */
+async function connect({ address, namespace }: WorkerDeps): Promise<NativeConnection> {
+  const connection = await NativeConnection.connect({ address }).catch((error: unknown) => unreachable(address, error));
+  try {
+    await connection.workflowService.describeNamespace({ namespace });
+    return connection;
+  } catch (error) {
+    await connection.close();
+    throw error;
+  }
 }
 
 /** What the SDK warns of for a worker that only runs activities, which ours for a host's sandboxes does on purpose. */

@@ -100,7 +100,7 @@ test("an idle sandbox is no lost one: what comes after it replaces nothing", asy
     "sandbox.ready",
   ]);
   expect(await hasLostSince(database.read, sessionId, 1)).toBe(false);
-  expect(await takeNews(database, sessionId)).toBeUndefined();
+  expect(await database.write((tx) => takeNews(tx, sessionId))).toBeUndefined();
 });
 
 test("a sandbox rests when nothing of its session is at work, and from the end of the last of it", async () => {
@@ -152,10 +152,16 @@ test("the model is told of a loss once, and only when the next sandbox is there"
   const sessionId = await aSession(database);
   await ready(database, sessionId);
   const record = await beginSandbox(database, sessionId, { ...at(2), loss });
-  expect(await takeNews(database, sessionId)).toBeUndefined();
+  expect(await database.write((tx) => takeNews(tx, sessionId))).toBeUndefined();
   await readySandbox(database, sessionId, record);
 
-  const news = await Promise.all([1, 2, 3].map(() => takeNews(database, sessionId)));
+  // What was to tell it came to nothing, so it is not told.
+  const crashed = database.write(async (tx) => {
+    await takeNews(tx, sessionId);
+    throw new Error("crashed before the commit");
+  });
+  await expect(crashed).rejects.toThrow("crashed");
+  const news = await Promise.all([1, 2, 3].map(() => database.write((tx) => takeNews(tx, sessionId))));
 
   expect(news.filter((one) => one !== undefined)).toEqual([{ lost: ["the files"], isRestored: false }]);
   expect(await hasLostSince(database.read, sessionId, 1)).toBe(true);
