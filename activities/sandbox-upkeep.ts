@@ -13,6 +13,7 @@ import { admitted, type SessionKey } from "./admission.ts";
 import { attempted } from "./attempt.ts";
 import type { RunToolDeps } from "./run-tool.ts";
 import { findSandbox } from "./session-sandbox.ts";
+import { SnapshotTurns } from "./snapshot-turns.ts";
 import { ATTEMPTS_LAST, keepWorkspace } from "./workspace-keeping.ts";
 
 export interface IdleKey extends SessionKey {
@@ -50,15 +51,19 @@ const IDS_TOLD = 20;
 
 export function createSandboxUpkeep(deps: RunToolDeps): SandboxUpkeep {
   const { database } = deps.store;
+  const turns = new SnapshotTurns();
+  const keep = async ({ sessionId, turnId }: SnapshotKey): Promise<void> => {
+    const record = await currentSandbox(database, sessionId);
+    await using sandbox = await findSandbox(deps, sessionId);
+    if (!sandbox || record?.state !== "ready") return;
+    await keepWorkspace(deps, { sessionId, turnId, sandbox, record, attempt: Context.current().info.attempt });
+  };
   return {
     snapshotWorkspace: (key) =>
-      admitted(deps, { key, kinds: ["session", "keep", "command"] }, async () => {
-        const record = await currentSandbox(database, key.sessionId);
-        await using sandbox = await findSandbox(deps, key.sessionId);
-        if (!sandbox || record?.state !== "ready") return;
-        const { attempt } = Context.current().info;
-        const { sessionId, turnId } = key;
-        await keepWorkspace(deps, { sessionId, turnId, sandbox, record, attempt });
+      admitted(deps, { key, kinds: ["session", "keep", "command"] }, async ({ signal }) => {
+        // A turn's is told by its own event, and there is one at a time.
+        if (key.turnId !== undefined) await keep(key);
+        else await turns.run(key.sessionId, signal, () => keep(key));
       }),
     stopIdleSandbox: async (key) =>
       (await admitted(deps, { key, kinds: ["session", "idle"] }, async () => ({

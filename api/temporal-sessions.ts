@@ -11,7 +11,7 @@ import { LIMITS } from "../contract/limits.ts";
 import type { ForIncarnation, RemoveMessage, SubmitMessage, WaitEnded } from "../contract/session.ts";
 import { STACK_MARK, stackQueue } from "../contract/task-queue.ts";
 import { ownWorkflowId } from "../contract/workflow-ids.ts";
-import type { WorkspaceAnswer } from "../contract/workspace.ts";
+import { movesMuch, type WorkspaceAnswer } from "../contract/workspace.ts";
 import type { Store } from "../store/store.ts";
 import {
   answerQuestion,
@@ -24,6 +24,7 @@ import {
   submitMessage,
   submitToolResult,
 } from "../workflows/messages.ts";
+import { SessionShares } from "./session-shares.ts";
 import { ownRun, startSession } from "./session-start.ts";
 import { type SessionStart, type Sessions, SessionsError } from "./sessions.ts";
 import { toSessionsError } from "./temporal-error.ts";
@@ -70,6 +71,7 @@ export function openTemporalSessions(at: TemporalPlace): Sessions {
   const client = new Client({ connection, namespace: at.namespace });
   const { store } = at;
   const taskQueue = stackQueue(store.stack);
+  const [looks, transfers] = [new SessionShares(), new SessionShares()];
   const inFlight = new Set<Promise<unknown>>();
   const bounded: Bounded = (timeoutMs, call) =>
     withinTime(timeoutMs, () => {
@@ -112,7 +114,8 @@ export function openTemporalSessions(at: TemporalPlace): Sessions {
     },
     purge: (sessionId, incarnation) => purge(through, sessionId, incarnation),
     workspace: async (request, key) => {
-      const answer = await lookInto(through, request, key);
+      const shares = movesMuch(request.operation) ? transfers : looks;
+      const answer = await shares.run(request.sessionId, () => lookInto(through, request, key));
       // The answer does not wait for it.
       if (CHANGES.has(answer.found)) void keepSoon(through, request.sessionId).catch(() => undefined);
       return answer;

@@ -96,8 +96,8 @@ export const LIMITS = {
     command: 200,
     caller: 200,
     terminal: 200,
-    look: 50,
-    transfer: 50,
+    look: 200,
+    transfer: 200,
     snapshot: 50,
     upload: 50,
   },
@@ -318,6 +318,8 @@ export const LIMITS = {
   closeWaitMs: 10_000,
   purgeTimeoutMs: 30_000,
   workspaceTimeoutMs: 20_000,
+  /** Of looks, and of transfers, of one session through one API process: what is more waits for its turn. */
+  workspaceShare: { atOnce: 8, waiting: 64, waitMs: 20_000 },
   readyTimeoutMs: 2_000,
   /** Work on a workspace that a worker is at, such as a long upload, is waited for so long. */
   workspaceTransferMs: 900_000,

@@ -20,6 +20,11 @@ export type WorkspaceRequest = { readonly sessionId: SessionId; readonly path: s
   | { readonly operation: "download"; readonly transit: string }
 );
 
+/** Whether it may take long, for what it moves: it has slots of its own then. */
+export function movesMuch(operation: WorkspaceRequest["operation"]): boolean {
+  return operation === "download" || operation === "archive" || operation === "write";
+}
+
 /** Of a download, what is not for everybody's eyes: an address may hold a key. */
 export interface DownloadOrder {
   readonly url: string;
