@@ -12,6 +12,7 @@ import type { CallId, MessageId, TurnId } from "../../contract/ids.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import type { Progress, SubmitMessage } from "../../contract/session.ts";
 import type { StepAnswer, StepRequest, TurnEnding } from "../../contract/steps.ts";
+import { oldHostQueue } from "../../contract/task-queue.ts";
 import { workflowBundle } from "../../workers/bundle.ts";
 import { getProgress, interruptTurn, type SessionInput, submitMessage } from "../../workflows/messages.ts";
 
@@ -92,7 +93,8 @@ export class WorkflowWorld implements AsyncDisposable {
   /** A session whose worker does what is scripted. Left out, an activity succeeds at once. */
   async session(script: Partial<Activities>, input: Partial<SessionInput> = {}): Promise<SessionRun> {
     const run = new SessionRun(script);
-    const taskQueue = randomUUID();
+    const sessionId = randomUUID();
+    const taskQueue = oldHostQueue(sessionId); // Such a queue stays whole: one worker is enough for every kind of work.
     const worker = await Worker.create({
       connection: this.#native,
       taskQueue,
@@ -103,7 +105,6 @@ export class WorkflowWorld implements AsyncDisposable {
     });
     const limits = { stepsPerTurn: 100_000, turnTimeoutMs: 3_600_000, tokensPerTurn: 1e12, toolsInParallel: 8 };
     const agent = { name: "test", limits, hasTools: true, sandboxIdleMs: 3_600_000 };
-    const sessionId = taskQueue;
     const args = [{ sessionId, agent, keepsWorkspace: true, continuesAnywhere: true, ...input }];
     await this.client.workflow.start("session", { workflowId: sessionId, taskQueue, args, workflowTaskTimeout: 5_000 });
     run.begin({ worker, handle: this.client.workflow.getHandle(sessionId) });
