@@ -1,5 +1,5 @@
 /** One run of chaos: first every script undisturbed, then the same scripts while processes are killed, paused and set back, then the checks. */
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { startModelEndpoint } from "../../test/support/model-endpoint.ts";
@@ -95,7 +95,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   const weather = newWeather(settled.hangAfterMs);
   const copies = new DatabaseCopies(path.join(place.folder, "copies"), databases);
   await using faults = new FaultMaker({ world, weather, copies, external, tell: settled.tell });
-  const run = new ChaosRun({ world, weather, faults, effects: place.folder, options: settled });
+  const run = new ChaosRun({ world, weather, faults, effects: place.effects, options: settled });
   const report = await run.run();
   if (report.violations.length === 0) return report;
   world.keepFolder = true;
@@ -105,14 +105,19 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
 interface Place extends AsyncDisposable {
   /** Not on the disk that may be full: what commands leave, and copies of the databases. */
   readonly folder: string;
+  /** In it, only what commands leave. */
+  readonly effects: string;
   readonly external: ExternalTemporal | undefined;
 }
 
 async function makePlace({ temporal }: Settled): Promise<Place> {
   const folder = mkdtempSync(path.join(process.env["PERDURE_CHAOS_KEEP"] ?? tmpdir(), "perdure-effects-"));
+  const effects = path.join(folder, "effects");
+  mkdirSync(effects);
   const external = temporal === "external" ? await ExternalTemporal.start(path.join(folder, "temporal")) : undefined;
   return {
     folder,
+    effects,
     external,
     [Symbol.asyncDispose]: async () => {
       await external?.[Symbol.asyncDispose]();

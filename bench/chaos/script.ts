@@ -101,7 +101,11 @@ export const ASKS = ": ask";
 /** Of a session that asks about some of its commands, and allows all else. */
 export const ASKING_POLICY = {
   default: "allow",
-  rules: [{ tool: "bash", arguments: { command: `${ASKS} *` }, action: "ask", reason: "chaos wants to be asked" }],
+  rules: [
+    { tool: "bash", arguments: { command: `${ASKS} *` }, action: "ask", reason: "chaos wants to be asked" },
+    // Its commands hold loops, which the default would ask about.
+    { tool: "bash", arguments: { command: "*" }, action: "allow" },
+  ],
 } as const satisfies AgentInput["policy"];
 
 export function messagesOf(act: Act): readonly ScriptedMessage[] {

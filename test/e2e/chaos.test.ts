@@ -24,6 +24,21 @@ test("kills at random instants lose nothing, repeat nothing and leave nothing be
   expect(report.decisions).toBeGreaterThan(0);
 });
 
+test("pauses of every process and a blocked event loop end no command and repeat none", async () => {
+  const report = await runChaos({
+    ...{ seed: 23, sessions: 2, scripts: 2, size: { acts: 2, works: 1 }, stormMs: 26_000 },
+    strikes: [
+      { afterMs: 500, fault: { type: "pause", name: "worker", forMs: 7_000 } },
+      { afterMs: 1_000, fault: { type: "pause", name: "api", forMs: 3_000 } },
+      { afterMs: 8_000, fault: { type: "block", forMs: 6_000 } },
+      { afterMs: 7_000, fault: { type: "pause", name: "temporal", forMs: 6_000 } },
+    ],
+  });
+
+  expect(report.violations).toEqual([]);
+  expect(report.faults).toEqual({ pause: 3, block: 1 });
+});
+
 test("kills while people decide lose no decision, and nothing runs without one or against one", async () => {
   const report = await proveApprovals({ seed: 1, sessions: 1, backend: "openai", killsEach: 1, tell: () => undefined });
 
