@@ -8,6 +8,8 @@
 import type { Agent } from "../contract/agents.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { PlannedCall, StepRequest } from "../contract/steps.ts";
+import { hostQueue, isOfOneWorker } from "../contract/task-queue.ts";
+import { currentSandbox } from "../store/sandboxes.ts";
 import type { RunningAttempt } from "./attempt.ts";
 import { place, sandboxNeeds } from "./placement.ts";
 import { type RunToolDeps, runCall, runCallForAMoment } from "./run-tool.ts";
@@ -25,7 +27,7 @@ export interface CallsHere {
   readonly ranTools: boolean;
   /** Something in the artifact folders may be new. */
   readonly artifacts: boolean;
-  /** Set when the sandbox is on another host, and nothing was run here. */
+  /** Where the sandbox is, when that is elsewhere (and nothing was run here), or not where the workflow believes. */
   readonly queue?: string;
 }
 
@@ -60,9 +62,22 @@ export async function runCallsHere(
   );
   const ended = results.flatMap(({ call, result }) => (result && !result.wait ? [{ call, result }] : []));
   const isEnded = new Set(ended.map(({ call }) => call.callId));
+  const made = await madeHere(deps, request);
   return {
+    ...(made !== undefined && { queue: made }),
     left: others.filter(({ callId }) => !isEnded.has(callId)),
     ranTools: quick.length > 0 || ended.length > 0,
     artifacts: artifacts || ended.some(({ result }) => result.artifacts),
   };
+}
+
+/** The queue of this host, when the sandbox was made here because the host that the workflow would ask is gone. */
+async function madeHere(
+  deps: RunToolDeps,
+  { sessionId, sandboxQueue: believed }: StepRequest,
+): Promise<string | undefined> {
+  const here = hostQueue(deps.store.stack, deps.host);
+  if (believed === undefined || believed === here || isOfOneWorker(believed)) return undefined;
+  const record = await currentSandbox(deps.store.database, sessionId);
+  return record?.host === deps.host ? here : undefined;
 }

@@ -21,6 +21,8 @@ export interface StepRequest extends StepKey {
   readonly steer?: readonly MessageId[];
   /** Which configuration of the session the workflow knows; left out for the one it was started with. */
   readonly configuration?: number;
+  /** Where the workflow believes the sandbox to be, when that is on one host. */
+  readonly sandboxQueue?: string;
   /** Its commands may be begun by the step's own activity: whoever stops the turn ends them. */
   readonly commands?: true;
 }
@@ -94,7 +96,7 @@ export type StepAnswer = { readonly configured?: Configured } & (
       readonly ranTools: boolean;
       /** Something in the agent's artifact folders is new or changed. */
       readonly artifacts: boolean;
-      /** The task queue of the host that the sandbox lives on, where it is another than that of this worker. */
+      /** The task queue of the host that the sandbox lives on, where the workflow would ask another. */
       readonly queue?: string;
     }
   | Exclude<StepResult, { readonly next: "calls" }>

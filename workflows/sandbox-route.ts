@@ -32,6 +32,11 @@ export class SandboxRoute {
     this.#changed = changed;
   }
 
+  /** Those that are asked first; undefined: any worker. */
+  get queue(): string | undefined {
+    return this.#queue;
+  }
+
   /** Another has learned where the work is done. */
   move(queue: string | undefined): void {
     if (queue === this.#queue) return;

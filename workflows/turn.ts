@@ -76,7 +76,9 @@ async function runStep(context: TurnContext, steps: SandboxRoute, step: number):
   const { sessionId, running } = context;
   const { turnId, messageId } = context.turn();
   running.add("step");
-  const request: StepRequest = { sessionId, turnId, messageId, step, ...context.beginStep() };
+  const { queue } = context.route;
+  const believed = queue === undefined ? {} : { sandboxQueue: queue };
+  const request: StepRequest = { sessionId, turnId, messageId, step, ...believed, ...context.beginStep() };
   const answer = steps.run((activities) =>
     activities.runStep.executeWithOptions({ summary: `step ${step}` }, [request]),
   );

@@ -1,7 +1,7 @@
 /** A session's sandbox through its life: idle, stopped, woken, lost, on another host; and what a client and the model are told of it. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { EventType, SessionEventOf } from "../../contract/events.ts";
@@ -24,8 +24,12 @@ afterAll(async () => {
 const bash = (command: string) => scripted({ tools: [{ name: "bash", args: { command } }] }, { text: "done" });
 const sandboxOf = async (session: SessionClient): Promise<SessionSandbox> =>
   (await world.request<SessionSandbox>("GET", `/v1/sessions/${session.id}/sandbox`)).body;
-const folderOf = (session: SessionClient, generation: number): string =>
-  path.join(world.stateDir, "sandboxes", `sbx_${session.id}-${generation}`);
+/** Its name ends with what tells the session from an earlier one of the same id. */
+function folderOf(session: SessionClient, generation: number): string {
+  const root = path.join(world.stateDir, "sandboxes");
+  const name = `sbx_${session.id}-${generation}`;
+  return path.join(root, readdirSync(root).find((one) => one.startsWith(`${name}-`)) ?? name);
+}
 
 /** The n-th event of that type, counted from 1. */
 function nth<Type extends EventType>(stream: EventReader, type: Type, n: number): Promise<SessionEventOf<Type>> {
