@@ -6,10 +6,8 @@
  */
 export function redact(text: string): string {
   return text
-    .replace(
-      /\b(?:perdure|sk|pk|rk|gh[opsu]|github_pat|glpat|xox[abeprs]|AKIA|ASIA|eyJ)[-_.A-Za-z0-9]{8,}/g,
-      "[redacted]",
-    )
+    .replace(/\bperdure_[A-Za-z0-9_-]{43}/g, "[redacted]") // The API's own token; our folders begin with that word, too.
+    .replace(/\b(?:sk|pk|rk|gh[opsu]|github_pat|glpat|xox[abeprs]|AKIA|ASIA|eyJ)[-_.A-Za-z0-9]{8,}/g, "[redacted]")
     .replace(/\b(bearer|basic)\s+[^\s"']+/gi, "$1 [redacted]")
     .replace(/:\/\/[^\s/@:]*:[^\s/@]*@/g, "://[redacted]@")
     .replace(

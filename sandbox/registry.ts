@@ -38,7 +38,7 @@ export function createSandboxProviders(
     defaultName,
     entries,
     allowed(name) {
-      if (allowed.has(name)) return provider(name);
+      if (allowed.has(name) || !entries.some((one) => one.name === name)) return provider(name);
       const names = [...allowed].join(", ");
       throw new SandboxError(
         "failed",

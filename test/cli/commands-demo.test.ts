@@ -21,7 +21,7 @@ test("it says that the model is scripted, runs a session to its artifact, says w
   expect(output).toMatch(/✓ completed · 6 steps/);
   expect(output).toMatch(/^artifact {3}.*report\.md\n {11}http:\/\/127\.0\.0\.1:\d+\/v1\/.*\/art_/m);
   expect(output).toMatch(/^api {8}http:\/\/127\.0\.0\.1:\d+ /m);
-  expect(output).toMatch(/^temporal {3}http:\/\/127\.0\.0\.1:\d+$/m);
+  expect(output).toMatch(/^temporal {3}127\.0\.0\.1:\d+$/m);
   expect(exitCode).toBe(0);
   expect(readFileSync(reportFile(), "utf8")).toContain("It has 48 words in 4 lines.");
   expect(processesOf(folder).map(describeProcess)).toEqual([]);

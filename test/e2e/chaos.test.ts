@@ -12,7 +12,7 @@ test("kills at random instants lose nothing, repeat nothing and leave nothing be
   // This seed's sessions are steered, interrupted in a command and in an answer, take a message back, and decide.
   const report = await runChaos({
     seed: 22,
-    stormMs: 7_000,
+    stormMs: 10_000,
     sessions: 3,
     scripts: 3,
     size: { acts: 2, works: 1 },
