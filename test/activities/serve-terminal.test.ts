@@ -105,6 +105,7 @@ async function served(
     sandboxes: {
       ...sandboxes,
       provider: (name: Parameters<typeof sandboxes.provider>[0]) => provider(sandboxes.provider(name)),
+      allowed: (name: Parameters<typeof sandboxes.allowed>[0]) => provider(sandboxes.allowed(name)),
     },
     ...(of.secrets && { secrets: { values: new Map(), redactor: createRedactor(of.secrets) } }),
   };
@@ -254,7 +255,8 @@ test("what a killed worker has left of its shell is ended by the next attempt, a
     const found = await local.find(id);
     return found && { ...found, endTerminal: async (mark) => void ended.push(mark) };
   };
-  const deps = { ...world.deps, sandboxes: { ...world.deps.sandboxes, provider: () => ({ ...local, find }) } };
+  const finding = (): SandboxProvider => ({ ...local, find });
+  const deps = { ...world.deps, sandboxes: { ...world.deps.sandboxes, provider: finding, allowed: finding } };
 
   await new MockActivityEnvironment({ attempt: 2 }).run(createServeTerminal(deps), key);
 

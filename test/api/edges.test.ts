@@ -168,9 +168,9 @@ describe("routes", () => {
   test("a fault of ours says nothing of itself", async () => {
     await using world = await ApiWorld.start();
     const id = await world.createSession();
-    world.sessions.fail("failed", "interrupt");
+    world.sessions.fail("failed", "close");
 
-    const failed = await world.call(`POST /v1/sessions/${id}/interrupt`);
+    const failed = await world.call(`POST /v1/sessions/${id}/close`);
 
     expect(failed).toMatchObject({ status: 500, body: { code: "INTERNAL", detail: "internal error" } });
     expect(failed.bytes.toString()).not.toContain("scripted");
