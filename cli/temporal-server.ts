@@ -108,7 +108,7 @@ export function settleDatabase(databaseFile: string): DoubtfulDatabase | undefin
   for (const suffix of ["", "-wal", "-shm"]) {
     if (existsSync(databaseFile + suffix)) renameSync(databaseFile + suffix, aside + suffix);
   }
-  const message = `${databaseFile} is not a database that Temporal can start from; it was moved to ${aside}, and Temporal starts with a new one. Sessions are rebuilt from the store`;
+  const message = `${databaseFile} is not a database that Temporal can start from; it was moved to ${aside}, and Temporal starts with a new one`;
   return { kept: false, message };
 }
 
