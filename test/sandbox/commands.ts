@@ -72,10 +72,15 @@ export const lines = (value: Uint8Array): readonly string[] => text(value).split
 /** A shell's loop that goes on in a file while it lives, so that its end is seen without any process id. */
 export const beats = (file: string): string => `while :; do printf x >> ${file}; sleep 0.05; done`;
 
+/** Waits until it beats in that file: a process that is not yet there cannot show that it was ended. */
+export async function expectBeat(sandbox: Sandbox, file: string): Promise<void> {
+  await eventually(async () => ((await sandbox.stat(file))?.bytes ?? 0) > 0, `${file} has begun to beat`);
+}
+
 /** Waits until what beat in that file has stopped. */
 export async function expectStill(sandbox: Sandbox, file: string): Promise<void> {
   const size = async (): Promise<number> => (await sandbox.stat(file))?.bytes ?? 0;
-  await eventually(async () => (await size()) > 0, `${file} has begun to beat`);
+  await expectBeat(sandbox, file);
   await eventually(async () => {
     const before = await size();
     await new Promise((resolve) => setTimeout(resolve, 250)); // Five beats: the absence of something takes time to see.

@@ -4,6 +4,7 @@ import { LIMITS } from "../../contract/limits.ts";
 import {
   beats,
   eventually,
+  expectBeat,
   expectStill,
   newCallId,
   processesWith,
@@ -44,7 +45,7 @@ export function describeEnds(test: ConformanceTest): void {
     test("a timeout ends the command and what it started, and keeps what was printed", async ({ given }) => {
       const { sandbox } = given;
 
-      const ran = await run(sandbox, `echo before; (${beats("child")}) & wait`, { timeoutMs: 500 });
+      const ran = await run(sandbox, `echo before; (${beats("child")}) & wait`, { timeoutMs: 2_000 });
 
       expect(ran.end).toMatchObject({ ended: "timed_out" });
       expect(text(ran.stdout)).toBe("before\n");
@@ -54,7 +55,7 @@ export function describeEnds(test: ConformanceTest): void {
     test("a timeout ends a command that ignores TERM", async ({ given }) => {
       const { sandbox } = given;
 
-      const ran = await run(sandbox, `trap '' TERM; ${beats("self")}`, { timeoutMs: 400 });
+      const ran = await run(sandbox, `trap '' TERM; ${beats("self")}`, { timeoutMs: 2_000 });
 
       expect(ran.end).toMatchObject({ ended: "timed_out" });
       await expectStill(sandbox, "self");
@@ -63,6 +64,7 @@ export function describeEnds(test: ConformanceTest): void {
     test("a kill ends the whole tree without waiting for its grace, and tells so", async ({ given }) => {
       const { sandbox } = given;
       const callId = await startedCommand(sandbox, `(${beats("child")}) & sh -c '${beats("deep")}' & echo up; wait`);
+      await Promise.all([expectBeat(sandbox, "child"), expectBeat(sandbox, "deep")]);
 
       const at = Date.now();
       await sandbox.kill(callId);
@@ -75,6 +77,7 @@ export function describeEnds(test: ConformanceTest): void {
     test("a kill ends a command that ignores TERM", async ({ given }) => {
       const { sandbox } = given;
       const callId = await startedCommand(sandbox, `trap '' TERM; echo up; ${beats("self")}`);
+      await expectBeat(sandbox, "self");
 
       await sandbox.kill(callId);
 
@@ -132,6 +135,7 @@ export function describeEnds(test: ConformanceTest): void {
       const { sandbox } = given;
       const { callId, end } = await run(sandbox, `(${beats("child")}) &`);
       expect(end).toMatchObject({ ended: "exited", exitCode: 0 });
+      await expectBeat(sandbox, "child");
 
       await sandbox.kill(callId);
 
