@@ -4,7 +4,9 @@ import { LIMITS } from "../contract/limits.ts";
 import { type NetworkDecision, type Sandbox, SandboxError } from "../sandbox/provider.ts";
 import { appendDecisions, networkOffset } from "../store/network-decisions.ts";
 import type { Store } from "../store/store.ts";
-import { type WorkerSecrets, withoutSecrets } from "./secret-choice.ts";
+import { hostWithoutSecrets, type WorkerSecrets, withoutSecrets } from "./secret-choice.ts";
+
+const QUOTES_A_SECRET = "the host's name holds a secret, so the reason, which may quote it, is left out";
 
 /**
  * Brings what was decided since the last look into the session's log, and gives how many that were. After a command or a
@@ -17,12 +19,6 @@ export async function publishNetworkDecisions(
   sandbox: Sandbox,
 ): Promise<number> {
   const { database } = deps.store;
-  // A host may be made of anything that a command knows.
-  const told = (decision: NetworkDecision): NetworkDecision => ({
-    ...decision,
-    host: withoutSecrets(deps.secrets, decision.host),
-    reason: withoutSecrets(deps.secrets, decision.reason),
-  });
   let published = 0;
   while (published < LIMITS.networkDecisionsMax) {
     const from = await networkOffset(database, sessionId, sandbox.id);
@@ -35,13 +31,20 @@ export async function publishNetworkDecisions(
         sandboxId: sandbox.id,
         from,
         next,
-        decisions: decisions.map(told),
+        decisions: decisions.map((decision) => toldDecision(deps.secrets, decision)),
       }))
     )
       break;
     published += decisions.length;
   }
   return published;
+}
+
+/** A host may be made of anything that a command knows. The reason may quote it, or the beginning of it. */
+export function toldDecision(secrets: WorkerSecrets | undefined, decision: NetworkDecision): NetworkDecision {
+  const host = hostWithoutSecrets(secrets, decision.host);
+  const reason = host === decision.host ? withoutSecrets(secrets, decision.reason) : QUOTES_A_SECRET;
+  return { ...decision, host, reason };
 }
 
 async function decisionsSince(sandbox: Sandbox, from: number): ReturnType<Sandbox["networkDecisions"]> {

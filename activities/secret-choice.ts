@@ -1,7 +1,9 @@
 /** Which of a worker's secrets a command line is given: those that the agent names, and whose patterns the line matches. */
+import { domainToUnicode } from "node:url";
+import { LIMITS } from "../contract/limits.ts";
 import type { AgentSecret } from "../contract/sandbox.ts";
 import { coversLine } from "../policy/policy.ts";
-import { NO_REDACTION, type Redactor } from "../tools/redactor.ts";
+import { NO_REDACTION, REDACTED, type Redactor } from "../tools/redactor.ts";
 import type { CallSecrets, GivenSecrets } from "../tools/tool.ts";
 
 /** The secrets that a worker has, by name. Their values are nowhere but in its memory and in the commands that get them. */
@@ -24,6 +26,14 @@ export function callSecrets(secrets: WorkerSecrets = NO_SECRETS, named: readonly
 /** A text that is kept or shown: a result, an error, the name of a file. */
 export function withoutSecrets(secrets: WorkerSecrets | undefined, text: string): string {
   return secrets === undefined ? text : secrets.redactor.text(text);
+}
+
+/** A host's name as it was told, perhaps cut. Of one whose code for other alphabets tells a secret nothing is left. */
+export function hostWithoutSecrets(secrets: WorkerSecrets | undefined, host: string): string {
+  if (secrets === undefined) return host;
+  const unicode = domainToUnicode(host);
+  if (unicode !== host && secrets.redactor.text(unicode) !== unicode) return REDACTED;
+  return secrets.redactor.text(host, { end: host.length >= LIMITS.hostNameCharactersMax });
 }
 
 function givenTo({ values }: WorkerSecrets, named: readonly AgentSecret[], command: string): GivenSecrets {

@@ -14,6 +14,7 @@ import { download } from "./download.ts";
 import { DownloadError, type DownloadRules } from "./download-fetch.ts";
 import { publishFileChanges } from "./file-changes.ts";
 import type { RunToolDeps } from "./run-tool.ts";
+import { withoutSecrets } from "./secret-choice.ts";
 import { openSandbox } from "./session-sandbox.ts";
 import { packArchive } from "./workspace-archive.ts";
 import { writeInTurn } from "./workspace-write.ts";
@@ -132,7 +133,7 @@ async function read(deps: ServeWorkspaceDeps, sandbox: Sandbox, work: Work<"read
   if (info.kind === "folder") {
     const max = LIMITS.filesListedMax;
     const entries = await sandbox.listFiles(path, { depth: work.depth, max: max + 1 });
-    const files = entries.slice(0, max).map((entry) => ({ ...entry }));
+    const files = entries.slice(0, max).map((entry) => ({ ...entry, path: withoutSecrets(deps.secrets, entry.path) }));
     const list: FileList = { path: work.path, truncated: entries.length > max, files };
     return inTransit("folder", await transit.put(Buffer.from(JSON.stringify(list))));
   }

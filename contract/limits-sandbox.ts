@@ -82,6 +82,8 @@ export const SANDBOX_LIMITS = {
   /** How long programs of a sandbox are held still at most, and how often those that keep starting others are killed. */
   freezeMs: 130_000,
   killRounds: 200,
+  /** Of a host that a command wanted to reach, as it is told. A name has no more. */
+  hostNameCharactersMax: 253,
   secretsMax: 64,
   secretValueBytesMax: 64 * 1024,
   /** Of what a command gets on its standard input. */

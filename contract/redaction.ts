@@ -16,9 +16,17 @@ export function redact(text: string): string {
     );
 }
 
-/** A redaction that knows some secrets by their value, too. */
+/** A redaction that knows some secrets by their value, too: in small and large letters, in JSON and in URLs. */
 export function createRedaction(secrets: readonly string[]): (text: string) => string {
+  const forms = secrets.flatMap((secret) => [
+    secret,
+    JSON.stringify(secret).slice(1, -1),
+    encodeURIComponent(secret.toWellFormed()),
+  ]);
+  const given = [...new Set(forms)].filter((form) => form !== "");
+  if (given.length === 0) return redact;
   // The longest first: one may be the beginning of another.
-  const known = secrets.toSorted((a, b) => b.length - a.length);
-  return (text) => redact(known.reduce((rest, secret) => rest.replaceAll(secret, "[redacted]"), text));
+  const longestFirst = given.toSorted((a, b) => b.length - a.length);
+  const known = new RegExp(longestFirst.map((form) => form.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&")).join("|"), "gi");
+  return (text) => redact(text.replace(known, "[redacted]"));
 }

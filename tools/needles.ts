@@ -1,6 +1,6 @@
 /**
  * Finds many byte strings in one pass, whatever their number: a position is looked at closely only when its four bytes begin
- * one of them.
+ * one of them. Small and large ASCII letters are the same: hosts, codes of bytes and many programs change them.
  */
 import { SECRET_BYTES_MIN } from "./secret-forms.ts";
 
@@ -25,13 +25,15 @@ export class Needles {
   readonly #all: readonly Buffer[];
 
   constructor(forms: readonly Uint8Array[]) {
-    const unique = new Map(forms.map((form) => [Buffer.from(form).toString("latin1"), Buffer.from(form)]));
+    const unique = new Map(forms.map(folded).map((form) => [form.toString("latin1"), form]));
     this.#all = [...unique.values()].toSorted((a, b) => b.length - a.length);
     this.longest = this.#all[0]?.length ?? 0;
     for (const needle of this.#all) {
       const word = needle.readUInt32BE(0);
       this.#isWord[hashOf(word)] = 1;
-      this.#byWord.set(word, [...(this.#byWord.get(word) ?? []), needle]);
+      const same = this.#byWord.get(word);
+      if (same) same.push(needle);
+      else this.#byWord.set(word, [needle]);
       for (const length of [1, 2, 3]) this.#beginnings.add(needle.toString("latin1", 0, length));
     }
   }
@@ -42,7 +44,10 @@ export class Needles {
 
   /** All that is covered by occurrences, in order; what overlaps is one, what only touches is not. */
   spans(given: Uint8Array, cuts: Cuts): Span[] {
-    const bytes = Buffer.from(given.buffer, given.byteOffset, given.length);
+    return this.#spans(folded(given), cuts);
+  }
+
+  #spans(bytes: Buffer, cuts: Cuts): Span[] {
     const found: Span[] = [];
     const add = (start: number, end: number): void => {
       const last = found.at(-1);
@@ -66,18 +71,17 @@ export class Needles {
   }
 
   settled(given: Uint8Array): number {
-    const bytes = Buffer.from(given.buffer, given.byteOffset, given.length);
+    const bytes = folded(given);
     const begun = this.#begunBeforeEnd(bytes);
     if (begun === bytes.length) return begun;
     // What is begun may overlap an occurrence that is there: the two are one then.
-    return this.spans(bytes, {}).find(({ start, end }) => start < begun && begun < end)?.start ?? begun;
+    return this.#spans(bytes, {}).find(({ start, end }) => start < begun && begun < end)?.start ?? begun;
   }
 
   #at(bytes: Buffer, start: number): Buffer | undefined {
+    const left = bytes.length - start;
     const needles = this.#byWord.get(bytes.readUInt32BE(start));
-    return needles?.find(
-      ({ length }, index) => needles[index]?.compare(bytes, start, Math.min(start + length, bytes.length)) === 0,
-    );
+    return needles?.find((one) => one.length <= left && one.compare(bytes, start, start + one.length) === 0);
   }
 
   /** The first position from which the rest is the beginning of a needle, and not all of it. */
@@ -96,17 +100,14 @@ export class Needles {
 
   /** How long a needle's end stands at the beginning, whose beginning was cut off. */
   #endingAtStart(bytes: Buffer): number {
+    const first = bytes.subarray(0, SECRET_BYTES_MIN);
+    if (first.length < SECRET_BYTES_MIN) return 0;
     let longest = 0;
     for (const needle of this.#all) {
-      for (
-        let rest = Math.min(needle.length - 1, bytes.length);
-        rest >= Math.max(SECRET_BYTES_MIN, longest + 1);
-        rest--
-      ) {
-        const from = needle.length - rest;
-        if (needle[from] !== bytes[0] || needle.compare(bytes, 0, rest, from) !== 0) continue;
-        longest = rest;
-        break;
+      let from = needle.indexOf(first, Math.max(1, needle.length - bytes.length));
+      for (; from !== -1 && needle.length - from > longest; from = needle.indexOf(first, from + 1)) {
+        const rest = needle.length - from;
+        if (needle.compare(bytes, 0, rest, from) === 0) longest = rest;
       }
     }
     return longest;
@@ -126,4 +127,14 @@ export class Needles {
 
 function hashOf(word: number): number {
   return (word ^ (word >>> 16)) & 0xffff;
+}
+
+/** A copy in which every large ASCII letter is a small one. Each byte stays where it is. */
+function folded(given: Uint8Array): Buffer {
+  const bytes = Buffer.from(given);
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at] ?? 0;
+    if (byte >= 65 && byte <= 90) bytes[at] = byte + 32;
+  }
+  return bytes;
 }

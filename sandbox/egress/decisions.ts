@@ -9,7 +9,7 @@ import type { NetworkDecision } from "../provider.ts";
 
 const FILES_KEPT = 2;
 const REPEATS_MAX = 1_000;
-const HOST_SHOWN = 253;
+const HOST_SHOWN = LIMITS.hostNameCharactersMax;
 const REASON_SHOWN = 1_000;
 
 export interface DecisionRecord {

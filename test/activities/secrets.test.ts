@@ -1,5 +1,6 @@
 /** Secrets in a call: which command lines get them, and that no row or event ever holds one. */
 import { describe, expect, test } from "vitest";
+import { toldDecision } from "../../activities/network-events.ts";
 import { callSecrets, type WorkerSecrets } from "../../activities/secret-choice.ts";
 import type { AgentInput } from "../../contract/agents.ts";
 import type { CallId } from "../../contract/ids.ts";
@@ -132,6 +133,24 @@ describe("a call", () => {
     const rows = await everything(made);
     expect(rows).toContain("plain");
     expect(rows).not.toContain(VALUES.NPM_TOKEN);
+  });
+
+  test.each([
+    ["in small letters", "npm_7f3a9c-value.example.com"],
+    ["in a name of another alphabet", "xn--npm_7f3a9c-value-gqb.example.com"],
+    ["cut at its end", `${"a".repeat(241)}.npm_7f3a9c-`],
+  ])("whose host holds a secret %s tells neither it nor the reason that quotes it", (_, host) => {
+    const secrets = workerSecrets({ NPM_TOKEN: "NPM_7f3a9c-VALUE" });
+
+    const said = toldDecision(secrets, {
+      host,
+      port: 443,
+      decision: "deny",
+      reason: `"${host.slice(0, 250)}…" is none`,
+    });
+
+    expect(JSON.stringify(said)).not.toMatch(/7f3a9c/);
+    expect(said.host).toContain("[REDACTED]");
   });
 
   test("that reads a file with a secret in it shows the file without it", async () => {

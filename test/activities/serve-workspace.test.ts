@@ -1,4 +1,5 @@
 /** Looks into a workspace and writes to it, as a worker does them: over a real store and a real sandbox. */
+
 import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -12,6 +13,7 @@ import { openSandbox, stopSandbox } from "../../activities/session-sandbox.ts";
 import { FileList } from "../../contract/http.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import type { WorkspaceAnswer, WorkspaceRequest } from "../../contract/workspace.ts";
+import { createRedactor } from "../../tools/redactor.ts";
 import { logOf } from "../store/store-builder.ts";
 import { type ActivityWorld, anActivityWorld, anAttempt, asked } from "./activity-builder.ts";
 
@@ -71,6 +73,19 @@ describe("reading", () => {
       FileList.parse(JSON.parse((await bytesOf(place, answer)).toString())).files.map((one) => one.path);
     expect(await list(shallow)).toEqual(["a"]);
     expect(await list(deep)).toEqual(["a", "a/b", "a/b/f"]);
+  });
+
+  test("lists a file whose name holds a secret without it, in whatever letters", async () => {
+    await using place = await aPlace();
+    writeFileSync(path.join(place.folder, "hunter2-horse.txt"), "");
+    const secrets = { values: new Map(), redactor: createRedactor(["Hunter2-HORSE"]) };
+
+    const answer = await serve(
+      { ...place, deps: { ...place.deps, secrets } },
+      { operation: "read", path: "", depth: 1 },
+    );
+
+    expect((await bytesOf(place, answer)).toString()).toContain('"path":"[REDACTED].txt"');
   });
 
   test("wakes a sandbox that sleeps, and finds its files as they were", async () => {

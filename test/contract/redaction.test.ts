@@ -18,6 +18,14 @@ test("a known secret is taken out wherever it stands, the longer of two that beg
   expect(redaction("correct horse; x.*y; xzy; correct")).toBe("[redacted]; [redacted]; xzy; [redacted]");
 });
 
+test("a known secret is taken out in other letters, in JSON and in a URL, too", () => {
+  const redaction = createRedaction(['Pass"word/1']);
+
+  expect(redaction(`pass"WORD/1 ${JSON.stringify('Pass"word/1')} ${encodeURIComponent('Pass"word/1')}`)).toBe(
+    '[redacted] "[redacted]" [redacted]',
+  );
+});
+
 test("a text without secrets stays as it is", () => {
   expect(createRedaction([])("the file a.txt has 3 lines\nand no more")).toBe(
     "the file a.txt has 3 lines\nand no more",

@@ -1,6 +1,7 @@
 /** What is taken out of a text, and what is not. */
 import { expect, test } from "vitest";
 import { createRedactor, NO_REDACTION } from "../../tools/redactor.ts";
+import { formsOf } from "../../tools/secret-forms.ts";
 
 const SECRET = "correct horse/battery+staple=é";
 const redactor = createRedactor([SECRET]);
@@ -19,6 +20,17 @@ test.each([
   ["in base64url", Buffer.from(`Ab${SECRET}`).toString("base64url")],
   ["in hex", Buffer.from(SECRET).toString("hex")],
   ["in large hex", Buffer.from(SECRET).toString("hex").toUpperCase()],
+  ["in small letters", SECRET.toLowerCase()],
+  ["in large letters", SECRET.toUpperCase()],
+  ["in letters of both kinds", "Correct HORSE/battery+Staple=é"],
+  ["in decomposed Unicode", SECRET.normalize("NFD")],
+  ["in a URL's path", new URL(`https://x.test/${SECRET}`).pathname],
+  ["in a URL's query", new URL(`https://x.test/?${SECRET}`).search],
+  ["in a URL, every byte of it", Buffer.from(SECRET).toString("hex").replace(/../g, "%$&")],
+  ["twice in a URL", encodeURIComponent(encodeURIComponent(SECRET))],
+  ["in JSON that has ASCII only", JSON.stringify(SECRET).replace("é", "\\u00e9")],
+  ["in JSON within JSON", JSON.stringify(JSON.stringify(SECRET))],
+  ["quoted for bash", "correct\\ horse/battery+staple=é"],
 ])("a secret %s is taken out", (_, text) => {
   const said = redactor.text(`before ${text} after`);
 
@@ -26,6 +38,54 @@ test.each([
   expect(said).toMatch(/^before .* after$/);
   expect(Buffer.from(said.replaceAll("[REDACTED]", ""), "base64").toString("latin1")).not.toContain("battery");
   expect(said).not.toMatch(/battery|[Bb]attery/);
+});
+
+const QUOTED = `<it's "a" & b\\c>`;
+test.each([
+  ["in HTML", "&lt;it's &quot;a&quot; &amp; b\\c&gt;"],
+  ["in HTML, with its apostrophe", "&lt;it&#39;s &quot;a&quot; &amp; b\\c&gt;"],
+  ["in XML", "&lt;it&apos;s &quot;a&quot; &amp; b\\c&gt;"],
+  ["in Go's JSON", String.raw`\u003cit's \"a\" \u0026 b\\c\u003e`],
+  ["in JSON for a page", String.raw`\u003cit\u0027s \"a\" \u0026 b\\c\u003E`],
+  ["in JSON within JSON", JSON.stringify(JSON.stringify(QUOTED))],
+  ["in single quotes of a shell", String.raw`<it'\''s "a" & b\c>`],
+  ["in double quotes of a shell", String.raw`<it's \"a\" & b\\c>`],
+  ["after printf %q", String.raw`\<it\'s\ \"a\"\ \&\ b\\c\>`],
+  ["in $'' of a shell", String.raw`<it\'s "a" & b\\c>`],
+])("a secret of quotes and tags %s is taken out", (_, text) => {
+  expect(createRedactor([QUOTED]).text(`before ${text} after`)).toMatch(/^before .*\[REDACTED\].* after$/);
+  expect(createRedactor([QUOTED]).text(text)).not.toContain("it");
+});
+
+test("a secret in other alphabets is found in small, large and composed letters, and as the name of a host", () => {
+  const other = createRedactor(["Geheimnis-Übermäßig"]);
+
+  for (const text of ["GEHEIMNIS-ÜBERMÄSSIG", "geheimnis-übermäßig", "Geheimnis-Übermäßig".normalize("NFD")]) {
+    expect(other.text(`<${text}>`)).toBe("<[REDACTED]>");
+  }
+  expect(other.text(new URL("https://geheimnis-übermäßig.test").host)).toBe("[REDACTED].test");
+});
+
+test("base64 in lines is taken out, also when something numbers them", () => {
+  const long = createRedactor(["0123456789-abcdefghijklmnopqrstuvwxyz".repeat(4)]);
+  for (const width of [64, 76]) {
+    const lines = Buffer.from("0123456789-abcdefghijklmnopqrstuvwxyz".repeat(4))
+      .toString("base64")
+      .match(new RegExp(`.{1,${width}}`, "g"));
+
+    expect(long.text(`${lines?.join("\n")}\n`)).toMatch(/^\[REDACTED\].{0,3}\n$/);
+    for (const line of lines?.slice(0, -1) ?? []) expect(long.text(`  1\t${line}`)).toBe("  1\t[REDACTED]");
+  }
+});
+
+test("what is looked for of a long secret is at most 30 times its size", () => {
+  const hostile = `%&<é">'\\ `.repeat(6_000).slice(0, 60_000);
+  const keys = "qL8/x+2Zr0aB".repeat(5_000).replace(/.{64}/g, "$&\n");
+
+  for (const secret of [hostile, keys]) {
+    const bytes = formsOf(secret).reduce((sum, form) => sum + form.length, 0);
+    expect(bytes / Buffer.byteLength(secret)).toBeLessThan(30);
+  }
 });
 
 test("of overlapping secrets nothing is left, neither of the first nor of the second", () => {
