@@ -33,6 +33,11 @@ const Environment = z.object({
   PERDURE_LOG_LEVEL: z
     .enum(["silent", "error", "warn", "info", "debug"], { error: "silent, error, warn, info or debug" })
     .default("info"),
+  /** Read by the set-up, which runs before anything else: scripts/get-temporal.mjs. */
+  PERDURE_TEMPORAL_SHA256: z
+    .string()
+    .regex(/^[0-9a-fA-F]{64}$/, { error: "64 hex digits, the SHA-256 of an archive" })
+    .optional(),
   TEMPORAL_ADDRESS: z
     .string()
     .refine(

@@ -9,6 +9,7 @@ import { isOlder } from "./version-order.mjs";
 
 const NODE_MIN = [22, 18, 0];
 const OUTPUT_TAIL = 3_000;
+const MODULES = "node_modules/";
 
 /**
  * @param {{ root: string, onProgress: (text: string) => void }} options
@@ -23,46 +24,62 @@ export async function ensureDependencies({ root, onProgress }) {
     await withLock({ file: path.join(root, ".cache/install.lock"), isDone, onWait }, async () => {
       onProgress("installing the packages (npm ci)");
       // Development packages whatever NODE_ENV says: Node 24 and the test runner are among them.
-      await npm(root, ["ci", "--include=dev", "--no-audit", "--no-fund"]);
+      // No package's own script is run, whatever the machine's npm is told: none of them is needed, as a test sees to.
+      await npm(root, ["ci", "--include=dev", "--ignore-scripts", "--no-audit", "--no-fund"]);
+      for (const line of await unchecked(root, lockText)) onProgress(line);
       await writeFile(stampFile(root), digest(lockText));
       return true;
     });
   }
-  await ensureNode({ root, onProgress });
+  await ensureNode(root);
 }
 
 /** By our stamp; without one, as after a plain `npm install`, by what npm itself wrote down last. */
 async function isInstalled(root, lockText) {
   const stamp = await readFile(stampFile(root), "utf8").catch(() => "");
   if (stamp === digest(lockText)) return true;
-  const written = await readFile(path.join(root, "node_modules/.package-lock.json"), "utf8").catch(() => undefined);
-  if (written === undefined || !agrees(JSON.parse(lockText), JSON.parse(written))) return false;
+  const written = await installedPackages(root);
+  if (written === undefined || !agrees(JSON.parse(lockText), written)) return false;
   await writeFile(stampFile(root), digest(lockText));
   return true;
+}
+
+/** What npm itself wrote down of its last installation. */
+async function installedPackages(root) {
+  const text = await readFile(path.join(root, "node_modules/.package-lock.json"), "utf8").catch(() => undefined);
+  return text === undefined ? undefined : JSON.parse(text);
+}
+
+/** Says which packages were installed though the lock has no hash of them: those of platforms that nobody could ask for. */
+async function unchecked(root, lockText) {
+  const installed = (await installedPackages(root))?.packages ?? {};
+  return Object.entries(JSON.parse(lockText).packages)
+    .filter(([name, one]) => name.startsWith(MODULES) && !one.link && !one.integrity && installed[name])
+    .map(
+      ([name, { version }]) =>
+        `${name.slice(MODULES.length)} ${version} has no hash in package-lock.json: it was not checked`,
+    );
 }
 
 /** Whether everything that is locked is installed in that version. Optional packages may be missing on this platform. */
 function agrees(lock, installed) {
   return Object.entries(lock.packages).every(([name, { version, optional }]) => {
     const found = installed.packages[name];
-    return name === "" || (found ? found.version === version : optional === true);
+    return !name.startsWith(MODULES) || (found ? found.version === version : optional === true);
   });
 }
 
 /**
- * The package `node` brings Node 24, by a script of its own. Where scripts are switched off it is an empty shell, and
- * npm runs us on the machine's Node: fine when that is new enough, else the one script is run after all.
+ * scripts/node-24 brings Node 24 on Linux, checked by the lock file's hashes. On other platforms npm runs us on the machine's
+ * Node: fine when that is new enough.
  */
-async function ensureNode({ root, onProgress }) {
+async function ensureNode(root) {
   if (await versionOf(path.join(root, "node_modules/.bin/node"))) return;
   const own = await versionOf("node", withoutModules(process.env.PATH));
   if (own && !isOlder(own, NODE_MIN)) return;
-  onProgress("getting Node 24 (npm scripts are switched off, so npm ci did not)");
-  await npm(root, ["rebuild", "node", "--ignore-scripts=false"]).catch(() => undefined);
-  if (await versionOf(path.join(root, "node_modules/.bin/node"))) return;
   throw new Error(
-    `Node ${NODE_MIN.join(".")} or newer is needed, and neither the machine (${own?.join(".") ?? "none"}) nor the package ` +
-      "`node` has one. Install Node 24 (https://nodejs.org), or allow npm's install scripts, and run this again.",
+    `Node ${NODE_MIN.join(".")} or newer is needed: the machine has ${own?.join(".") ?? "none"}, and for ` +
+      `${process.platform}/${process.arch} this repository brings none. Install Node 24 (https://nodejs.org) and run this again.`,
   );
 }
 

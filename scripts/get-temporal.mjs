@@ -1,5 +1,5 @@
 /**
- * Finds or gets the `temporal` binary: on the PATH, in the project's cache, by the official download, built by Go.
+ * Finds or gets the `temporal` binary: on the PATH, in the project's cache, by the official download (checked by its SHA-256), built by Go.
  * Plain JavaScript on Node 20 with built-ins only. Several processes may ask at once: one works, the others wait.
  */
 import { execFile } from "node:child_process";
@@ -23,13 +23,14 @@ const PROBE_TIMEOUT_MS = 20_000;
 
 /**
  * The path of a binary that was seen to start.
- * @param {{ cacheDir?: string, log?: (line: string) => void, searchPath?: string, downloadBase?: string, build?: typeof buildTemporal }} options
+ * @param {{ cacheDir?: string, log?: (line: string) => void, searchPath?: string, downloadBase?: string, sha256?: string | undefined, build?: typeof buildTemporal }} options
  * @returns {Promise<string>}
  * @throws Error that says for each way why it failed, and what to install.
  */
 export async function getTemporal(options = {}) {
   const { cacheDir = CACHE, log = () => undefined, searchPath = process.env.PATH ?? "" } = options;
-  const { downloadBase = DOWNLOAD_BASE, build = buildTemporal } = options;
+  const { downloadBase = DOWNLOAD_BASE, build = buildTemporal, sha256 = process.env.PERDURE_TEMPORAL_SHA256 } = options;
+  const from = { version: VERSION, base: downloadBase, sha256, onProgress: log };
   const reasons = [];
   const fromPath = await onPath(searchPath).catch((error) => void reasons.push(`PATH: ${error.message}`));
   if (fromPath) return fromPath;
@@ -44,7 +45,7 @@ export async function getTemporal(options = {}) {
   return withLock({ file: `${target}.lock`, isDone: cached, onWait }, async () => {
     await removeLeftOvers(cacheDir);
     const ways = [
-      ["download", (out) => downloadTemporal({ version: VERSION, target: out, base: downloadBase, onProgress: log })],
+      ["download", (out) => downloadTemporal({ ...from, target: out })],
       ["Go", (out) => build({ version: VERSION, target: out, folder: path.dirname(out), onProgress: log })],
     ];
     for (const [name, make] of ways) {

@@ -8,7 +8,6 @@ import { BACKENDS } from "../backends/registry.ts";
 import { partOf, temporalOf } from "../cli/running-stack.ts";
 import { type Config, ConfigError, EXIT_CONFIG, readConfig, secretValues } from "../contract/config.ts";
 import { createRedaction } from "../contract/redaction.ts";
-import { makeFolders } from "../store/folders.ts";
 import { sandboxHosts } from "../store/sandbox-owners.ts";
 import { hasOldSessions } from "../store/sessions.ts";
 import { openStore, type Store } from "../store/store.ts";
@@ -53,7 +52,6 @@ async function main(): Promise<void> {
   const warn = (fields: object, message: string): void => logger.warn(fields, message);
   const secrets = takeSecrets(process.env, { file: config.secretsFile, warn });
   const added = await loadTools(secrets, { config, logger });
-  makeFolders(config.stateDir);
   await using store = await openStore(config.stateDir);
   using host = await nameHost(config, store);
   const name = ownProcessName(host.id);

@@ -60,6 +60,7 @@ test.each([
   ["PERDURE_HOST", "example.com"],
   ["PERDURE_HOST", "127.0.0.1.example.com"],
   ["PERDURE_LOG_LEVEL", "loud"],
+  ["PERDURE_TEMPORAL_SHA256", "latest"],
   ["TEMPORAL_ADDRESS", "localhost"],
   ["TEMPORAL_ADDRESS", "localhost:99999"],
   ["TEMPORAL_ADDRESS", "http://localhost:7233"],

@@ -1,5 +1,6 @@
 /** The set-up before every script: finding Temporal by each of its ways, installing when needed, two at once, and clear words when nothing works. */
 import { execFile } from "node:child_process";
+import { createHash } from "node:crypto";
 import {
   chmodSync,
   existsSync,
@@ -51,10 +52,12 @@ describe("finding Temporal", () => {
 
   test("the official download is unpacked, checked and kept", async () => {
     using folder = new Folder();
-    await using server = await downloadServer(tarOf("temporal", GOOD));
+    const archive = tarOf("temporal", GOOD);
+    await using server = await downloadServer(archive);
+    const sha256 = digest(archive);
 
-    const file = await getTemporal({ ...nothing(folder), downloadBase: server.url });
-    await getTemporal({ ...nothing(folder), downloadBase: server.url });
+    const file = await getTemporal({ ...nothing(folder), downloadBase: server.url, sha256 });
+    await getTemporal({ ...nothing(folder), downloadBase: server.url, sha256 });
 
     expect(readFileSync(file, "utf8")).toBe(GOOD);
     expect(server.asked()).toBe(2); // The question and the archive, once each: the second time it is in the cache.
@@ -67,12 +70,29 @@ describe("finding Temporal", () => {
     ["holds a binary that does not start", () => gzipSync(tar("temporal", "#!/bin/sh\nexit 1\n"))],
   ])("a download that %s is not kept, and the next way is tried", async (_name, spoil) => {
     using folder = new Folder();
-    await using server = await downloadServer(spoil(tar("temporal", GOOD.padEnd(5_000))));
+    const archive = spoil(tar("temporal", GOOD.padEnd(5_000)));
+    await using server = await downloadServer(archive);
+    const download = { downloadBase: server.url, sha256: digest(archive) };
 
-    const file = await getTemporal({ ...nothing(folder), downloadBase: server.url, build: builds(GOOD) });
+    const file = await getTemporal({ ...nothing(folder), ...download, build: builds(GOOD) });
 
     expect(readFileSync(file, "utf8")).toBe(GOOD);
     expect(readdirSync(folder.file("cache"))).toEqual([path.basename(file)]);
+  });
+
+  test.each([
+    ["whose hash nobody knows is not even asked for", "", /not tried, since nobody has pinned/, 0],
+    ["of another hash is never run", "0".repeat(64), /has the SHA-256 [0-9a-f]{64}, expected 0{64}: it is not used/, 2],
+    ["is refused where the hash is none", "latest", /must be 64 hex digits/, 0],
+  ])("a download %s", async (_name, sha256, words, asked) => {
+    using folder = new Folder();
+    await using server = await downloadServer(tarOf("temporal", `#!/bin/sh\ntouch ${folder.file("ran")}\n${GOOD}`));
+
+    await expect(getTemporal({ ...nothing(folder), downloadBase: server.url, sha256 })).rejects.toThrow(words);
+
+    expect(server.asked()).toBe(asked);
+    expect(existsSync(folder.file("ran"))).toBe(false);
+    expect(readdirSync(folder.file("cache"))).toEqual([]);
   });
 
   test("half a file in the cache is replaced", async () => {
@@ -106,7 +126,7 @@ describe("finding Temporal", () => {
     const attempt = getTemporal({ ...nothing(folder), build });
 
     await expect(attempt).rejects.toThrow(
-      /PATH: .*\n.*download: GET .*\n.*Go: there is no Go.*\n.*install.*TEMPORAL_ADDRESS/s,
+      /PATH: .*\n.*download: not tried.*\n.*Go: there is no Go.*\n.*install.*TEMPORAL_ADDRESS/s,
     );
     expect(readdirSync(folder.file("cache"))).toEqual([]);
   });
@@ -153,7 +173,7 @@ describe("the packages", () => {
   ])("everything is installed when a package %s", async (_name, installed) => {
     using project = new Project({ "node_modules/a": "1.0.0" }, installed);
 
-    expect(await project.setUp()).toEqual(["ci --include=dev --no-audit --no-fund"]);
+    expect(await project.setUp()).toEqual(["ci --include=dev --ignore-scripts --no-audit --no-fund"]);
     expect(await project.setUp()).toEqual([]);
   });
 
@@ -169,6 +189,40 @@ describe("the packages", () => {
     await expect(project.setUp()).rejects.toThrow(/npm ci failed \(code 1\):\nno network here/);
   });
 
+  test("a package that was installed without a hash is told", async () => {
+    using project = new Project({ "node_modules/a": "1.0.0" }, {}, NPM_THAT_INSTALLS);
+    const said: string[] = [];
+
+    await ensureDependencies({ root: project.path, onProgress: (line: string) => said.push(line) });
+
+    expect(said).toContain("a 1.0.0 has no hash in package-lock.json: it was not checked");
+  });
+
+  test("every package of the lock file has its hash, but for optional ones that the registry did not have when it was made", () => {
+    const without = locked().filter(([name, one]) => name.startsWith("node_modules/") && !one.link && !one.integrity);
+
+    expect(without.filter(([, one]) => !one.optional)).toEqual([]);
+    expect(without.map(([name]) => name.replace(/-(?:darwin|linux|linuxmusl|win32)-\w+$/, "-…"))).toEqual([
+      ...new Array(6).fill("node_modules/@cbor-extract/cbor-extract-…"),
+      ...new Array(6).fill("node_modules/@github/copilot-sdk-…"),
+    ]);
+  });
+
+  test("no package's own script is run, and none that has one needs it", () => {
+    expect(readFileSync(".npmrc", "utf8")).toContain("ignore-scripts=true");
+    const named = new Set(
+      locked().flatMap(([name, one]) => (one.hasInstallScript ? [name.replace(/.*node_modules\//, "")] : [])),
+    );
+    expect([...named].toSorted()).toEqual(Object.keys(WITHOUT_THEIR_SCRIPTS));
+  });
+
+  test("npm runs no script before another one when scripts are off, so each sets up by itself", () => {
+    const { scripts } = JSON.parse(readFileSync("package.json", "utf8"));
+    for (const [name, line] of Object.entries<string>(scripts)) {
+      expect(`${name}: ${line}`).toMatch(/^\w+: node scripts\/setup\.mjs (?:--no-temporal )?&& (?!node )/);
+    }
+  });
+
   test("the lock file holds every optional package of every platform, or npm ci refuses it", () => {
     const { packages } = JSON.parse(readFileSync("package-lock.json", "utf8"));
     const missing = Object.entries<{ optionalDependencies?: object }>(packages).flatMap(([name, one]) =>
@@ -179,6 +233,33 @@ describe("the packages", () => {
     expect(missing).toEqual([]);
   });
 });
+
+/** Why a package works without its script. A new one is looked at before it is listed. */
+const WITHOUT_THEIR_SCRIPTS = {
+  "@swc/core": "its script only gets another build where the platform has none",
+  "cbor-extract": "optional: cbor-x is slower without",
+  "cpu-features": "optional: ssh2, which dockerode uses for remote hosts, is slower without",
+  koffi: "its builds come as packages of their own",
+  protobufjs: "its script only warns of versions",
+  ssh2: "its script builds an optional part",
+};
+
+interface Locked {
+  readonly link?: boolean;
+  readonly integrity?: string;
+  readonly optional?: boolean;
+  readonly hasInstallScript?: boolean;
+}
+
+function locked(): [string, Locked][] {
+  return Object.entries<Locked>(JSON.parse(readFileSync("package-lock.json", "utf8")).packages);
+}
+
+const NPM_THAT_INSTALLS = `echo '{"packages":{"node_modules/a":{"version":"1.0.0"}}}' >node_modules/.package-lock.json`;
+
+function digest(bytes: Buffer): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
 
 class Folder implements Disposable {
   readonly path = mkdtempSync(path.join(tmpdir(), "perdure-set-up-"));
