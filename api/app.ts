@@ -3,10 +3,9 @@ import express, { type Express, type RequestHandler } from "express";
 import { jsonFault } from "../contract/bounded-json.ts";
 import { ProblemError } from "../contract/errors.ts";
 import { LIMITS } from "../contract/limits.ts";
-import type { BodyBudget } from "./body-budget.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { invalidField } from "./input.ts";
-import type { Operation, Reply } from "./operation.ts";
+import type { Call, Operation, Reply } from "./operation.ts";
 import { createProblemHandler } from "./problem.ts";
 import { createRequestGuard, createRequestIds } from "./request-guard.ts";
 import { agentOperations } from "./routes/agents.ts";
@@ -37,12 +36,12 @@ export function createApp(deps: Dependencies): Express {
   app.enable("strict routing");
   app.set("query parser", "simple");
   const operations = allOperations(deps);
-  app.use(deps.metrics.countRequests(), createRequestIds(), createRequestGuard());
+  app.use(deps.metrics.countRequests(), createRequestIds(), deps.answers.handler(), createRequestGuard());
   app.use(deps.authentication.handler(operations));
   for (const operation of operations) {
-    app[operation.method](routesOf(operation.path), readBody(operation, deps.bodies), async (request, response) => {
+    app[operation.method](routesOf(operation.path), readBody(operation, deps), async (request, response) => {
       const reply = await operation.handle(request, response);
-      if (reply) send(reply, response);
+      if (reply) send(deps, reply, { request, response });
     });
   }
   for (const path of new Set(operations.map((operation) => operation.path))) {
@@ -88,7 +87,7 @@ function routesOf(path: string): string[] {
 }
 
 /** JSON and nothing else where JSON is expected: a form that a foreign page sends is never read as something it is not. */
-function readBody(operation: Operation, bodies: BodyBudget): RequestHandler {
+function readBody(operation: Operation, { bodies }: Pick<Dependencies, "bodies">): RequestHandler {
   const { bodyBytesMax: limit } = LIMITS;
   // Bytes are streamed by whoever takes them.
   if (!operation.body) return (_request, _response, next) => next();
@@ -107,7 +106,7 @@ function readBody(operation: Operation, bodies: BodyBudget): RequestHandler {
       if (!isOver) next(error);
       isOver = true;
     };
-    bodies.watch(request, (problem) => {
+    bodies.watch(request, response, (problem) => {
       // What still comes of it is read by nobody.
       response.set("Connection", "close");
       request.pause();
@@ -131,9 +130,15 @@ function refuseMethod(operations: readonly Operation[]): RequestHandler {
   };
 }
 
-function send(reply: Reply, response: express.Response): void {
+function send(
+  { answers }: Dependencies,
+  reply: Reply,
+  to: Pick<Call<unknown, unknown, unknown>, "request" | "response">,
+): void {
+  const { request, response } = to;
+  const json = reply.json ?? (reply.body === undefined ? undefined : JSON.stringify(reply.body));
+  if (json !== undefined) answers.hold(request, response, json.length);
   response.status(reply.status).set(reply.headers ?? {});
-  if (reply.json !== undefined) response.type("application/json").send(reply.json);
-  else if (reply.body !== undefined) response.json(reply.body);
-  else response.end();
+  if (json === undefined) response.end();
+  else response.type("application/json").send(json);
 }

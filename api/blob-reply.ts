@@ -4,6 +4,7 @@ import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { Request, Response } from "express";
 import { ProblemError } from "../contract/errors.ts";
+import type { AnswerBudget } from "./answer-budget.ts";
 
 export interface SentBlob {
   readonly sha256: string;
@@ -21,13 +22,15 @@ interface Range {
 /** Where the bytes are read from. */
 export type OpenBytes = (range: Range | undefined) => Promise<Readable>;
 
-/** Answers with the bytes: 200, 206 for a range, 304 when the client has them. Throws RANGE_NOT_SATISFIABLE. */
-export async function sendBlob(
-  open: OpenBytes,
-  blob: SentBlob,
-  to: { request: Request; response: Response },
-): Promise<void> {
-  const { request, response } = to;
+export interface BlobReader {
+  readonly request: Request;
+  readonly response: Response;
+  readonly answers: Pick<AnswerBudget, "stream">;
+}
+
+/** Answers with the bytes: 200, 206 for a range, 304 when the client has them. Throws RANGE_NOT_SATISFIABLE and OVERLOADED. */
+export async function sendBlob(open: OpenBytes, blob: SentBlob, to: BlobReader): Promise<void> {
+  const { request, response, answers } = to;
   const etag = `"${blob.sha256}"`;
   response.attachment(path.posix.basename(blob.path));
   response.setHeader("Content-Type", blob.contentType); // Not set(), which would add a charset.
@@ -49,6 +52,7 @@ export async function sendBlob(
     response.end();
     return;
   }
+  answers.stream(request, response);
   const content = await open(range);
   try {
     await pipeline(content, response);

@@ -2,9 +2,12 @@
 import type { Logger } from "pino";
 import type { Store } from "../store/store.ts";
 import { EventTail } from "../store/tail.ts";
+import { AnswerBudget } from "./answer-budget.ts";
 import { type ApiToken, Authentication } from "./authentication.ts";
 import { BodyBudget } from "./body-budget.ts";
+import { CallerShares } from "./caller-shares.ts";
 import { CommandDelivery } from "./command-delivery.ts";
+import { EDGE_BOUNDS, type EdgeBounds } from "./edge-bounds.ts";
 import { EventStreams } from "./event-stream.ts";
 import { IdleWatch } from "./idle-watch.ts";
 import { MessageDelivery } from "./message-delivery.ts";
@@ -12,6 +15,7 @@ import { Metrics } from "./metrics.ts";
 import { ProgressWatches } from "./progress-watch.ts";
 import type { Sessions } from "./sessions.ts";
 import { TerminalWatches } from "./terminal-watches.ts";
+import { UnreadBytes } from "./unread.ts";
 import { WaitDelivery } from "./wait-delivery.ts";
 
 /** What comes from outside. */
@@ -21,11 +25,18 @@ export interface Outside {
   readonly logger: Logger;
   /** Undefined: whoever reaches the API may do everything. */
   readonly token: ApiToken | undefined;
+  /** What callers may hold, and how slow they may be; as a rule EDGE_BOUNDS. */
+  readonly bounds?: EdgeBounds;
 }
 
 export interface Dependencies extends Outside, AsyncDisposable {
   readonly authentication: Authentication;
   readonly bodies: BodyBudget;
+  readonly answers: AnswerBudget;
+  readonly unread: UnreadBytes;
+  /** WebSockets. */
+  readonly sockets: CallerShares;
+  readonly bounds: EdgeBounds;
   readonly tail: EventTail;
   readonly metrics: Metrics;
   readonly streams: EventStreams;
@@ -39,11 +50,12 @@ export interface Dependencies extends Outside, AsyncDisposable {
 
 /** Makes the rest. Disposing it stops what it began; the store and the gateway stay their owner's. */
 export function createDependencies(outside: Outside): Dependencies {
-  const { store, sessions, logger } = outside;
+  const { store, sessions, logger, bounds = EDGE_BOUNDS } = outside;
   const report = (what: string) => (error: unknown) => logger.error({ err: error }, what);
   const metrics = new Metrics();
   const tail = new EventTail(store.database, report("the event log cannot be followed"));
-  const streams = new EventStreams(metrics);
+  const unread = new UnreadBytes();
+  const streams = new EventStreams(metrics, unread, bounds);
   const progress = new ProgressWatches({ sessions, tail }, report("a session's progress cannot be watched"));
   const delivery = new MessageDelivery({ database: store.database, sessions }, report("a message was not delivered"));
   const decisions = new WaitDelivery(
@@ -56,7 +68,11 @@ export function createDependencies(outside: Outside): Dependencies {
   return {
     ...outside,
     authentication: new Authentication(outside.token),
-    bodies: new BodyBudget(store.folder),
+    bodies: new BodyBudget(store.folder, bounds),
+    answers: new AnswerBudget(metrics, bounds),
+    unread,
+    sockets: new CallerShares(bounds.sockets),
+    bounds,
     tail,
     metrics,
     streams,

@@ -1,9 +1,12 @@
 /** One open server-sent event stream: its headers, its frames, its heartbeat, and its patience with a slow reader. */
 import { once } from "node:events";
-import type { Response } from "express";
+import type { Request, Response } from "express";
 import { ProblemError } from "../contract/errors.ts";
 import { LIMITS } from "../contract/limits.ts";
+import { CallerShares, callerOf } from "./caller-shares.ts";
+import type { EdgeBounds } from "./edge-bounds.ts";
 import type { Metrics, StreamKind } from "./metrics.ts";
+import type { Reader, UnreadBytes } from "./unread.ts";
 
 export interface EventStream {
   /** Aborts when the reader has left, was too slow, or the server drains. Writing after that does nothing. */
@@ -21,9 +24,7 @@ export interface EventStream {
   end(): void;
 }
 
-interface Open extends EventStream {
-  readonly unread: number;
-  drop(): void;
+interface Open extends EventStream, Reader {
   beat(): void;
   drain(): void;
 }
@@ -31,12 +32,18 @@ interface Open extends EventStream {
 /** All streams of a process: how many there may be, one heartbeat for them, and their common end. */
 export class EventStreams implements Disposable {
   readonly #metrics: Metrics;
+  readonly #unread: UnreadBytes;
+  readonly #bounds: EdgeBounds;
+  readonly #shares: CallerShares;
   readonly #open = new Set<Open>();
   readonly #timer: NodeJS.Timeout;
   readonly #drain = new AbortController();
 
-  constructor(metrics: Metrics) {
+  constructor(metrics: Metrics, unread: UnreadBytes, bounds: EdgeBounds) {
     this.#metrics = metrics;
+    this.#unread = unread;
+    this.#bounds = bounds;
+    this.#shares = new CallerShares(bounds.streams);
     this.#timer = setInterval(() => {
       for (const stream of this.#open) stream.beat();
     }, LIMITS.heartbeatSseMs);
@@ -49,34 +56,27 @@ export class EventStreams implements Disposable {
   }
 
   /** Begins a stream on a response: from here on it can only end, not fail. Throws TOO_MANY_STREAMS. */
-  open(response: Response, kind: StreamKind): EventStream {
+  open(request: Request, response: Response, kind: StreamKind): EventStream {
     if (this.#drain.signal.aborted) throw new ProblemError("UNAVAILABLE", "this server is going down; try again");
-    if (this.#open.size >= LIMITS.streamsPerProcess) {
+    const caller = callerOf(request.socket);
+    if (!this.#shares.take(caller, 1)) {
       throw new ProblemError(
         "TOO_MANY_STREAMS",
-        `${this.#open.size} streams are open, the most this process serves; try again, or page`,
+        `${this.#open.size} streams are open, the most this process serves, or your share of them; try again, or page`,
       );
     }
-    const stream = openStream(response, { metrics: this.#metrics, filled: () => this.#bound() });
+    const filled = (): void => this.#unread.filled();
+    const stream = openStream(response, { metrics: this.#metrics, filled, drainMs: this.#bounds.slowMs });
     this.#open.add(stream);
+    this.#unread.add(stream);
     this.#metrics.streamOpened(kind);
     response.once("close", () => {
+      this.#shares.giveBack(caller, 1);
       this.#open.delete(stream);
+      this.#unread.remove(stream);
       this.#metrics.streamClosed(kind);
     });
     return stream;
-  }
-
-  /** Those who read least go first when all of them hold too much; they come back and read from where they were. */
-  #bound(): void {
-    let total = 0;
-    for (const { unread } of this.#open) total += unread;
-    if (total <= LIMITS.streamsBytesMax) return;
-    for (const stream of [...this.#open].sort((a, b) => b.unread - a.unread)) {
-      if (total <= LIMITS.streamsBytesMax) return;
-      total -= stream.unread;
-      stream.drop();
-    }
   }
 
   /** Ends every stream in words, and opens no more: their clients come back to the next process. */
@@ -97,9 +97,10 @@ interface StreamHooks {
   readonly metrics: Metrics;
   /** It has more unread than before. */
   filled(): void;
+  readonly drainMs: number;
 }
 
-function openStream(response: Response, { metrics, filled }: StreamHooks): Open {
+function openStream(response: Response, { metrics, filled, drainMs }: StreamHooks): Open {
   const ended = new AbortController();
   response.once("close", () => ended.abort());
   response.on("error", () => ended.abort());
@@ -124,7 +125,7 @@ function openStream(response: Response, { metrics, filled }: StreamHooks): Open 
   };
   const ready = async (): Promise<void> => {
     if (!isBehind()) return;
-    await drained(response, signal);
+    await drained(response, signal, drainMs);
     if (isBehind()) drop();
   };
   const write = async (frames: string | Uint8Array): Promise<void> => {
@@ -156,7 +157,7 @@ function openStream(response: Response, { metrics, filled }: StreamHooks): Open 
 }
 
 /** Resolves when the reader has taken all that was written, has left, or has had its time. */
-async function drained(response: Response, signal: AbortSignal): Promise<void> {
-  const deadline = AbortSignal.timeout(LIMITS.streamDrainMs);
+async function drained(response: Response, signal: AbortSignal, drainMs: number): Promise<void> {
+  const deadline = AbortSignal.timeout(drainMs);
   await once(response, "drain", { signal: AbortSignal.any([signal, deadline]) }).catch(() => undefined);
 }

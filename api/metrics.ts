@@ -3,6 +3,13 @@ import type { RequestHandler } from "express";
 
 export type StreamKind = "events" | "progress";
 
+/** What is looked up when somebody asks. */
+export interface Gauges {
+  /** Undefined: the store did not give it. */
+  readonly pendingApprovals: number | undefined;
+  readonly held: { readonly streams: number; readonly answers: number; readonly bodies: number };
+}
+
 export class Metrics {
   readonly #requests = new Map<string, number>();
   readonly #streams: Record<StreamKind, number> = { events: 0, progress: 0 };
@@ -37,8 +44,8 @@ export class Metrics {
     };
   }
 
-  /** The text exposition format, 0.0.4. Without a number of approvals that wait when the store does not give it. */
-  render(pendingApprovals: number | undefined): string {
+  /** The text exposition format, 0.0.4. */
+  render({ pendingApprovals, held }: Gauges): string {
     return [
       ...(pendingApprovals === undefined
         ? []
@@ -53,8 +60,16 @@ export class Metrics {
       ...family("perdure_api_events_streamed_total", "counter", "Events written to open streams.", [
         ["", this.#eventsStreamed],
       ]),
-      ...family("perdure_api_slow_readers_dropped_total", "counter", "Streams ended because nobody read them.", [
-        ["", this.#slowReaders],
+      ...family(
+        "perdure_api_slow_readers_dropped_total",
+        "counter",
+        "Streams, sockets and answers ended because nobody read them.",
+        [["", this.#slowReaders]],
+      ),
+      ...family("perdure_api_held_bytes", "gauge", "Bytes held for callers who send or read slowly.", [
+        [`kind="streams"`, held.streams],
+        [`kind="answers"`, held.answers],
+        [`kind="bodies"`, held.bodies],
       ]),
       ...family("process_start_time_seconds", "gauge", "When this process began.", [["", this.#startedAt]]),
       ...family("process_resident_memory_bytes", "gauge", "Memory of this process.", [["", process.memoryUsage.rss()]]),

@@ -13,7 +13,7 @@ import { PROBLEM_TYPE } from "./problem.ts";
 export type OpenApiDocument = ReturnType<typeof createDocument>;
 
 /** Problems that any operation may answer with. */
-const ALWAYS: readonly ProblemCode[] = ["FORBIDDEN", "INTERNAL"];
+const ALWAYS: readonly ProblemCode[] = ["FORBIDDEN", "INTERNAL", "OVERLOADED"];
 
 export function createOpenApi(operations: readonly Operation[]): OpenApiDocument {
   const paths: Record<string, Record<string, ZodOpenApiOperationObject>> = {};
@@ -127,7 +127,7 @@ function problemsOf(operation: Operation): ZodOpenApiResponsesObject {
 
 function problemsOfInput(operation: Operation): readonly ProblemCode[] {
   const ofBody: readonly ProblemCode[] = operation.body
-    ? ["PAYLOAD_TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE", "REQUEST_TIMEOUT", "OVERLOADED"]
+    ? ["PAYLOAD_TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE", "REQUEST_TIMEOUT"]
     : [];
   // Everything under /v1 reads the store.
   const ofStore: readonly ProblemCode[] = operation.path.startsWith("/v1/") ? ["STORAGE_ERROR", "UNAVAILABLE"] : [];

@@ -6,6 +6,7 @@ import { type TerminalNotice, TerminalRequest } from "../contract/terminals.ts";
 import type { Database } from "../store/database.ts";
 import { putInput, resizeTerminal, takeTerminal } from "../store/terminals.ts";
 import type { TerminalWatcher, TerminalWatches } from "./terminal-watches.ts";
+import type { Reader, UnreadBytes } from "./unread.ts";
 
 /** Close codes of RFC 6455: all is said; against the rules; too slow, or something else of ours; come back. */
 export const CLOSE_CODES = { done: 1000, policy: 1008, internal: 1011, restart: 1012 } as const;
@@ -19,10 +20,12 @@ export interface ConnectionPlace {
   readonly onlyWatches: boolean;
   readonly database: Database;
   readonly watches: TerminalWatches;
+  /** What is unread of all streams and sockets together. */
+  readonly unread: UnreadBytes;
   onError(error: unknown): void;
 }
 
-export class TerminalConnection implements TerminalWatcher {
+export class TerminalConnection implements TerminalWatcher, Reader {
   readonly token: string;
   readonly #socket: WebSocket;
   readonly #place: ConnectionPlace;
@@ -43,7 +46,19 @@ export class TerminalConnection implements TerminalWatcher {
     // A frame that breaks the protocol, or is too large: ws has closed it with the code that says so.
     socket.on("error", () => undefined);
     this.#beat = setInterval(() => this.#askIfAlive(), LIMITS.heartbeatSseMs);
-    socket.once("close", () => clearInterval(this.#beat));
+    place.unread.add(this);
+    socket.once("close", () => {
+      clearInterval(this.#beat);
+      place.unread.remove(this);
+    });
+  }
+
+  get unread(): number {
+    return this.#socket.bufferedAmount;
+  }
+
+  drop(): void {
+    this.#socket.terminate();
   }
 
   /** Resolves when all that it has sent by now is done. */
@@ -83,6 +98,7 @@ export class TerminalConnection implements TerminalWatcher {
       return;
     }
     this.#socket.send(data, { binary: typeof data !== "string" });
+    if (this.unread > LIMITS.streamAheadBytes) this.#place.unread.filled();
   }
 
   #end(code: number, reason: string): void {

@@ -16,6 +16,7 @@ import {
   type TerminalRecord,
   takeTerminal,
 } from "../store/terminals.ts";
+import { callerOf } from "./caller-shares.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { parseFrom } from "./input.ts";
 import { SessionParams } from "./parameters.ts";
@@ -40,6 +41,7 @@ export function acceptTerminals(server: Server, deps: Dependencies): void {
     socket.on("error", () => gone.abort());
     socket.once("close", () => gone.abort());
     const accept = async (): Promise<void> => {
+      takePlace(deps, request, socket);
       const place = await prepare(deps, request, gone.signal);
       loaded ??= loadServer();
       (await loaded).handleUpgrade(request, socket, head, (webSocket) => {
@@ -51,6 +53,18 @@ export function acceptTerminals(server: Server, deps: Dependencies): void {
     };
     accept().catch((error: unknown) => refuse(deps, socket, error));
   });
+}
+
+/** Until the socket is closed, whatever comes of it. Throws TOO_MANY_STREAMS. */
+function takePlace({ sockets }: Dependencies, request: IncomingMessage, socket: Duplex): void {
+  const caller = callerOf(request.socket);
+  if (!sockets.take(caller, 1)) {
+    throw new ProblemError(
+      "TOO_MANY_STREAMS",
+      `${sockets.taken} WebSockets are open, the most this process serves, or your share of them; close some`,
+    );
+  }
+  socket.once("close", () => sockets.giveBack(caller, 1));
 }
 
 /** When it is first needed: most APIs never open a terminal. */
@@ -154,6 +168,7 @@ async function connect(deps: Dependencies, webSocket: WebSocket, { terminal, onl
     onlyWatches,
     database,
     watches,
+    unread: deps.unread,
     onError: (error: unknown) => report(deps, error),
   };
   const connection = new TerminalConnection(webSocket, place);

@@ -171,6 +171,8 @@ export const LIMITS = {
   outputEventBytes: 16 * 1024,
   eventsPerPage: { default: 200, max: 1_000 },
   tailEveryMs: 5,
+  /** Of the newest events of a session that somebody follows, in memory. */
+  tailCharacters: 1024 * 1024,
   heartbeatSseMs: 10_000,
   /** A reader that has so much unread in our socket buffers is dropped to paging. */
   streamBufferBytes: 1024 * 1024,
@@ -237,9 +239,20 @@ export const LIMITS = {
   /** Of all bodies that are gathered in memory, and what one may take to come. */
   bodiesBytesMax: 128 * 1024 * 1024,
   bodyMs: 60_000,
-  /** Uploads at once, and what stays free of the disk whatever they bring. */
+  /** What the head of a request may take to come, and what a sender or reader must move in each `streamDrainMs`. */
+  headMs: 20_000,
+  slowBytes: 64 * 1024,
+  /** Of all answers that are not read yet; and requests of one connection that are not answered yet. */
+  answersBytesMax: 128 * 1024 * 1024,
+  requestsPerConnection: 8,
+  /** Files and archives that are being read at once. */
+  downloadsMax: 1_000,
+  /** Uploads at once, room for one of unknown length, and what stays free of the disk whatever they bring. */
   uploadsMax: 64,
+  uploadStepBytes: 16 * 1024 * 1024,
   diskFloorBytes: 256 * 1024 * 1024,
+  /** How much may be written before it is looked at again. */
+  diskLookBytes: 4 * 1024 * 1024,
   connectionsMax: 8_000,
   /** A connection on which nothing moves for so long, with an answer that nobody reads, is ended. Longer than any wait. */
   connectionIdleMs: 180_000,
@@ -272,6 +285,8 @@ export const LIMITS = {
   commandToldAgainMs: 10_000,
   terminalsPerSession: 4,
   terminalWatchersMax: 32,
+  /** WebSockets of all terminals, through one process. */
+  terminalSocketsMax: 1_000,
   terminalColumnsMax: 1_000,
   terminalRowsMax: 1_000,
   /** What it prints is kept in pieces of at most so much, or of so long. */
@@ -334,6 +349,14 @@ export const LIMITS = {
   queryTimeoutMs: 3_000,
   sessionsPerPage: { default: 50, max: 200 },
   databaseBusyMs: 5_000,
+  /** Of the database's file: what stays free for new rows, what is given back in one transaction, and how many of them one sweep makes. */
+  freeBytesKept: 4 * 1024 * 1024,
+  vacuumSliceBytes: 1024 * 1024,
+  vacuumSlices: 64,
+  /** A file of an earlier version that is no larger is written anew at a start. */
+  vacuumAtOnceBytes: 64 * 1024 * 1024,
+  /** Of its write-ahead log, when it is not needed. */
+  logBytesKept: 16 * 1024 * 1024,
   drainMs: 8_000,
 
   // The supervisor of processes.

@@ -1,11 +1,12 @@
 /** Stored agents: immutable versions under one id. What a session has pinned goes on, whatever becomes of the agent. */
-import type { Kysely } from "kysely";
+import type { Kysely, SelectQueryBuilder } from "kysely";
 import type { Agent, AgentRef, Handoff } from "../contract/agents.ts";
 import { ProblemError } from "../contract/errors.ts";
 import type { StoredAgent } from "../contract/http.ts";
 import type { AgentId } from "../contract/ids.ts";
 import { contentHash } from "./content-hash.ts";
 import type { Database, Tx } from "./database.ts";
+import { firstPage, type Page } from "./page-size.ts";
 import type { AgentsTable, Schema } from "./schema.ts";
 import { storedAgent } from "./session-setup.ts";
 
@@ -139,7 +140,7 @@ export async function getAgent(reader: Reader, id: AgentId, version?: number): P
 export async function listAgents(
   database: Database,
   range: { readonly after?: string | undefined; readonly limit: number },
-): Promise<readonly StoredAgent[]> {
+): Promise<Page<StoredAgent>> {
   let query = database.read
     .selectFrom("agents")
     .selectAll()
@@ -155,7 +156,7 @@ export async function listAgents(
       ),
     );
   if (range.after !== undefined) query = query.where("id", ">", range.after);
-  return (await query.orderBy("id").limit(range.limit).execute()).map(toStored);
+  return await storedPage(query.orderBy("id"), range.limit);
 }
 
 /** All versions of an agent, newest first, deleted ones too. */
@@ -163,10 +164,18 @@ export async function listAgentVersions(
   database: Database,
   id: AgentId,
   range: { readonly before?: number | undefined; readonly limit: number },
-): Promise<readonly StoredAgent[]> {
+): Promise<Page<StoredAgent>> {
   let query = database.read.selectFrom("agents").selectAll().where("id", "=", id);
   if (range.before !== undefined) query = query.where("version", "<", range.before);
-  return (await query.orderBy("version", "desc").limit(range.limit).execute()).map(toStored);
+  return await storedPage(query.orderBy("version", "desc"), range.limit);
+}
+
+async function storedPage(
+  query: SelectQueryBuilder<Schema, "agents", AgentsTable>,
+  limit: number,
+): Promise<Page<StoredAgent>> {
+  const { rows, hasMore } = await firstPage(query, { large: "agent", limit });
+  return { rows: rows.map(toStored), hasMore };
 }
 
 /** Deletes all versions of an agent; false when there never was one. Sessions that pin one go on. */

@@ -13,6 +13,7 @@ import type { Database, Tx } from "./database.ts";
 import { SupersededError, TakenOverError } from "./error.ts";
 import { append } from "./event-log.ts";
 import type { SpoolOffsets } from "./offsets.ts";
+import { firstPage, type Page } from "./page-size.ts";
 import { newestGeneration } from "./sandboxes.ts";
 import type { CommandsTable } from "./schema.ts";
 import { storedAgent } from "./session-setup.ts";
@@ -299,12 +300,13 @@ export async function listCommands(
     readonly after?: { readonly at: number; readonly id: string } | undefined;
     readonly limit: number;
   },
-): Promise<readonly Command[]> {
+): Promise<Page<Command>> {
   let query = database.read.selectFrom("commands").selectAll().where("session_id", "=", sessionId);
   if (page.state !== undefined) query = query.where("state", "=", page.state);
   if (page.after) query = query.where(sql<boolean>`(made_at, id) < (${page.after.at}, ${page.after.id})`);
-  const rows = await query.orderBy("made_at", "desc").orderBy("id", "desc").limit(page.limit).execute();
-  return rows.map(toCommand);
+  const ordered = query.orderBy("made_at", "desc").orderBy("id", "desc");
+  const { rows, hasMore } = await firstPage(ordered, { large: "request", limit: page.limit });
+  return { rows: rows.map(toCommand), hasMore };
 }
 
 export interface UntoldCommand extends CommandIds {

@@ -7,6 +7,7 @@ import { Fact, type SessionEvent } from "../contract/events.ts";
 import type { SessionId } from "../contract/ids.ts";
 import type { Database, Tx } from "./database.ts";
 import { StoreError } from "./error.ts";
+import { firstPage } from "./page-size.ts";
 
 /** An event as it is stored: `fact` is JSON text of an object. */
 export interface EventRow {
@@ -55,6 +56,21 @@ export async function eventsAfter(
     .orderBy("seq")
     .limit(range.limit)
     .execute();
+}
+
+/** The first of them: as many as one answer should have. */
+export async function eventsPage(
+  database: Database,
+  sessionId: SessionId,
+  range: { readonly after: number; readonly limit: number },
+): Promise<readonly EventRow[]> {
+  const query = database.read
+    .selectFrom("events")
+    .select(["seq", "at", "fact"])
+    .where("session_id", "=", sessionId)
+    .where("seq", ">", range.after)
+    .orderBy("seq");
+  return (await firstPage(query, { large: "fact", limit: range.limit })).rows;
 }
 
 /** The event as JSON text, without parsing it. */

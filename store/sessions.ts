@@ -8,6 +8,7 @@ import { openCommands } from "./commands.ts";
 import type { Database } from "./database.ts";
 import { append } from "./event-log.ts";
 import { isOlder } from "./newest-first.ts";
+import { firstPage, type Page } from "./page-size.ts";
 import { sessionRequestHash } from "./request-hash.ts";
 import type { SessionsTable } from "./schema.ts";
 import { storedAgent } from "./session-setup.ts";
@@ -107,7 +108,7 @@ export interface SessionFilter {
 }
 
 /** Newest first. */
-export async function listSessions(database: Database, filter: SessionFilter): Promise<readonly Session[]> {
+export async function listSessions(database: Database, filter: SessionFilter): Promise<Page<Session>> {
   const { status, agent, after } = filter;
   let query = database.read.selectFrom("sessions").selectAll();
   if (status !== undefined) query = query.where("status", "=", status);
@@ -120,8 +121,9 @@ export async function listSessions(database: Database, filter: SessionFilter): P
     query = query.where((eb) => eb(eb.fn("replace", ["metadata", eb.val(pair), eb.val("")]), "<>", eb.ref("metadata")));
   }
   if (after) query = query.where(isOlder(after));
-  const rows = await query.orderBy("created_at", "desc").orderBy("id", "desc").limit(filter.limit).execute();
-  return rows.map(toSession);
+  const ordered = query.orderBy("created_at", "desc").orderBy("id", "desc");
+  const { rows, hasMore } = await firstPage(ordered, { large: "agent", limit: filter.limit });
+  return { rows: rows.map(toSession), hasMore };
 }
 
 /** Whether a session is open that was made before 0.4: its workflow runs on the queues of that time. */

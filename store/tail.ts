@@ -29,6 +29,8 @@ interface Session {
   lastSeq: number;
   /** The newest events, without a gap, ending at lastSeq. */
   recent: TailedEvent[];
+  /** Of their JSON. */
+  recentCharacters: number;
   readonly waiting: Set<() => void>;
 }
 
@@ -77,7 +79,14 @@ export class EventTail implements AsyncDisposable {
   }
 
   #add(sessionId: SessionId): Session {
-    const session: Session = { id: sessionId, readers: 0, lastSeq: -1, recent: [], waiting: new Set() };
+    const session: Session = {
+      id: sessionId,
+      readers: 0,
+      lastSeq: -1,
+      recent: [],
+      recentCharacters: 0,
+      waiting: new Set(),
+    };
     this.#sessions.set(sessionId, session);
     this.#version = -1;
     this.#schedule();
@@ -143,9 +152,9 @@ export class EventTail implements AsyncDisposable {
       const rows = await eventsAfter(this.#database, session.id, page);
       const last = rows.at(-1);
       if (!last) break;
-      for (const row of rows) session.recent.push(tailed(row));
+      for (const row of rows) keep(session, tailed(row));
       session.lastSeq = last.seq;
-      if (session.recent.length > RECENT_MAX) session.recent = session.recent.slice(-RECENT_MAX / 2);
+      forget(session);
     }
     for (const wake of [...session.waiting]) wake();
   }
@@ -176,6 +185,24 @@ export class EventTail implements AsyncDisposable {
       wake();
     });
   }
+}
+
+function keep(session: Session, event: TailedEvent): void {
+  session.recent.push(event);
+  session.recentCharacters += event.json.length;
+}
+
+/** Half at once, so that it is seldom done. */
+function forget(session: Session): void {
+  const { recent, recentCharacters } = session;
+  if (recent.length <= RECENT_MAX && recentCharacters <= LIMITS.tailCharacters) return;
+  let [from, left] = [recent.length, LIMITS.tailCharacters / 2];
+  for (; from > 0 && recent.length - from < RECENT_MAX / 2; from--) {
+    left -= recent[from - 1]?.json.length ?? 0;
+    if (left < 0) break;
+  }
+  session.recent = recent.slice(from);
+  session.recentCharacters = session.recent.reduce((all, { json }) => all + json.length, 0);
 }
 
 function tailed(row: EventRow): TailedEvent {

@@ -3,6 +3,8 @@ import type { TranscriptMessage } from "../contract/blocks.ts";
 import type { SessionId } from "../contract/ids.ts";
 import type { Database, Tx } from "./database.ts";
 import { StoreError } from "./error.ts";
+import { firstPage, type Page } from "./page-size.ts";
+import type { TranscriptTable } from "./schema.ts";
 
 /** Appends messages and returns the position after them, `reserve` places for results included. */
 export async function appendMessages(
@@ -47,21 +49,36 @@ export interface PlacedMessage {
   readonly message: TranscriptMessage;
 }
 
-/** Messages after a position, oldest first. */
+/** All messages after a position, oldest first. */
 export async function messagesAfter(
   database: Database,
   sessionId: SessionId,
-  range: { readonly after: number; readonly limit?: number },
+  { after }: { readonly after: number },
 ): Promise<readonly PlacedMessage[]> {
-  let query = database.read
+  return (await rowsAfter(database, sessionId, after).execute()).map(toPlaced);
+}
+
+/** The first of them: as many as one answer should have. */
+export async function messagesPage(
+  database: Database,
+  sessionId: SessionId,
+  { after, limit }: { readonly after: number; readonly limit: number },
+): Promise<Page<PlacedMessage>> {
+  const { rows, hasMore } = await firstPage(rowsAfter(database, sessionId, after), { large: "blocks", limit });
+  return { rows: rows.map(toPlaced), hasMore };
+}
+
+function rowsAfter(database: Database, sessionId: SessionId, after: number) {
+  return database.read
     .selectFrom("transcript")
     .select(["position", "role", "blocks", "interrupted"])
     .where("session_id", "=", sessionId)
-    .where("position", ">", range.after)
+    .where("position", ">", after)
     .orderBy("position");
-  if (range.limit !== undefined) query = query.limit(range.limit);
-  const rows = await query.execute();
-  return rows.map((row) => ({
+}
+
+function toPlaced(row: Pick<TranscriptTable, "position" | "role" | "blocks" | "interrupted">): PlacedMessage {
+  return {
     position: row.position,
     // Rows of ours, written from parsed values: to validate a thousand of them again at every step would be the step's largest cost.
     message: {
@@ -69,7 +86,7 @@ export async function messagesAfter(
       blocks: JSON.parse(row.blocks),
       ...(row.interrupted === 1 && { interrupted: true }),
     } as TranscriptMessage,
-  }));
+  };
 }
 
 const SESSIONS_MAX = 200;

@@ -9,6 +9,7 @@ import path from "node:path";
 import { Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { LIMITS } from "../contract/limits.ts";
+import { DiskFloor } from "./disk-floor.ts";
 import { StoreError } from "./error.ts";
 import { openReadStream } from "./read-stream.ts";
 
@@ -42,6 +43,7 @@ const ID = /^[0-9a-f-]{36}$/;
 /** Files in a folder, which is made when it is missing. */
 export async function openTransit(folder: string): Promise<Transit> {
   await mkdir(folder, { recursive: true });
+  const floor = new DiskFloor(folder);
   let sweptAt = 0;
   const sweep = async (): Promise<void> => {
     if (Date.now() - sweptAt < LIMITS.transitKeptMs / 10) return;
@@ -61,7 +63,7 @@ export async function openTransit(folder: string): Promise<Transit> {
       source.on("error", () => undefined);
       await sweep();
       const id = randomUUID();
-      const counted = new Counted(bytesMax);
+      const counted = new Counted(bytesMax, floor);
       try {
         const sink = createWriteStream(fileOf(id), { flags: "wx" });
         await pipeline(source, counted, sink, ...(signal ? [{ signal }] : []));
@@ -83,11 +85,13 @@ export async function openTransit(folder: string): Promise<Transit> {
 class Counted extends Transform {
   readonly #hash = createHash("sha256");
   readonly #bytesMax: number;
+  readonly #floor: DiskFloor;
   #bytes = 0;
 
-  constructor(bytesMax: number) {
+  constructor(bytesMax: number, floor: DiskFloor) {
     super();
     this.#bytesMax = bytesMax;
+    this.#floor = floor;
   }
 
   sum(): { readonly bytes: number; readonly sha256: string } {
@@ -102,7 +106,7 @@ class Counted extends Transform {
     this.#bytes += chunk.length;
     this.#hash.update(chunk);
     if (this.#bytes > this.#bytesMax) done(new TooLongError(`there are more than ${this.#bytesMax} bytes`));
-    else done(null, chunk);
+    else this.#floor.take(chunk.length).then(() => done(null, chunk), done);
   }
 }
 

@@ -14,6 +14,7 @@ import {
   listAgentVersions,
   putAgent,
 } from "../../store/agents.ts";
+import type { Page } from "../../store/page-size.ts";
 import { runningWorkers } from "../../store/workers.ts";
 import { agentFaults } from "../agent-check.ts";
 import { agentIdFor } from "../agent-id.ts";
@@ -129,7 +130,7 @@ function listOperation(deps: Dependencies): Operation {
     handle: async ({ query }) => {
       const limit = query.limit ?? LIMITS.agentsPerPage.default;
       const after = query.cursor === undefined ? undefined : fromCursor(query.cursor, AgentId);
-      return page(await listAgents(deps.store.database, { after, limit: limit + 1 }), limit, ({ id }) => id);
+      return page(await listAgents(deps.store.database, { after, limit }), ({ id }) => id);
     },
   });
 }
@@ -148,18 +149,17 @@ function versionsOperation(deps: Dependencies): Operation {
     handle: async ({ params, query }) => {
       const limit = query.limit ?? LIMITS.agentsPerPage.default;
       const before = query.cursor === undefined ? undefined : Number(fromCursor(query.cursor, Version));
-      const range = { before, limit: limit + 1 };
+      const range = { before, limit };
       const versions = await listAgentVersions(deps.store.database, params.agentId, range);
-      if (versions.length === 0 && before === undefined) throw unknownAgent(params.agentId);
-      return page(versions, limit, ({ version }) => String(version));
+      if (versions.rows.length === 0 && before === undefined) throw unknownAgent(params.agentId);
+      return page(versions, ({ version }) => String(version));
     },
   });
 }
 
-function page(found: readonly StoredAgent[], limit: number, placeOf: (agent: StoredAgent) => string): Reply {
-  const agents = found.slice(0, limit);
+function page({ rows: agents, hasMore }: Page<StoredAgent>, placeOf: (agent: StoredAgent) => string): Reply {
   const last = agents.at(-1);
-  const next = found.length > limit && last ? Buffer.from(placeOf(last)).toString("base64url") : null;
+  const next = hasMore && last ? Buffer.from(placeOf(last)).toString("base64url") : null;
   return { status: 200, body: { agents, next } };
 }
 

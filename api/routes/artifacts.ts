@@ -49,7 +49,11 @@ export function artifactOperations(deps: Dependencies): readonly Operation[] {
             `session ${params.sessionId} has no artifact ${params.artifactId}; list them first`,
           );
         }
-        await sendBlob((range) => blobs.open(artifact.sha256, range), artifact, { request, response });
+        await sendBlob((range) => blobs.open(artifact.sha256, range), artifact, {
+          request,
+          response,
+          answers: deps.answers,
+        });
         return undefined;
       },
     }),

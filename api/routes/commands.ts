@@ -99,14 +99,13 @@ function listOperation(deps: Dependencies): Operation {
       const { database } = deps.store;
       const { id } = await getSession(database, params.sessionId);
       const limit = query.limit ?? LIMITS.commandsPerPage.default;
-      const found = await listCommands(database, id, {
+      const { rows: commands, hasMore } = await listCommands(database, id, {
         state: query.state,
         after: query.cursor === undefined ? undefined : fromCursor(query.cursor),
-        limit: limit + 1,
+        limit,
       });
-      const commands = found.slice(0, limit);
       const last = commands.at(-1);
-      const next = found.length > limit && last ? toCursor({ at: last.madeAt, id: last.id }) : null;
+      const next = hasMore && last ? toCursor({ at: last.madeAt, id: last.id }) : null;
       return { status: 200, body: { commands, next } };
     },
   });

@@ -5,7 +5,7 @@ import { ProblemError } from "../../contract/errors.ts";
 import { EventList } from "../../contract/http.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import type { Session } from "../../contract/session.ts";
-import { eventJson, eventsAfter } from "../../store/event-log.ts";
+import { eventJson, eventsPage } from "../../store/event-log.ts";
 import { getSession } from "../../store/sessions.ts";
 import type { Dependencies } from "../dependencies.ts";
 import { replayEvents } from "../event-replay.ts";
@@ -69,7 +69,7 @@ export function eventOperations(deps: Dependencies): readonly Operation[] {
           response.end();
           return undefined;
         }
-        const stream = deps.streams.open(response, "events");
+        const stream = deps.streams.open(request, response, "events");
         await replayEvents(deps, session.id, { stream, after: from, isClosed: session.closedAt !== null });
         return undefined;
       },
@@ -97,7 +97,7 @@ function refuseBeyond(session: Session, seq: number, path: string): void {
 
 /** The stored JSON, joined as text: nothing of it is parsed. */
 async function page(deps: Dependencies, session: Session, range: { after: number; limit: number }) {
-  const rows = await eventsAfter(deps.store.database, session.id, range);
+  const rows = await eventsPage(deps.store.database, session.id, range);
   const next = rows.at(-1)?.seq ?? range.after;
   return { status: 200, json: `{"events":[${rows.map(eventJson).join(",")}],"next":${next}}` };
 }

@@ -7,6 +7,7 @@ import { FileList, FileWritten } from "../../contract/http.ts";
 import type { SessionId } from "../../contract/ids.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import { sendBlob } from "../blob-reply.ts";
+import { callerOf } from "../caller-shares.ts";
 import type { Dependencies } from "../dependencies.ts";
 import { invalidField, parseFrom } from "../input.ts";
 import { type Call, type Operation, operation, type Reply } from "../operation.ts";
@@ -98,7 +99,11 @@ async function answerWith(
   }
   const name = of.archive === undefined ? of.path : `${path.posix.basename(of.path) || of.sessionId}.${of.archive}`;
   const contentType = lookup(name) || "application/octet-stream";
-  await sendBlob((range) => transit.open(answer.transit, range), { ...answer, contentType, path: name }, of.call);
+  await sendBlob(
+    (range) => transit.open(answer.transit, range),
+    { ...answer, contentType, path: name },
+    { ...of.call, answers: deps.answers },
+  );
   return undefined;
 }
 
@@ -130,7 +135,7 @@ function writeOperation(deps: Dependencies): Operation {
     answers: { 200: { description: "It is written.", contentType: "application/json", schema: FileWritten } },
     problems: [
       ...(["SESSION_NOT_FOUND", "SESSION_CLOSED", "NOT_FOUND", "CONFLICT", "PRECONDITION_FAILED"] as const),
-      ...(["PAYLOAD_TOO_LARGE", "UNAVAILABLE", "OVERLOADED", "INSUFFICIENT_STORAGE"] as const),
+      ...(["PAYLOAD_TOO_LARGE", "UNAVAILABLE", "REQUEST_TIMEOUT", "INSUFFICIENT_STORAGE"] as const),
     ],
     handle: async ({ params, request, response }) => {
       const file = filePath(request.originalUrl);
@@ -139,11 +144,12 @@ function writeOperation(deps: Dependencies): Operation {
       const { transit } = deps.store;
       const length = request.get("content-length");
       if (Number(length ?? 0) <= LIMITS.fileBodyBytesMax) await openSession(deps, sessionId);
-      using share = await deps.bodies.upload(
-        length === undefined ? undefined : Number(length),
-        LIMITS.fileBodyBytesMax,
-      );
-      const put = await takeBody({ request, response }, share.bytesMax, async (body, bytesMax) => {
+      using share = await deps.bodies.upload({
+        caller: callerOf(request.socket),
+        length: length === undefined ? undefined : Number(length),
+        bytesMax: LIMITS.fileBodyBytesMax,
+      });
+      const put = await takeBody({ request, response, share, pace: deps.bounds }, async (body, bytesMax) => {
         await openSession(deps, sessionId);
         return await transit.put(body, { bytesMax });
       });

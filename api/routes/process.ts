@@ -44,9 +44,10 @@ export function processOperations(deps: Dependencies, all: () => readonly Operat
       problems: [],
       handle: async ({ response }) => {
         // A store that cannot be read is told by /readyz; the counters are still of use.
-        const pending = await countPendingApprovals(deps.store.database).catch(() => undefined);
+        const pendingApprovals = await countPendingApprovals(deps.store.database).catch(() => undefined);
+        const held = { streams: deps.unread.total, answers: deps.answers.held, bodies: deps.bodies.held };
         response.setHeader("Content-Type", "text/plain; version=0.0.4; charset=utf-8");
-        response.end(deps.metrics.render(pending));
+        response.end(deps.metrics.render({ pendingApprovals, held }));
         return undefined;
       },
     }),

@@ -25,7 +25,7 @@ export function progressOperations(deps: Dependencies): readonly Operation[] {
           response.end();
           return undefined;
         }
-        const stream = deps.streams.open(response, "progress");
+        const stream = deps.streams.open(request, response, "progress");
         if (session.closedAt === null) await follow(deps, session, stream);
         else await tellLast(deps, session, stream);
         stream.end();

@@ -127,17 +127,16 @@ function listOperation(deps: Dependencies): Operation {
     handle: async ({ query }) => {
       const limit = query.limit ?? LIMITS.sessionsPerPage.default;
       const place = query.cursor === undefined ? undefined : fromCursor(query.cursor);
-      const sessions = await listSessions(deps.store.database, {
+      const { rows: sessions, hasMore } = await listSessions(deps.store.database, {
         status: query.status,
         agent: query.agent,
         metadata: query.metadata ?? {},
         after: place && { createdAt: place.at, id: place.id },
-        limit: limit + 1,
+        limit,
       });
-      const page = sessions.slice(0, limit);
-      const last = page.at(-1);
-      const next = sessions.length > page.length && last ? toCursor({ at: last.createdAt, id: last.id }) : null;
-      return { status: 200, body: { sessions: page, next } };
+      const last = sessions.at(-1);
+      const next = hasMore && last ? toCursor({ at: last.createdAt, id: last.id }) : null;
+      return { status: 200, body: { sessions, next } };
     },
   });
 }

@@ -4,7 +4,7 @@ import type { TranscriptMessage } from "../../contract/blocks.ts";
 import { TranscriptPage } from "../../contract/http.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import { getSession } from "../../store/sessions.ts";
-import { messagesAfter, type PlacedMessage } from "../../store/transcript.ts";
+import { messagesPage, type PlacedMessage } from "../../store/transcript.ts";
 import type { Dependencies } from "../dependencies.ts";
 import { type Operation, operation } from "../operation.ts";
 import { integerParameter, SessionParams } from "../parameters.ts";
@@ -32,10 +32,10 @@ export function transcriptOperations(deps: Dependencies): readonly Operation[] {
         await getSession(database, params.sessionId);
         const after = query.after ?? 0;
         const limit = query.limit ?? LIMITS.eventsPerPage.default;
-        const found = await messagesAfter(database, params.sessionId, { after, limit: limit + 1 });
-        const settled = withoutGaps(found, after);
-        const page = settled.slice(0, limit);
-        const next = settled.length > page.length ? (page.at(-1)?.position ?? null) : null;
+        const { rows, hasMore } = await messagesPage(database, params.sessionId, { after, limit });
+        const page = withoutGaps(rows, after);
+        // Behind a gap there is nothing yet.
+        const next = hasMore && page.length === rows.length ? (page.at(-1)?.position ?? null) : null;
         return { status: 200, body: { messages: page.map(shown), next } };
       },
     }),

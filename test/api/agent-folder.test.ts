@@ -48,7 +48,7 @@ class FolderWorld implements AsyncDisposable {
     };
     const log: FolderLog = { info: note("info"), warn: note("warn"), error: note("error") };
     await loadAgentFolder(this.store.database, folder, log);
-    return (await listAgents(this.store.database, { limit: 1_000 })).map(({ id, version }) => `${id} ${version}`);
+    return (await listAgents(this.store.database, { limit: 1_000 })).rows.map(({ id, version }) => `${id} ${version}`);
   }
 
   said(level: Line["level"]): readonly string[] {

@@ -17,10 +17,10 @@ afterEach(async () => {
 });
 
 /** A server that takes bodies of at most 1,000 bytes. */
-async function aServer(take: Parameters<typeof takeBody>[2]): Promise<number> {
+async function aServer(take: Parameters<typeof takeBody>[1]): Promise<number> {
   const app = express();
   app.put("/", async (request, response) => {
-    response.json(await takeBody({ request, response }, 1_000, take));
+    response.json(await takeBody({ request, response, share: { bytesMax: 1_000, meter: undefined } }, take));
   });
   app.use(createProblemHandler(pino({ level: "silent" })));
   const listening = createServer(app);
@@ -58,7 +58,7 @@ test("that nobody wants is dropped, and the client hears why", async () => {
     throw new StoreError("full", "the disk is full");
   });
 
-  expect(await put(port, 3_000_000)).toMatchObject({ status: 503, body: { code: "STORAGE_ERROR" } });
+  expect(await put(port, 3_000_000)).toMatchObject({ status: 507, body: { code: "INSUFFICIENT_STORAGE" } });
 });
 
 test("that nobody wants is read to its end before the answer, when the connection is closed with that", async () => {
@@ -66,7 +66,9 @@ test("that nobody wants is read to its end before the answer, when the connectio
   const listening = createServer((given, answer) => {
     const [request, response] = [given, answer] as unknown as [Request, Response];
     request.get = () => undefined;
-    takeBody({ request, response }, 1_000, () => Promise.reject(new Error("refused"))).catch(() => {
+    takeBody({ request, response, share: { bytesMax: 1_000, meter: undefined } }, () =>
+      Promise.reject(new Error("refused")),
+    ).catch(() => {
       refused.resolve(given.complete);
       answer.end();
     });

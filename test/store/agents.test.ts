@@ -50,7 +50,7 @@ test("other content under an id that is taken is a conflict that says what to do
     code: "CONFLICT",
     message: expect.stringContaining("PUT /v1/agents/a"),
   });
-  expect(await listAgentVersions(store.database, "a", { limit: 10 })).toHaveLength(1);
+  expect((await listAgentVersions(store.database, "a", { limit: 10 })).rows).toHaveLength(1);
 });
 
 test("a put makes the first version, then new ones for new content only", async () => {
@@ -106,14 +106,14 @@ test("a deleted agent is gone but for who names its version, and its numbers are
 
   const again = await createAgent(database, wanted("a", { model: "one" }));
   expect(again).toMatchObject({ created: true, stored: { version: 3, deletedAt: null } });
-  expect((await listAgentVersions(database, "a", { limit: 10 })).map(({ version }) => version)).toEqual([3, 2, 1]);
+  expect((await listAgentVersions(database, "a", { limit: 10 })).rows.map(({ version }) => version)).toEqual([3, 2, 1]);
 });
 
 test("what never was is not deleted and not found", async () => {
   await using store = await temporaryStore();
 
   expect(await deleteAgent(store.database, "nobody")).toBe(false);
-  expect(await listAgentVersions(store.database, "nobody", { limit: 10 })).toEqual([]);
+  expect((await listAgentVersions(store.database, "nobody", { limit: 10 })).rows).toEqual([]);
   await expect(getAgent(store.database.read, "nobody", 1)).rejects.toMatchObject({ code: "AGENT_NOT_FOUND" });
 });
 
@@ -124,8 +124,8 @@ test("a list has each agent once, in its newest version, and pages go on where t
   await putAgent(database, wanted("b", { model: "two" }));
   await deleteAgent(database, "gone");
 
-  const shown = (await listAgents(database, { limit: 10 })).map(({ id, version }) => `${id}${version}`);
-  const rest = (await listAgents(database, { after: "a", limit: 1 })).map(({ id }) => id);
+  const shown = (await listAgents(database, { limit: 10 })).rows.map(({ id, version }) => `${id}${version}`);
+  const rest = (await listAgents(database, { after: "a", limit: 1 })).rows.map(({ id }) => id);
 
   expect(shown).toEqual(["a1", "b2", "c1"]);
   expect(rest).toEqual(["b"]);

@@ -29,7 +29,7 @@ const wanted = (id: string, rest: { title?: string; metadata?: Record<string, st
   metadata: rest.metadata ?? {},
 });
 const idsOf = async (database: Database, filter: Partial<SessionFilter>) =>
-  (await listSessions(database, { metadata: {}, limit: 100, ...filter })).map((session) => session.id).sort();
+  (await listSessions(database, { metadata: {}, limit: 100, ...filter })).rows.map((session) => session.id).sort();
 
 test("a session that is created again, also by many at once, is the same and is said once", async () => {
   await using store = await temporaryStore();
@@ -143,7 +143,7 @@ test("pages cover every session once, newest first, also when many are of the sa
   const seen: Session[] = [];
   for (let page: readonly Session[] = []; seen.length < 40; ) {
     const last = page.at(-1);
-    page = await listSessions(database, { metadata: {}, limit: 4, after: last });
+    page = (await listSessions(database, { metadata: {}, limit: 4, after: last })).rows;
     if (page.length === 0) break;
     seen.push(...page);
     if (seen.length === 8) await aSession(database); // One that comes meanwhile is newer, and does not shift the pages.

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import type { TranscriptMessage } from "../../contract/blocks.ts";
 import type { Database } from "../../store/database.ts";
 import { purgeSession } from "../../store/sessions.ts";
-import { appendMessages, messagesAfter, placeMessage, TranscriptCache } from "../../store/transcript.ts";
+import { appendMessages, messagesPage, placeMessage, TranscriptCache } from "../../store/transcript.ts";
 import { aSession, temporaryStore } from "./store-builder.ts";
 
 const said = (text: string): TranscriptMessage => ({ role: "user", blocks: [{ type: "text", text }] });
@@ -144,7 +144,7 @@ test("pages of the transcript follow each other", async () => {
   const sessionId = await aSession(database);
   await say(database, sessionId, "a", "b", "c");
 
-  const page = await messagesAfter(database, sessionId, { after: 1, limit: 1 });
+  const page = await messagesPage(database, sessionId, { after: 1, limit: 1 });
 
-  expect(page).toEqual([{ position: 2, message: said("b") }]);
+  expect(page).toEqual({ rows: [{ position: 2, message: said("b") }], hasMore: true });
 });

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { pino } from "pino";
 import type { ApiToken } from "../../api/authentication.ts";
+import type { EdgeBounds } from "../../api/edge-bounds.ts";
 import { type RunningApi, startServer } from "../../api/server.ts";
 import type { Fact } from "../../contract/events.ts";
 import type { SessionId } from "../../contract/ids.ts";
@@ -45,12 +46,12 @@ export class ApiWorld implements AsyncDisposable {
   }
 
   /** Without a token nobody is asked for one. */
-  static async start(token?: ApiToken): Promise<ApiWorld> {
+  static async start(token?: ApiToken, bounds?: EdgeBounds): Promise<ApiWorld> {
     const stateDir = await mkdtemp(path.join(tmpdir(), "perdure-api-"));
     const store = await openStore(stateDir);
     const sessions = new FakeSessions(store);
     const api = await startServer(
-      { store, sessions, logger: pino({ level: "silent" }), token },
+      { store, sessions, logger: pino({ level: "silent" }), token, ...(bounds && { bounds }) },
       { host: "127.0.0.1", port: 0 },
     );
     return new ApiWorld({ store, sessions, stateDir, api });
