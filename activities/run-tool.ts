@@ -21,6 +21,8 @@ export interface RunToolDeps extends SandboxDeps, AttemptDeps {
   readonly tools: Toolbox;
   /** The id by which this worker announces itself. */
   readonly worker?: string;
+  /** Closed sessions are deleted after so long; undefined: by whoever deletes them. */
+  readonly closedKeptMs?: number | undefined;
 }
 
 export type RunTool = (key: CallKey) => Promise<CallResult>;

@@ -4,8 +4,10 @@ import type { SandboxId, TurnId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import { hostQueue } from "../contract/task-queue.ts";
 import { SandboxError, type SandboxProvider } from "../sandbox/provider.ts";
-import { sweepBlobs } from "../store/artifacts.ts";
+import { sweepBlobs } from "../store/blob-sweep.ts";
+import { dropClosedSnapshots, purgeClosed } from "../store/closed-sessions.ts";
 import { SupersededError } from "../store/error.ts";
+import { giveBackFreePages } from "../store/free-pages.ts";
 import { isCallCommitted, liveHosts, ownsSandbox } from "../store/sandbox-owners.ts";
 import { restsSince } from "../store/sandbox-use.ts";
 import { currentSandbox, idleSandboxes, type SandboxRecord, stopSandboxRow } from "../store/sandboxes.ts";
@@ -113,8 +115,22 @@ async function sweep(deps: RunToolDeps): Promise<Swept> {
   }
   if (removed.length > 0) log.info("sandboxes that no session owns were removed", { removed: removed.length });
   const stopped = await stopForgotten(deps);
-  await sweepBlobs(deps.store.database, deps.store.blobs, LIMITS.strayBlobMs);
+  await sweepStore(deps);
   return { removed: removed.length, stopped, ids: removed.slice(0, IDS_TOLD) };
+}
+
+/** What sessions have left in the store: each part in bounded rounds, of which the next sweep makes another. */
+async function sweepStore({ store, closedKeptMs }: RunToolDeps): Promise<void> {
+  const { database, blobs } = store;
+  const dropped = await dropClosedSnapshots(store);
+  if (dropped > 0) log.info("snapshots of closed sessions were removed", { sessions: dropped });
+  if (closedKeptMs !== undefined) {
+    const purged = await purgeClosed(database, closedKeptMs);
+    for (const id of purged) store.transcripts.forget(id);
+    if (purged.length > 0) log.info("closed sessions were deleted, as they were kept long enough", { ids: purged });
+  }
+  await sweepBlobs(database, blobs, { ageMs: LIMITS.strayBlobMs });
+  await giveBackFreePages(database);
 }
 
 async function sweepProvider(deps: RunToolDeps, provider: SandboxProvider): Promise<readonly SandboxId[]> {

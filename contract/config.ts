@@ -7,6 +7,7 @@ const delimiter = ":";
 const LOOPBACK = /^(127(\.\d{1,3}){3}|::1|localhost)$/;
 const ADDRESS = /^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})$/;
 const PORT_MAX = 65_535;
+const DAY_MS = 24 * 3_600_000;
 
 /** One rule per variable: what is accepted, the default, and the words that say what was expected. */
 const Environment = z.object({
@@ -81,6 +82,13 @@ const Environment = z.object({
       error: "hosts with or without a port, such as files.example.com or 10.0.0.5:8080, with commas between them",
     })
     .transform(listed),
+  PERDURE_CLOSED_KEPT_DAYS: z
+    .string()
+    .default("forever")
+    .refine((text) => text === "forever" || (/^\d{1,5}$/.test(text) && Number(text) > 0), {
+      error: "days from 1 to 99999, or forever",
+    })
+    .transform((text) => (text === "forever" ? undefined : Number(text) * DAY_MS)),
   PERDURE_SANDBOX_READ_ONLY: z.string().optional(),
   PERDURE_SANDBOX_IMAGE: z.string().default("debian:12-slim"),
   MODAL_TOKEN_ID: z.string().optional(),
@@ -144,6 +152,8 @@ export interface Config {
   readonly sandbox: SandboxConfig;
   /** Hosts that downloads into a workspace may be fetched from although their addresses are not public. */
   readonly downloadsAllow: readonly string[];
+  /** Closed sessions are deleted after so long; undefined: by whoever deletes them. */
+  readonly closedKeptMs: number | undefined;
 }
 
 export interface SandboxConfig {
@@ -225,6 +235,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
       },
     },
     downloadsAllow: data.PERDURE_DOWNLOADS_ALLOW,
+    closedKeptMs: data.PERDURE_CLOSED_KEPT_DAYS,
   };
 }
 

@@ -105,6 +105,9 @@ export const SANDBOX_LIMITS = {
   snapshotAttempts: 10,
   /** A stored blob that no row names after so long is of a writer that was killed. The longest snapshot is faster. */
   strayBlobMs: 6 * 3_600_000,
+  /** Blobs, and closed sessions, that one sweep looks at; the next one goes on from there. */
+  blobsPerSweep: 5_000,
+  closedPerSweep: 20,
   /** Files that may not be read, before the workspace is taken for one that cannot be kept; and how many of them are named. */
   snapshotUnreadableMax: 1_000,
   snapshotUnreadableNamed: 20,

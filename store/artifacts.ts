@@ -137,21 +137,6 @@ export async function removeStrayBlobs(database: Database, blobs: BlobStore, amo
   }
 }
 
-/**
- * Removes the blobs that were stored so long ago and never got a row, because their writer was killed in between; and those
- * whose row nobody uses. For the sweeper: it looks at every file. Returns how many it looked at that had no row.
- */
-export async function sweepBlobs(database: Database, blobs: BlobStore, ageMs: number): Promise<number> {
-  await removeUnusedBlobs(database, blobs);
-  const rows = new Set(
-    (await database.read.selectFrom("blobs").select("sha256").execute()).map(({ sha256 }) => sha256),
-  );
-  const strays: string[] = [];
-  for await (const sha256 of blobs.olderThan(ageMs)) if (!rows.has(sha256)) strays.push(sha256);
-  await removeStrayBlobs(database, blobs, strays);
-  return strays.length;
-}
-
 const NAMES_PER_QUERY = 500;
 
 async function unusedBlobs(from: Kysely<Schema>, among: readonly string[] | undefined): Promise<readonly string[]> {

@@ -6,6 +6,7 @@ import path from "node:path";
 import { Readable, Transform, type Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { LIMITS } from "../contract/limits.ts";
+import { DiskFloor } from "./disk-floor.ts";
 import { StoreError } from "./error.ts";
 import { openReadStream } from "./read-stream.ts";
 
@@ -22,17 +23,21 @@ export interface BlobStore {
   has(sha256: string): Promise<boolean>;
   /** Removing a missing one is not an error. */
   remove(sha256: string): Promise<void>;
-  /** Those whose file was last written so long ago. */
-  olderThan(ageMs: number): AsyncIterable<string>;
+  /** So many that come after a name, in the order of their names. */
+  after(name: string, most: number): Promise<readonly string[]>;
+  /** Those of them whose file was last written so long ago. */
+  olderThan(names: readonly string[], ageMs: number): Promise<readonly string[]>;
 }
 
 const STALE_MS = 3_600_000;
+const NAME = /^[0-9a-f]{64}$/;
 
 /** Blobs in a folder: `ab/abcdef…`, the first two digits as a folder. */
 export async function openBlobStore(folder: string): Promise<BlobStore> {
   const temporary = path.join(folder, "tmp");
   await mkdir(temporary, { recursive: true });
   await removeStale(temporary);
+  const floor = new DiskFloor(folder);
   const place = (sha256: string): string => path.join(folder, sha256.slice(0, 2), sha256);
   return {
     put: async (content, signal) => {
@@ -44,7 +49,7 @@ export async function openBlobStore(folder: string): Promise<BlobStore> {
         await mkdir(temporary, { recursive: true });
         const sink = createWriteStream(file, { flags: "wx" });
         first.watch(sink, "sink");
-        const blob = await writeHashed(source, sink, signal);
+        const blob = await writeHashed(source, sink, { floor, signal });
         await sync(file);
         const into = path.dirname(place(blob.sha256));
         const made = await mkdir(into, { recursive: true });
@@ -66,18 +71,30 @@ export async function openBlobStore(folder: string): Promise<BlobStore> {
     },
     has: async (sha256) => (await stat(place(sha256)).catch(() => undefined))?.isFile() ?? false,
     remove: (sha256) => rm(place(sha256), { force: true }),
-    olderThan: (ageMs) => olderThan(folder, Date.now() - ageMs),
+    after: (name, most) => namesAfter(folder, name, most),
+    olderThan: async (names, ageMs) => {
+      const before = Date.now() - ageMs;
+      const old: string[] = [];
+      for (const name of names) {
+        const found = await stat(place(name)).catch(() => undefined);
+        if (found?.isFile() && found.mtimeMs <= before) old.push(name);
+      }
+      return old;
+    },
   };
 }
 
-async function* olderThan(folder: string, before: number): AsyncGenerator<string> {
-  for (const prefix of await readdir(folder)) {
-    if (!/^[0-9a-f]{2}$/.test(prefix)) continue;
-    for (const name of await readdir(path.join(folder, prefix))) {
-      const found = await stat(path.join(folder, prefix, name)).catch(() => undefined);
-      if (found?.isFile() && found.mtimeMs <= before) yield name;
-    }
+/** Folder by folder: no more names are in memory than one of 256 folders has. */
+async function namesAfter(folder: string, after: string, most: number): Promise<readonly string[]> {
+  const names: string[] = [];
+  const prefixes = (await readdir(folder)).filter((name) => /^[0-9a-f]{2}$/.test(name));
+  for (const prefix of prefixes.toSorted()) {
+    if (prefix < after.slice(0, 2)) continue;
+    const within = (await readdir(path.join(folder, prefix))).filter((name) => name > after && NAME.test(name));
+    names.push(...within.toSorted().slice(0, most - names.length));
+    if (names.length >= most) break;
   }
+  return names;
 }
 
 /**
@@ -101,7 +118,11 @@ class FirstFailure {
   }
 }
 
-async function writeHashed(source: Readable, sink: Writable, signal: AbortSignal | undefined): Promise<Blob> {
+async function writeHashed(
+  source: Readable,
+  sink: Writable,
+  { floor, signal }: { readonly floor: DiskFloor; readonly signal: AbortSignal | undefined },
+): Promise<Blob> {
   const hash = createHash("sha256");
   let bytes = 0;
   const count = new Transform({
@@ -110,7 +131,7 @@ async function writeHashed(source: Readable, sink: Writable, signal: AbortSignal
       bytes += chunk.length;
       if (bytes > LIMITS.artifactBytesMax)
         done(new StoreError("failed", `a file is larger than ${LIMITS.artifactBytesMax} bytes, the most that is kept`));
-      else done(null, chunk);
+      else floor.take(chunk.length).then(() => done(null, chunk), done);
     },
   });
   await pipeline(source, count, sink, ...(signal ? [{ signal }] : []));

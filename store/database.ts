@@ -1,5 +1,6 @@
 /** One database, two ways in: `read` for queries, `write` for transactions. The dialect is chosen here and nowhere else. */
 import path from "node:path";
+import type { DatabaseSync } from "node:sqlite";
 import { type Kysely, sql, type Transaction } from "kysely";
 import { LIMITS } from "../contract/limits.ts";
 import { StoreError } from "./error.ts";
@@ -18,6 +19,10 @@ export interface Database {
   write<T>(work: (tx: Tx) => Promise<T>): Promise<T>;
   /** A number that is another one when another connection has committed something. Cheap: no lock, no read of a table. */
   dataVersion(): number;
+  /** Of the file: what is in use, and what deleted rows have left. */
+  space(): { readonly bytes: number; readonly freeBytes: number };
+  /** Gives so much of that back to the disk, in one transaction. Returns how much it was; 0 where the file cannot do so. */
+  shrink(bytes: number): Promise<number>;
   close(): Promise<void>;
 }
 
@@ -36,6 +41,14 @@ export async function openDatabase(file: string, busyMs: number = LIMITS.databas
       if (typeof version !== "number") throw new StoreError("failed", "SQLite gave no data_version");
       return version;
     },
+    space: () => spaceOf(reader.raw),
+    shrink: async (bytes) => {
+      if (numberOf(reader.raw, "auto_vacuum") !== INCREMENTAL) return 0;
+      const before = spaceOf(reader.raw).freeBytes;
+      const pages = Math.max(1, Math.floor(bytes / numberOf(reader.raw, "page_size")));
+      await writer.transaction(async () => writer.raw.exec(`pragma incremental_vacuum(${pages})`));
+      return Math.max(0, before - spaceOf(reader.raw).freeBytes);
+    },
     close: async () => {
       await writer.close();
       await reader.close();
@@ -43,11 +56,39 @@ export async function openDatabase(file: string, busyMs: number = LIMITS.databas
   };
   try {
     await migrate(database);
+    makeShrinkable(writer.raw);
   } catch (error) {
     await database.close();
     throw error;
   }
   return database;
+}
+
+const INCREMENTAL = 2;
+
+/**
+ * A file of an earlier version is written anew, once, so that it can give back what becomes free. A large one is left as it is:
+ * nobody could write meanwhile. So is one that somebody else writes at this moment: the next start will do.
+ */
+function makeShrinkable(raw: DatabaseSync): void {
+  if (numberOf(raw, "auto_vacuum") === INCREMENTAL) return;
+  if (spaceOf(raw).bytes > LIMITS.vacuumAtOnceBytes) return;
+  try {
+    raw.exec("pragma auto_vacuum = incremental; vacuum");
+  } catch {
+    // Locked, or no room for the copy: it is as good as it was.
+  }
+}
+
+function spaceOf(raw: DatabaseSync): { readonly bytes: number; readonly freeBytes: number } {
+  const page = numberOf(raw, "page_size");
+  return { bytes: numberOf(raw, "page_count") * page, freeBytes: numberOf(raw, "freelist_count") * page };
+}
+
+function numberOf(raw: DatabaseSync, pragma: string): number {
+  const value = raw.prepare(`pragma ${pragma}`).get()?.[pragma];
+  if (typeof value !== "number") throw new StoreError("failed", `SQLite gave no ${pragma}`);
+  return value;
 }
 
 async function migrate(database: Database): Promise<void> {

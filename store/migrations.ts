@@ -3,6 +3,7 @@ import type { CreateTableBuilder, Kysely } from "kysely";
 import { sql } from "kysely";
 import type { Dialect } from "./database.ts";
 import { attemptPlaces } from "./migration-attempts.ts";
+import { closedSessions } from "./migration-closed.ts";
 import { incarnations } from "./migration-incarnations.ts";
 import { sandboxesOfAnyKind } from "./migration-sandboxes.ts";
 import { unkeptWorkspaces } from "./migration-unkept.ts";
@@ -22,6 +23,7 @@ export const MIGRATIONS: readonly Migration[] = [
   { name: "0005-attempt-places", up: attemptPlaces },
   { name: "0006-unkept-workspaces", up: unkeptWorkspaces },
   { name: "0007-work-waits", up: workWaits },
+  { name: "0008-closed-sessions", up: closedSessions },
 ];
 
 /**

@@ -12,11 +12,20 @@ import {
   SqliteDriver,
   type Transaction,
 } from "kysely";
+import { LIMITS } from "../contract/limits.ts";
 import { StoreError } from "./error.ts";
 import type { Schema } from "./schema.ts";
 
 /** Pages of 8 KiB hold tool results of a kilobyte or two with little waste. The size counts when the file is made. */
-const SET_UP = "pragma page_size = 8192; pragma journal_mode = wal; pragma synchronous = normal;";
+const SET_UP = [
+  "pragma page_size = 8192",
+  // So does this: pages that become free can be given back.
+  "pragma auto_vacuum = incremental",
+  "pragma journal_mode = wal",
+  "pragma synchronous = normal",
+  // Of the write-ahead log, after a checkpoint.
+  `pragma journal_size_limit = ${LIMITS.logBytesKept}`,
+].join("; ");
 
 const STATEMENTS_MAX = 500;
 /** Readers meet a lock only while another process recovers the file after a crash. */

@@ -149,6 +149,7 @@ function start(
     tools,
     secrets,
     downloads: { allow: config.downloadsAllow },
+    closedKeptMs: config.closedKeptMs,
     host: name.host,
     id: name.id,
     ...how,

@@ -30,6 +30,7 @@ export interface WorkerDeps {
   readonly tools: Toolbox;
   readonly secrets: WorkerSecrets;
   readonly downloads: DownloadRules;
+  readonly closedKeptMs: number | undefined;
   readonly host: string;
   /** By which it announces itself. */
   readonly id: string;
@@ -79,6 +80,7 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
       tools: deps.tools,
       secrets: deps.secrets,
       downloads: deps.downloads,
+      closedKeptMs: deps.closedKeptMs,
       host: deps.host,
       worker: deps.id,
       identity: { host: deps.host, process: deps.process },

@@ -6,7 +6,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { takeSnapshot } from "../../activities/snapshot-take.ts";
 import { LIMITS } from "../../contract/limits.ts";
-import { removeUnusedBlobs, sweepBlobs } from "../../store/artifacts.ts";
+import { removeUnusedBlobs } from "../../store/artifacts.ts";
+import { sweepBlobs } from "../../store/blob-sweep.ts";
 import { purgeSession } from "../../store/sessions.ts";
 import { readManifest } from "../../store/snapshot-manifest.ts";
 import { listSnapshots, newestSnapshot } from "../../store/snapshots.ts";
@@ -57,7 +58,7 @@ test(`${KILLS} kills while snapshots are taken leave whole ones, and the newest 
   expect(treeOf((await kept.restore(newest?.id ?? "snap_none")).folder)).toEqual(tree);
   const told = (await logOf(kept.store.database, kept.sessionId)).filter(({ type }) => type === "sandbox.snapshotted");
   expect(told.length).toBeGreaterThan(1);
-  await sweepBlobs(kept.store.database, kept.store.blobs, 0);
+  await sweepBlobs(kept.store.database, kept.store.blobs, { ageMs: 0 });
   await expectWhole(kept.store);
   expect(blobsOf(kept.store)).toEqual(await namedBlobs(kept.store));
 });
@@ -176,9 +177,9 @@ describe.concurrent("blobs", () => {
     write(kept, "a", randomBytes(LIMITS.snapshotLargeBytes));
     const taken = await kept.take();
 
-    await sweepBlobs(database, blobs, LIMITS.strayBlobMs);
+    await sweepBlobs(database, blobs, { ageMs: LIMITS.strayBlobMs });
     expect(await blobs.has(young.sha256)).toBe(true);
-    await sweepBlobs(database, blobs, 0);
+    await sweepBlobs(database, blobs, { ageMs: 0 });
 
     expect(await blobs.has(young.sha256)).toBe(false);
     await expectWhole(kept.store);
