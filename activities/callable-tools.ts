@@ -2,8 +2,14 @@
 import { type ClientTool, HANDOFF_PREFIX } from "../contract/agents.ts";
 import type { Question } from "../contract/waits.ts";
 import type { SessionSetup } from "../store/session-setup.ts";
-import { checkOutput } from "../threads/schemas.ts";
-import { type DeclaredTool, parseArguments, type Toolbox } from "../tools/registry.ts";
+import { argumentsBySchema, checkOutput } from "../threads/schemas.ts";
+import {
+  type DeclaredTool,
+  type ElsewhereCheck,
+  parseArguments,
+  parseArgumentsBy,
+  type Toolbox,
+} from "../tools/registry.ts";
 import type { ArgumentKind, Tool } from "../tools/tool.ts";
 
 type Parsed = { readonly args: unknown } | { readonly error: string };
@@ -77,11 +83,17 @@ function fromWorker(toolbox: Toolbox, tool: Tool): CallableTool {
     argumentKinds: tool.argumentKinds ?? {},
     changesWorld: tool.changesWorld,
     needsApproval: tool.needsApproval ?? false,
-    parse: async (raw: unknown) => parseArguments(tool, raw),
-    summary: (raw: unknown) => tool.summary(args(raw)),
+    parse: (raw: unknown, key: string) => parseArgumentsBy(elsewhere(key), tool, raw),
+    // Who wrote such a schema has no summary of its own.
+    summary: (raw: unknown) => (tool.hardSchema ? tool.name : tool.summary(args(raw))),
   };
   if (tool.answeredBy === "person") return { ...common, kind: "question", question: (raw) => args(raw) as Question };
   return { ...common, kind: "worker", quick: tool.quick };
+}
+
+/** @param key One session's checks wait for each other. */
+export function elsewhere(key: string): ElsewhereCheck {
+  return (schema, raw) => argumentsBySchema(schema, raw, key);
 }
 
 /** The caller runs it on its own side, and may refuse by itself: a policy that says nothing of it does not ask. */

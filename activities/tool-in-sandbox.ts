@@ -2,9 +2,10 @@
 import type { CallId, SessionId } from "../contract/ids.ts";
 import { type Sandbox, SandboxError } from "../sandbox/provider.ts";
 import { type BegunCall, noteGeneration, noteIntent } from "../store/calls.ts";
-import { parseArguments } from "../tools/registry.ts";
+import { parseArgumentsBy } from "../tools/registry.ts";
 import type { Tool, ToolResult } from "../tools/tool.ts";
 import { BegunPlace } from "./begun-place.ts";
+import { elsewhere } from "./callable-tools.ts";
 import type { OutputPublisher } from "./output-publisher.ts";
 import type { RunToolDeps } from "./run-tool.ts";
 import { callSecrets } from "./secret-choice.ts";
@@ -29,7 +30,7 @@ export interface RanTool extends AsyncDisposable {
 }
 
 export async function runToolInSandbox(deps: RunToolDeps, begun: BegunCall, run: ToolRun): Promise<RanTool> {
-  const parsed = parseArguments(run.tool, begun.arguments);
+  const parsed = await parseArgumentsBy(elsewhere(begun.call.session_id), run.tool, begun.arguments);
   if ("error" in parsed) return ran({ outcome: "error", text: parsed.error });
   if (begun.epoch > ATTEMPTS_MAX) {
     return ran({ outcome: "unknown", text: `This call was lost ${ATTEMPTS_MAX} times. What it did is unknown.` });

@@ -20,12 +20,17 @@ export interface SchemaCompiler {
   compile(schema: Readonly<Record<string, unknown>>): CompiledSchema;
 }
 
+export interface CompilerOptions {
+  /** Whether a check writes the schema's defaults into what is checked. */
+  readonly useDefaults?: boolean;
+}
+
 /** Makes a compiler, which loads what it needs when it is first used: that takes 100 ms. */
-export function createSchemaCompiler(): SchemaCompiler {
+export function createSchemaCompiler(options: CompilerOptions = {}): SchemaCompiler {
   let ajv: Ajv2020 | undefined;
   return {
     compile: (schema) => {
-      ajv ??= newAjv();
+      ajv ??= newAjv(options);
       return compile(ajv, schema);
     },
   };
@@ -36,11 +41,12 @@ export function fits(compiled: CompiledSchema, value: unknown): boolean {
   return withinTime(() => compiled(value));
 }
 
-function newAjv(): Ajv2020 {
+function newAjv({ useDefaults = false }: CompilerOptions): Ajv2020 {
   const require = createRequire(import.meta.url);
   const module = require("ajv/dist/2020.js") as typeof import("ajv/dist/2020.js");
   return new module.Ajv2020({
     strict: false, // A keyword that we do not know is a note, not an error.
+    useDefaults,
     allErrors: true, // Who made the mistakes mends all of them at once.
     validateFormats: false,
     addUsedSchema: false, // Two schemas may have the same $id.
@@ -71,7 +77,7 @@ function compile(ajv: Ajv2020, schema: Readonly<Record<string, unknown>>): Compi
  * Runs ours under a watchdog that can stop it in mid-expression: a pattern in the schema may need years for the right
  * answer, and would hold up everything else of this process.
  */
-function withinTime<T>(work: () => T): T {
+export function withinTime<T>(work: () => T): T {
   const result: { value?: T } = {};
   const run = (): void => {
     result.value = work();

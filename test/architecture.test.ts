@@ -57,7 +57,7 @@ const MAY_IMPORT: Readonly<Record<string, Rule>> = {
     ],
     types: ["ajv"],
   },
-  tools: { values: ["node:", "contract", "sandbox/provider.ts", "zod", "ajv", "ignore"] },
+  tools: { values: ["node:", "contract", "sandbox/provider.ts", "schemas", "zod", "ignore"] },
   sandbox: { values: ["node:", "contract", "modal", "modern-tar", "@lydell/node-pty", "dockerode"] },
   store: { values: ["node:", "contract", "kysely", "yaml"] },
   workers: {

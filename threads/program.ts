@@ -2,6 +2,7 @@
 import { parentPort } from "node:worker_threads";
 import { createOutputValidators } from "../backends/output-schema.ts";
 import { judge, matchesArguments, patternFaults, policyFaults } from "../policy/policy.ts";
+import { checkedArguments } from "../schemas/arguments.ts";
 import { argumentFaults, schemaFaults } from "../schemas/faults.ts";
 import type { ThreadMessage } from "./pool.ts";
 import type { Answers, Task } from "./tasks.ts";
@@ -20,6 +21,8 @@ function answered(task: Task): Answers[keyof Answers] {
       return patternFaults(task.patterns, task.kinds);
     case "schema_faults":
       return schemaFaults(task.schemas);
+    case "arguments":
+      return checkedArguments(task.schema, task.args);
     case "argument_faults":
       return argumentFaults(task.schema, task.args);
     case "output":

@@ -1,6 +1,7 @@
 /** Strangers' schemas within a bound: compiled and checked with on a thread that is ended at its deadline. */
 import { ANSWER, type OutputCheck, type OutputNames } from "../backends/output-schema.ts";
 import { LIMITS } from "../contract/limits.ts";
+import type { CheckedArguments } from "../schemas/arguments.ts";
 import type { ArgumentFault } from "../schemas/faults.ts";
 import { answerOf } from "./process-pool.ts";
 
@@ -14,6 +15,13 @@ export async function faultsOfSchemas(schemas: readonly Schema[]): Promise<reado
   const outcome = await answerOf({ type: "schema_faults", schemas }, "schemas");
   if (outcome.ended === "done") return outcome.answer;
   return schemas.map(() => `expected a JSON schema; this one cannot be used: ${why(outcome.ended)}`);
+}
+
+/** The arguments with the schema's defaults, or what is wrong with them. @param key Whose call it is. */
+export async function argumentsBySchema(schema: Schema, args: Schema, key: string): Promise<CheckedArguments> {
+  const outcome = await answerOf({ type: "arguments", schema, args }, key);
+  if (outcome.ended === "done") return outcome.answer;
+  return { issues: [{ path: [], message: `they could not be checked: ${why(outcome.ended)}` }] };
 }
 
 /** What is wrong with the arguments; empty when they fit. */

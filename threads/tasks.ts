@@ -3,6 +3,7 @@
 import type { OutputCheck, OutputNames } from "../backends/output-schema.ts";
 import type { ArgumentPatterns, Policy, PolicyAction } from "../contract/policy.ts";
 import type { CallToJudge, Fault, Verdict } from "../policy/policy.ts";
+import type { CheckedArguments } from "../schemas/arguments.ts";
 import type { ArgumentFault } from "../schemas/faults.ts";
 
 type Schema = Readonly<Record<string, unknown>>;
@@ -22,6 +23,7 @@ export type Task =
       readonly kinds: CallToJudge["argumentKinds"];
     }
   | { readonly type: "schema_faults"; readonly schemas: readonly Schema[] }
+  | { readonly type: "arguments"; readonly schema: Schema; readonly args: Schema }
   | { readonly type: "argument_faults"; readonly schema: Schema; readonly args: Schema }
   | { readonly type: "output"; readonly schema: Schema; readonly text: string; readonly names: OutputNames };
 
@@ -31,6 +33,7 @@ export interface Answers {
   readonly policy_faults: readonly Fault[];
   readonly pattern_faults: readonly Fault[];
   readonly schema_faults: readonly (string | undefined)[];
+  readonly arguments: CheckedArguments;
   readonly argument_faults: readonly ArgumentFault[];
   readonly output: OutputCheck;
 }

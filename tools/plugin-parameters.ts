@@ -1,19 +1,21 @@
 /** A plugin tool's parameters: told to the model as a JSON schema, checked by the code of whoever made the schema. */
-import type { ErrorObject } from "ajv";
 import { z } from "zod";
+import {
+  argumentCheck,
+  type CheckedArguments,
+  type ArgumentIssue as Issue,
+  isHardSchema,
+} from "../schemas/arguments.ts";
+import { withinTime } from "../schemas/bounded.ts";
 
 /** As `Tool` has them. */
 export interface ReadParameters {
   readonly schema: z.ZodType;
   readonly jsonSchema: Readonly<Record<string, unknown>>;
+  readonly isHard: boolean;
 }
 
-interface Issue {
-  readonly path: readonly PropertyKey[];
-  readonly message: string;
-}
-
-type Check = (raw: unknown) => { readonly value: unknown } | { readonly issues: readonly Issue[] };
+type Check = (raw: unknown) => CheckedArguments;
 
 /** A schema of zod 4, this program's or the module's own: another instance is no `instanceof` of ours. */
 interface ForeignZod {
@@ -27,13 +29,16 @@ interface ForeignZod {
 
 /** @throws Error that says what is wrong with the schema, for whoever wrote the plugin. */
 export async function readParameters(given: unknown): Promise<ReadParameters> {
-  if (isZod4(given)) return { schema: checkedBy(zodCheck(given)), jsonSchema: objectSchema(jsonSchemaOf(given)) };
+  if (isZod4(given)) {
+    return { schema: checkedBy(zodCheck(given)), jsonSchema: objectSchema(jsonSchemaOf(given)), isHard: false };
+  }
   if (!isRecord(given)) throw new Error("expected a schema of zod 4 or a JSON schema");
   if ("safeParse" in given || "~standard" in given) {
     throw new Error("expected a schema of zod 4 or a JSON schema; this one cannot be told to a model");
   }
   const jsonSchema = objectSchema(given);
-  return { schema: checkedBy(await ajvCheck(jsonSchema)), jsonSchema };
+  const check = compiled(() => argumentCheck(jsonSchema));
+  return { schema: checkedBy(check), jsonSchema, isHard: isHardSchema(jsonSchema) };
 }
 
 function isZod4(given: unknown): given is ForeignZod {
@@ -65,20 +70,11 @@ function objectSchema(given: object): Readonly<Record<string, unknown>> {
   );
 }
 
+/** It is code of the plugin's, so no thread can have it; a pattern in it meets a model's text, so it has its time. */
 function zodCheck(given: ForeignZod): Check {
   return (raw) => {
-    const parsed = given.safeParse(raw);
+    const parsed = withinTime(() => given.safeParse(raw));
     return parsed.success ? { value: parsed.data } : { issues: parsed.error?.issues ?? [] };
-  };
-}
-
-async function ajvCheck(jsonSchema: Readonly<Record<string, unknown>>): Promise<Check> {
-  const { Ajv2020 } = await import("ajv/dist/2020.js"); // Only here: it takes 100 ms, and most workers have no such schema.
-  const options = { strict: false, allErrors: true, useDefaults: true, validateFormats: false, logger: false } as const;
-  const validate = compiled(() => new Ajv2020(options).compile(jsonSchema));
-  return (raw) => {
-    const value = structuredClone(raw); // Defaults are written into it.
-    return validate(value) ? { value } : { issues: (validate.errors ?? []).map(issueOf) };
   };
 }
 
@@ -88,17 +84,6 @@ function compiled<T>(compile: () => T): T {
   } catch (cause) {
     throw new Error(`it is no valid JSON schema: ${messageOf(cause)}`, { cause });
   }
-}
-
-function issueOf(error: ErrorObject): Issue {
-  const path = error.instancePath
-    .split("/")
-    .slice(1)
-    .map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
-  const parameters: Readonly<Record<string, unknown>> = error.params;
-  const detail = parameters["additionalProperty"] ?? parameters["allowedValues"] ?? parameters["allowedValue"];
-  const more = detail === undefined ? "" : `: ${JSON.stringify(detail)}`;
-  return { path, message: `${error.message ?? "is not valid"}${more}` };
 }
 
 /** One kind of schema for whoever calls the tool, and the same kind of words for what is wrong. */

@@ -46,6 +46,7 @@ export function createPluginTool(loaded: LoadedTool, outside: PluginOutside): To
     description,
     parameters: parameters.schema,
     jsonSchema: parameters.jsonSchema,
+    ...(parameters.isHard && { hardSchema: parameters.jsonSchema }),
     replay,
     quick: false,
     changesFiles,

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import type { BuiltInTool } from "../contract/agents.ts";
 import { LIMITS } from "../contract/limits.ts";
+import type { ArgumentIssue, CheckedArguments } from "../schemas/arguments.ts";
 import { askUser } from "./ask-user.ts";
 import { bash } from "./bash.ts";
 import { editFile } from "./edit-file.ts";
@@ -63,25 +64,50 @@ function declare({ name, description, parameters, jsonSchema }: Tool): DeclaredT
   return { name, description, parameters: schema };
 }
 
+type ParsedArguments = { readonly args: unknown } | { readonly error: string };
+
 /** The arguments of a call with their defaults, or words for the model that name every wrong place. */
-export function parseArguments(tool: Tool, raw: unknown): { readonly args: unknown } | { readonly error: string } {
+export function parseArguments(tool: Tool, raw: unknown): ParsedArguments {
+  const refusal = misshapen(tool, raw);
+  if (refusal !== undefined) return { error: refusal };
+  const given = tool.parameters.safeParse(raw);
+  const parsed = given.success ? given : tool.parameters.safeParse(withoutNulls(raw as Arguments));
+  return parsed.success ? { args: parsed.data } : { error: wrong(tool, parsed.error.issues) };
+}
+
+/** Checks with a schema where that keeps nobody waiting. */
+export type ElsewhereCheck = (schema: Arguments, raw: Arguments) => Promise<CheckedArguments>;
+
+/** The same, but what a schema of somebody else's may make of them is found out elsewhere. */
+export async function parseArgumentsBy(check: ElsewhereCheck, tool: Tool, raw: unknown): Promise<ParsedArguments> {
+  const { hardSchema } = tool;
+  if (hardSchema === undefined) return parseArguments(tool, raw);
+  const refusal = misshapen(tool, raw);
+  if (refusal !== undefined) return { error: refusal };
+  const given = raw as Arguments;
+  const checked = await check(hardSchema, given);
+  if ("value" in checked) return { args: checked.value };
+  const hasNulls = Object.values(given).includes(null);
+  const again = hasNulls ? await check(hardSchema, withoutNulls(given)) : checked;
+  return "value" in again ? { args: again.value } : { error: wrong(tool, again.issues) };
+}
+
+type Arguments = Readonly<Record<string, unknown>>;
+
+/** Before any schema sees them: what is too long is not looked at. */
+function misshapen(tool: Tool, raw: unknown): string | undefined {
   if (!isRecord(raw)) {
     const text = typeof raw === "string" ? raw : (JSON.stringify(raw) ?? "nothing");
     const shown = text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
-    return { error: `The arguments of ${tool.name} are not a JSON object: ${shown}\nSend one JSON object.` };
+    return `The arguments of ${tool.name} are not a JSON object: ${shown}\nSend one JSON object.`;
   }
-  const given = tool.parameters.safeParse(raw);
-  const parsed = given.success ? given : tool.parameters.safeParse(withoutNulls(raw));
-  if (!parsed.success) {
-    const problems = parsed.error.issues.slice(0, PROBLEMS_MAX).map(problemOf);
-    return { error: `The arguments of ${tool.name} are wrong, so it did not run:\n${problems.join("\n")}` };
-  }
-  if (Buffer.byteLength(JSON.stringify(raw)) > LIMITS.toolArgumentsBytes) {
-    return {
-      error: `The arguments of ${tool.name} are too long: expected at most ${LIMITS.toolArgumentsBytes} bytes.`,
-    };
-  }
-  return { args: parsed.data };
+  if (Buffer.byteLength(JSON.stringify(raw)) <= LIMITS.toolArgumentsBytes) return undefined;
+  return `The arguments of ${tool.name} are too long: expected at most ${LIMITS.toolArgumentsBytes} bytes.`;
+}
+
+function wrong(tool: Tool, issues: readonly ArgumentIssue[]): string {
+  const problems = issues.slice(0, PROBLEMS_MAX).map(problemOf);
+  return `The arguments of ${tool.name} are wrong, so it did not run:\n${problems.join("\n")}`;
 }
 
 const SHOWN_CHARACTERS = 500;
@@ -96,7 +122,7 @@ function withoutNulls(raw: Readonly<Record<string, unknown>>): Record<string, un
   return Object.fromEntries(Object.entries(raw).filter(([, value]) => value !== null));
 }
 
-function problemOf({ path, message }: z.core.$ZodIssue): string {
+function problemOf({ path, message }: ArgumentIssue): string {
   const place = path.length === 0 ? "arguments" : path.map(String).join(".");
   return `- ${place}: ${message.replace(/^Invalid input: /, "")}`;
 }

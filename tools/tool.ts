@@ -22,6 +22,8 @@ export interface Tool<Schema extends z.ZodType = z.ZodType> {
   readonly parameters: Schema;
   /** The JSON schema of the parameters, where zod is not its source. */
   readonly jsonSchema?: Readonly<Record<string, unknown>>;
+  /** The JSON schema that checks arguments in place of `parameters`, where that may take long: on a thread. */
+  readonly hardSchema?: Readonly<Record<string, unknown>>;
   readonly replay: ReplayRule;
   /** Done in a few milliseconds without a command: may run as a local activity, which has no heartbeat. */
   readonly quick: boolean;

@@ -2,10 +2,14 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: ${ is the shell's here
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { describe, expect, test } from "vitest";
+import { z } from "zod";
 import { LIMITS } from "../../contract/limits.ts";
 import type { Policy } from "../../contract/policy.ts";
 import { faultsOfPolicy, judgeCall, matchRemembered } from "../../threads/judgement.ts";
-import { checkOutput, faultsOfArguments, faultsOfSchemas } from "../../threads/schemas.ts";
+import { argumentsBySchema, checkOutput, faultsOfArguments, faultsOfSchemas } from "../../threads/schemas.ts";
+import { readParameters } from "../../tools/plugin-parameters.ts";
+import { readFile } from "../../tools/read-file.ts";
+import { parseArguments, parseArgumentsBy } from "../../tools/registry.ts";
 import { aCall, aCommand, commandPolicy } from "../policy/calls.ts";
 
 /** Far above what the work itself takes here, far below what it took: other tests run at the same time. */
@@ -125,6 +129,39 @@ describe("a schema", () => {
     };
 
     expect(await blockedBy(checks)).toBeLessThan(BLOCKED_MAX_MS);
+  });
+
+  test("of a worker's own tool keeps nobody waiting either, and the model is told", { timeout: 60_000 }, async () => {
+    const { schema, isHard, jsonSchema } = await readParameters({ type: "object", ...catastrophe });
+    const tool = { ...readFile, name: "look", parameters: schema, ...(isHard && { hardSchema: jsonSchema }) };
+    const parse = (raw: unknown) =>
+      parseArgumentsBy((hard, args) => argumentsBySchema(hard, args, "session"), tool, raw);
+
+    let parsed: unknown;
+    const blocked = await blockedBy(async () => {
+      parsed = await parse({ a: text });
+    });
+
+    expect(blocked).toBeLessThan(BLOCKED_MAX_MS);
+    expect(parsed).toEqual({
+      error: expect.stringMatching(/look are wrong.*\n- arguments: they could not be checked: it /),
+    });
+    expect(await parse({ a: "aaa", b: null })).toEqual({ args: { a: "aaa", b: null } });
+    expect(await parse({ a: "b" })).toEqual({ error: expect.stringContaining('- a: must match pattern "^(a+)+$"') });
+    expect(await parse({ a: "x".repeat(LIMITS.toolArgumentsBytes) })).toEqual({
+      error: expect.stringContaining("too long"),
+    });
+  });
+
+  test("of zod in a worker's own tool is given up after its time", { timeout: 60_000 }, async () => {
+    const { schema } = await readParameters(z.object({ a: z.string().regex(/^(a+)+$/) }));
+
+    const tool = { ...readFile, name: "look", parameters: schema };
+
+    expect(parseArguments(tool, { a: text })).toEqual({
+      error: expect.stringContaining("could not be checked: it takes more"),
+    });
+    expect(parseArguments(tool, { a: "aa" })).toEqual({ args: { a: "aa" } });
   });
 
   test("that is sound is checked with", async () => {
