@@ -1,4 +1,5 @@
 /** Finds the files of an agent's artifact folders that are new or changed, leaving out what `.artifactignore` names. */
+import { setImmediate } from "node:timers/promises";
 import ignore, { type Ignore } from "ignore";
 import type { Agent } from "../contract/agents.ts";
 import type { SessionId } from "../contract/ids.ts";
@@ -10,6 +11,8 @@ import { isKnown, knownFiles, type ScannedFile } from "../store/artifacts.ts";
 import { withoutSecrets } from "./secret-choice.ts";
 import type { SandboxDeps } from "./session-sandbox.ts";
 
+/** Compared with all rules before anything else of this process goes on. */
+const FILES_AT_ONCE = 100;
 const IGNORE_FILE = ".artifactignore";
 
 /** Used for a folder that has no `.artifactignore` of its own; a file there replaces all of it. */
@@ -113,12 +116,13 @@ async function scanFolder(
     if (!entries.some((entry) => entry.kind === "file")) return { decisions: [], isCut };
     const rules = await ignoreRules(sandbox, root);
     const prefix = root === "" || root === "." ? "" : `${root}/`;
-    const decisions = entries
-      .filter((entry) => entry.kind === "file" && entry.bytes > 0)
-      .filter((entry) => entry.path.startsWith(prefix))
-      .map(({ path, bytes, modifiedAt }) => {
-        return { path, bytes, modifiedAt, isIgnored: isIgnored(rules, path.slice(prefix.length)) };
-      });
+    const files = entries.filter(({ kind, bytes, path }) => kind === "file" && bytes > 0 && path.startsWith(prefix));
+    const decisions: Decision[] = [];
+    for (const [index, { path, bytes, modifiedAt }] of files.entries()) {
+      // Many rules and many files are many comparisons: others have their turn in between.
+      if (index % FILES_AT_ONCE === FILES_AT_ONCE - 1) await setImmediate();
+      decisions.push({ path, bytes, modifiedAt, isIgnored: isIgnored(rules, path.slice(prefix.length)) });
+    }
     return { decisions, isCut };
   } catch (error) {
     if (error instanceof SandboxError && error.kind !== "lost") return nothing; // Not there, or not ours to read: nothing to keep.
@@ -136,5 +140,6 @@ async function ignoreRules(sandbox: Sandbox, root: string): Promise<Ignore> {
   const info = await sandbox.stat(file).catch(() => undefined);
   if (info?.kind !== "file") return ignore().add(DEFAULT_IGNORE);
   const bytes = await sandbox.readFile(file, { length: LIMITS.ignoreFileBytesMax });
-  return ignore().add(new TextDecoder().decode(bytes));
+  const lines = new TextDecoder().decode(bytes).split("\n");
+  return ignore().add(lines.slice(0, LIMITS.ignoreLinesMax));
 }

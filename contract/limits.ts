@@ -234,6 +234,7 @@ export const LIMITS = {
   skipToldEvents: 2_000,
   artifactBytesMax: 20 * 1024 * 1024 * 1024,
   ignoreFileBytesMax: 64 * 1024,
+  ignoreLinesMax: 1_000,
 
   // Edges.
   ...EDGE_LIMITS,

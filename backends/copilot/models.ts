@@ -1,6 +1,8 @@
 /** The models that a person may name: as their provider lists them, or as GitHub does. */
+
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ModelInfo } from "../../contract/backends.ts";
+import { jsonFault } from "../../contract/bounded-json.ts";
 import type { CopilotProvider } from "../../contract/config.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import { BackendError } from "../backend.ts";
@@ -50,6 +52,7 @@ function notAProvider({ baseUrl }: CopilotProvider, why: string): BackendError {
 }
 
 function parsed(text: string): unknown {
+  if (jsonFault(text) !== undefined) return undefined;
   try {
     return JSON.parse(text);
   } catch {

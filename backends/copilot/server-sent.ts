@@ -1,4 +1,5 @@
 /** Reads a stream of server-sent events into the JSON that each holds. */
+import { jsonFault } from "../../contract/bounded-json.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import { BackendError } from "../backend.ts";
 
@@ -45,8 +46,15 @@ export class ServerSentReader {
       const data = this.#data.join("\n");
       this.#data = [];
       this.#dataCharacters = 0;
-      const event: unknown = data === "[DONE]" ? undefined : JSON.parse(data);
+      const event: unknown = data === "[DONE]" ? undefined : parsed(data);
       if (typeof event === "object" && event !== null) yield event;
     }
   }
+}
+
+/** Throws SyntaxError, also of what would keep the parser busy for seconds. */
+function parsed(data: string): unknown {
+  const fault = jsonFault(data);
+  if (fault !== undefined) throw new SyntaxError(fault);
+  return JSON.parse(data);
 }

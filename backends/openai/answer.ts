@@ -1,4 +1,5 @@
 /** A provider's answer before it is read as a stream of events: one that is no such stream is told in the provider's own words. */
+import { jsonFault } from "../../contract/bounded-json.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import { BackendError } from "../backend.ts";
 import { type ErrorContext, providerError, redact, saidIn } from "./errors.ts";
@@ -100,6 +101,7 @@ function noStream(said: string, context: ErrorContext): BackendError {
 }
 
 function failureIn(said: string): ReturnType<typeof saidIn> | undefined {
+  if (jsonFault(said) !== undefined) return undefined;
   try {
     const failure = saidIn(JSON.parse(said));
     return failure.message === undefined && failure.code === undefined ? undefined : failure;

@@ -125,6 +125,19 @@ test("an empty ignore file leaves nothing out", async () => {
   expect(await workspace.found()).toEqual(["outputs/dist/app.js"]);
 });
 
+test("of an ignore file of very many rules the first count, and every file is compared with them", async () => {
+  await using workspace = await aWorkspace();
+  const rules = Array.from({ length: LIMITS.ignoreLinesMax }, (_, index) => `a${index}b`);
+  workspace.write("outputs/.artifactignore", [...rules, "c.md"].join("\n"));
+  for (const name of ["a0b", "a999b", "c.md"]) workspace.write(`outputs/${name}`, "x");
+  for (let index = 0; index < 300; index++) workspace.write(`outputs/many/${index}`, "x");
+
+  const found = await workspace.found();
+
+  expect(found).toHaveLength(301);
+  expect(found).toContain("outputs/c.md");
+});
+
 test("an ignore file that is a symlink out of the workspace is not read", async () => {
   await using workspace = await aWorkspace();
   workspace.write("outputs/a.md", "a");
