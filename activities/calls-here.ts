@@ -11,7 +11,7 @@ import type { PlannedCall, StepRequest } from "../contract/steps.ts";
 import { hostQueue, isOfOneWorker } from "../contract/task-queue.ts";
 import { currentSandbox } from "../store/sandboxes.ts";
 import type { RunningAttempt } from "./attempt.ts";
-import { place, sandboxNeeds } from "./placement.ts";
+import { needsOf, place } from "./placement.ts";
 import { type RunToolDeps, runCall, runCallForAMoment } from "./run-tool.ts";
 import { sandboxQueue } from "./session-sandbox.ts";
 
@@ -39,10 +39,11 @@ export async function runCallsHere(
 ): Promise<CallsHere> {
   const { sessionId } = request;
   if (calls.length === 0) return { left: [], ranTools: false, artifacts: false };
-  const queue = await sandboxQueue(deps, sessionId);
+  const record = await currentSandbox(deps.store.database, sessionId);
+  const queue = await sandboxQueue(deps, record);
   if (queue !== undefined) return { left: calls, ranTools: false, artifacts: false, queue };
   // Another worker may have what the sandbox needs, or the agent's secrets; or nobody, and each call says so by itself.
-  const placed = agent && (await place(deps, await sandboxNeeds(deps, sessionId, agent)));
+  const placed = agent && (await place(deps, needsOf(deps, agent, record)));
   if (placed?.at === "elsewhere") return { left: calls, ranTools: false, artifacts: false, queue: placed.queue };
   if (placed?.at === "nowhere") return { left: calls, ranTools: false, artifacts: false };
   const quick = calls.filter((call) => call.quick);

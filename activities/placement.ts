@@ -12,7 +12,7 @@ import type { SessionId } from "../contract/ids.ts";
 import { ELSEWHERE } from "../contract/steps.ts";
 import { workerQueue } from "../contract/task-queue.ts";
 import type { Database } from "../store/database.ts";
-import { currentSandbox } from "../store/sandboxes.ts";
+import { currentSandbox, type SandboxRecord } from "../store/sandboxes.ts";
 import { sessionSetup } from "../store/session-setup.ts";
 import { type WorkToWait, waitForWorker } from "../store/work-waits.ts";
 import { type LivingWorker, livingWorkers } from "../store/workers.ts";
@@ -144,18 +144,21 @@ export function nobodyYet(missing: readonly string[], againMs: number): Applicat
 export async function sandboxNeeds(
   deps: PlacementDeps,
   sessionId: SessionId,
-  agent?: Agent,
 ): Promise<Needs & { readonly agent: Agent }> {
-  const [record, known] = await Promise.all([
+  const [record, { agent }] = await Promise.all([
     currentSandbox(deps.store.database, sessionId),
-    agent ?? sessionSetup(deps.store.database.read, sessionId).then((setup) => setup.agent),
+    sessionSetup(deps.store.database.read, sessionId),
   ]);
+  return { agent, ...needsOf(deps, agent, record) };
+}
+
+/** The same of an agent and a sandbox that are known already. */
+export function needsOf(deps: PlacementDeps, agent: Agent, record: SandboxRecord | undefined): Needs {
   const isThere = record?.state === "ready" || record?.state === "starting";
   return {
-    agent: known,
-    provider: isThere ? record.provider : known.sandbox?.provider,
+    provider: isThere ? record.provider : agent.sandbox?.provider,
     host: isThere && record.host === deps.host ? record.host : undefined,
-    secrets: (known.secrets ?? []).map(({ name }) => name),
+    secrets: (agent.secrets ?? []).map(({ name }) => name),
   };
 }
 

@@ -83,8 +83,7 @@ export async function openSandbox(
 }
 
 /** The task queue of the workers that reach the session's sandbox, when this one does not. */
-export async function sandboxQueue(deps: SandboxDeps, sessionId: SessionId): Promise<string | undefined> {
-  const record = await currentSandbox(deps.store.database, sessionId);
+export async function sandboxQueue(deps: SandboxDeps, record: SandboxRecord | undefined): Promise<string | undefined> {
   if (record?.state !== "ready" && record?.state !== "starting") return undefined;
   if (record.host === "" || record.host === deps.host) return undefined;
   return (await isHostSeen(deps.store.database, record.host)) ? hostQueue(deps.store.stack, record.host) : undefined;
@@ -92,7 +91,7 @@ export async function sandboxQueue(deps: SandboxDeps, sessionId: SessionId): Pro
 
 /** Throws ELSEWHERE when this worker does not reach the session's sandbox: before anything of a call is begun here. */
 export async function requireSandboxHere(deps: SandboxDeps, sessionId: SessionId): Promise<void> {
-  const queue = await sandboxQueue(deps, sessionId);
+  const queue = await sandboxQueue(deps, await currentSandbox(deps.store.database, sessionId));
   if (queue !== undefined) throw elsewhereFailure(queue);
 }
 

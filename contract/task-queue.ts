@@ -40,14 +40,28 @@ export function oldHostQueue(host: string): string {
 }
 
 /**
- * Kinds of work that may last. What is left, closing and clearing away, is quick and stays on the queue itself, so that
- * nothing that lasts can hold it up.
+ * Kinds of work, each with slots of its own, so that nothing that lasts can hold up another kind. Closing and clearing away
+ * is `upkeep`.
  */
-export const WORK_KINDS = ["model", "command", "caller", "terminal", "look", "transfer", "snapshot", "upload"] as const;
+export const WORK_KINDS = [
+  "model",
+  "command",
+  "caller",
+  "terminal",
+  "look",
+  "transfer",
+  "snapshot",
+  "upload",
+  "upkeep",
+] as const;
 export type WorkKind = (typeof WORK_KINDS)[number];
 
-/** The queue of one kind of work behind a queue. The queues of versions before 0.4 stay whole: only their workers made more of them. */
-export function kindQueue(queue: string, kind: WorkKind | undefined): string {
+/**
+ * The queue of one kind of work behind a queue. A model's step is on the queue itself, where its workflow is: Temporal then
+ * returns the activity with the workflow task that asked for it (eager execution), which saves each step a way through the
+ * server's queues. The queues of versions before 0.4 stay whole: only their workers made more of them.
+ */
+export function kindQueue(queue: string, kind: WorkKind): string {
   const isOld = queue === OLD_QUEUE || queue.startsWith(`${OLD_QUEUE}-host-`);
-  return kind === undefined || isOld ? queue : `${queue}:${kind}`;
+  return kind === "model" || isOld ? queue : `${queue}:${kind}`;
 }

@@ -52,7 +52,7 @@ export interface RunningWorker {
 }
 
 /** Kinds of work that a turn waits for at each of its steps. */
-const QUICK: ReadonlySet<WorkKind> = new Set(["model", "command"]);
+const QUICK: ReadonlySet<WorkKind> = new Set(["command"]);
 
 /** Temporal's own words are a dump of its transport's. */
 export function unreachable(address: string, cause: unknown): never {
@@ -88,7 +88,7 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
     }),
     // A cancel reaches an activity with the answer to a heartbeat, so this bounds how long stopping a turn takes.
     maxHeartbeatThrottleInterval: 400,
-    maxConcurrentActivityTaskExecutions: LIMITS.slots.upkeep,
+    maxConcurrentActivityTaskExecutions: LIMITS.slots.model,
     shutdownGraceTime: 1_500,
     shutdownForceTime: 6_000,
   };
@@ -129,7 +129,7 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
 
 /** Workers for every kind of work behind a queue: what fills the slots of one leaves those of all others. */
 function byKind(common: WorkerOptions, taskQueue: string): readonly WorkerOptions[] {
-  return WORK_KINDS.map((kind) => ({
+  return WORK_KINDS.filter((kind) => kindQueue(taskQueue, kind) !== taskQueue).map((kind) => ({
     ...common,
     taskQueue: kindQueue(taskQueue, kind),
     maxConcurrentActivityTaskExecutions: LIMITS.slots[kind],

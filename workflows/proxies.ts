@@ -60,8 +60,8 @@ function byKind(options: ActivityOptions, { queue, kind, startWithinMs }: Asked)
   return new Proxy({} as Reachable, {
     get: (_, name: string) => {
       const base = queue ?? workflowInfo().taskQueue;
-      const own = Object.hasOwn(KIND_OF, name) ? KIND_OF[name as keyof Activities] : undefined;
-      const taskQueue = kindQueue(base, own === undefined ? undefined : (kind ?? own));
+      const own = Object.hasOwn(KIND_OF, name) ? KIND_OF[name as keyof Activities] : "upkeep";
+      const taskQueue = kindQueue(base, own === "upkeep" ? own : (kind ?? own));
       const within = startWithinMs === undefined ? {} : { scheduleToStartTimeout: startWithinMs };
       return proxyActivities<Activities>({ ...options, ...within, taskQueue })[name as keyof Activities];
     },

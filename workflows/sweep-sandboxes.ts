@@ -1,14 +1,20 @@
 /** Removes sandboxes that no session owns, on every host that lives and of every provider; started by a schedule. */
-import { log, proxyActivities } from "@temporalio/workflow";
+import { log, proxyActivities, workflowInfo } from "@temporalio/workflow";
 import type { Activities } from "../activities/index.ts";
 import type { SweepOrder, Swept } from "../activities/sandbox-upkeep.ts";
 import { LIMITS } from "../contract/limits.ts";
+import { kindQueue } from "../contract/task-queue.ts";
+import { KIND_OF } from "./work-kinds.ts";
 
 const retry = { initialInterval: 1_000, maximumAttempts: 3 };
-const { listHostQueues } = proxyActivities<Activities>({ startToCloseTimeout: LIMITS.quickActivityTimeoutMs, retry });
 
 /** What was removed, and what was stopped because nobody had used it: to be seen in Temporal's UI. */
 export async function sweepSandboxes(order?: SweepOrder): Promise<Swept> {
+  const { listHostQueues } = proxyActivities<Activities>({
+    taskQueue: kindQueue(workflowInfo().taskQueue, KIND_OF.listHostQueues),
+    startToCloseTimeout: LIMITS.quickActivityTimeoutMs,
+    retry,
+  });
   const queues = await listHostQueues();
   const swept = await Promise.all(queues.map((queue) => sweepHost(queue, order)));
   return {
@@ -21,7 +27,7 @@ export async function sweepSandboxes(order?: SweepOrder): Promise<Swept> {
 /** A host that does not answer has gone since it was listed, or will be swept the next time. */
 async function sweepHost(taskQueue: string, order: SweepOrder | undefined): Promise<Swept> {
   const { sweepSandboxes } = proxyActivities<Activities>({
-    taskQueue,
+    taskQueue: kindQueue(taskQueue, KIND_OF.sweepSandboxes),
     startToCloseTimeout: LIMITS.sweepTimeoutMs,
     scheduleToCloseTimeout: LIMITS.sweepTimeoutMs,
     heartbeatTimeout: LIMITS.heartbeatTimeoutMs,

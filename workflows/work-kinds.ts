@@ -2,8 +2,7 @@
 import type { Activities } from "../activities/index.ts";
 import type { WorkKind } from "../contract/task-queue.ts";
 
-/** undefined: it is quick, and nothing that lasts may hold it up. */
-export const KIND_OF: Readonly<Record<keyof Activities, WorkKind | undefined>> = {
+export const KIND_OF: Readonly<Record<keyof Activities, WorkKind>> = {
   runStep: "model",
   runTool: "command",
   // Made for the commands that wait for it.
@@ -15,12 +14,13 @@ export const KIND_OF: Readonly<Record<keyof Activities, WorkKind | undefined>> =
   snapshotWorkspace: "snapshot",
   stopIdleSandbox: "snapshot",
   uploadArtifacts: "upload",
-  sweepSandboxes: undefined,
-  listHostQueues: undefined,
-  stopCalls: undefined,
-  giveUpCommand: undefined,
-  closeSession: undefined,
-  purgeSession: undefined,
-  endTurn: undefined,
-  expireWait: undefined,
+  // Quick: nothing that lasts may hold it up.
+  sweepSandboxes: "upkeep",
+  listHostQueues: "upkeep",
+  stopCalls: "upkeep",
+  giveUpCommand: "upkeep",
+  closeSession: "upkeep",
+  purgeSession: "upkeep",
+  endTurn: "upkeep",
+  expireWait: "upkeep",
 };
