@@ -39,7 +39,10 @@ export async function attempted<T>(deps: AttemptDeps, work: (running: RunningAtt
     return await deps.works.run(context, ownAttempt(context, deps.identity), {
       work: (running) => work(running).catch((error: unknown) => Promise.reject(toFailure(error, running))),
       moved: (from, to) => recordEnd(deps.store.database, from, to),
-      ended: (attempts, how) => endRows(deps.store.database, attempts, how),
+      ended: async (attempts, how) => {
+        await endRows(deps, attempts, how);
+        deps.works.ended.forgetLater(deps.store.database, deps.identity.process);
+      },
     });
   } finally {
     clearInterval(beat);
@@ -69,15 +72,16 @@ function ownAttempt({ info }: Context, { host, process }: WorkerIdentity): Attem
   return { taskToken: info.base64TaskToken, host, process, place };
 }
 
-/**
- * No attempt's row outlives its work, however that ends. What counts is the work: a row that a full disk keeps here goes with
- * this process, to whoever comes after it.
- */
-async function endRows(database: Database, attempts: readonly Attempt[], how: "well" | "failed"): Promise<void> {
+/** No attempt's row outlives its work for long, however that ends. What counts is the work: a full disk does not fail it here. */
+async function endRows(
+  { store, works }: AttemptDeps,
+  attempts: readonly Attempt[],
+  how: "well" | "failed",
+): Promise<void> {
   for (const attempt of attempts) {
     // The transaction that was to end it may have come to nothing.
     const mayBeOpen = how === "well" ? attempt.isOpen === true : attempt.isOpen !== undefined;
-    if (mayBeOpen) await recordEnd(database, attempt).catch(() => undefined);
+    if (mayBeOpen) await recordEnd(store.database, attempt).catch(() => works.ended.owe(attempt));
   }
 }
 

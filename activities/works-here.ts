@@ -11,6 +11,7 @@ import { ApplicationFailure, type Context } from "@temporalio/activity";
 import { LIMITS } from "../contract/limits.ts";
 import { type Attempt, isLate } from "../store/attempts.ts";
 import type { RunningAttempt } from "./attempt.ts";
+import { EndedAttempts } from "./ended-attempts.ts";
 
 /** The reason of a signal that aborts because its worker ends. */
 export const GOES_DOWN = "this worker goes down";
@@ -24,6 +25,8 @@ export interface WorkToRun<T> {
 }
 
 export class WorksHere {
+  /** Rows of attempts whose work is over. */
+  readonly ended = new EndedAttempts();
   readonly #held = new Map<string, HeldWork>();
 
   /** Begins the work for an attempt, or goes on with what an earlier one of the same activity has begun here. */

@@ -53,7 +53,7 @@ export function takeOver(attempt: Attempt | undefined, takenBy: string | null | 
  * What an attempt has committed may still not be what Temporal has heard: a worker that dies in between leaves an attempt
  * that looks unfinished there. So an ended one is kept for this long, and handed back too; the server refuses what is over.
  */
-const ENDED_KEPT_MS = 2_000;
+export const ENDED_KEPT_MS = 2_000;
 
 /** Registers the attempt in the transaction that begins its work. A local activity has none: its workflow task brings it back. */
 export async function beginAttempt(tx: Tx, attempt: Attempt | undefined): Promise<void> {
@@ -70,11 +70,6 @@ export async function beginAttempt(tx: Tx, attempt: Attempt | undefined): Promis
       ended_at: null,
     })
     .onConflict((conflict) => conflict.column("task_token").doUpdateSet({ ended_at: null }))
-    .execute();
-  await tx
-    .deleteFrom("attempts")
-    .where("process", "=", attempt.process)
-    .where("ended_at", "<", now - ENDED_KEPT_MS)
     .execute();
 }
 
@@ -107,6 +102,21 @@ export async function orphanedAttempts(
 export async function forgetAttempts(database: Database, attempts: readonly Attempt[]): Promise<void> {
   await database.write(async (tx) => {
     for (const { taskToken } of attempts) await tx.deleteFrom("attempts").where("task_token", "=", taskToken).execute();
+  });
+}
+
+/** Those of a process that have ended long enough ago. Answers how many of it are left to be forgotten later. */
+export async function forgetEnded(database: Database, process: string): Promise<number> {
+  return await database.write(async (tx) => {
+    const ended = Date.now() - ENDED_KEPT_MS;
+    await tx.deleteFrom("attempts").where("process", "=", process).where("ended_at", "<=", ended).execute();
+    const left = await tx
+      .selectFrom("attempts")
+      .select((eb) => eb.fn.countAll<number>().as("count"))
+      .where("process", "=", process)
+      .where("ended_at", "is not", null)
+      .executeTakeFirst();
+    return Number(left?.count ?? 0);
   });
 }
 

@@ -5,9 +5,11 @@ import { ActivityCancellationDetails } from "@temporalio/common";
 import type { MockActivityEnvironment } from "@temporalio/testing";
 import { describe, expect, test } from "vitest";
 import { createRunCallerCommand } from "../../activities/caller-command.ts";
+import { EndedAttempts } from "../../activities/ended-attempts.ts";
 import { WorksHere } from "../../activities/works-here.ts";
 import { type Command, PostCommand } from "../../contract/commands.ts";
 import type { CallId } from "../../contract/ids.ts";
+import { type Attempt, beginAttempt } from "../../store/attempts.ts";
 import { getCommand, makeCommand } from "../../store/commands.ts";
 import { until } from "../support/api-world.ts";
 import { type ActivityWorld, anActivityWorld, anAttempt, attemptNumber } from "./activity-builder.ts";
@@ -36,6 +38,8 @@ const epochOf = async ({ database }: Made): Promise<number | undefined> =>
   (await database.read.selectFrom("commands").select("epoch").executeTakeFirst())?.epoch;
 const openAttempts = async ({ database }: Made): Promise<number> =>
   (await database.read.selectFrom("attempts").selectAll().where("ended_at", "is", null).execute()).length;
+const allAttempts = async ({ database }: Made): Promise<number> =>
+  (await database.read.selectFrom("attempts").selectAll().execute()).length;
 /** The same host's other worker: it shares the rows and the sandboxes, and none of what runs here. */
 const elsewhere = (made: Made): Made => ({ ...made, deps: { ...made.deps, works: new WorksHere() } });
 
@@ -156,4 +160,35 @@ describe("a late attempt", () => {
 
     expect(await rowOf(made)).toMatchObject({ outcome: "ok" });
   });
+});
+
+describe.for(["well", "stopped", "superseded"] as const)("an attempt that ended: %s", (how) => {
+  test("leaves no row behind, although its worker begins nothing more", async () => {
+    await using made = await aCommand();
+    const attempt = attemptNumber(1);
+    const running = run(made, attempt);
+    running.catch(() => undefined);
+    await until(made.begun);
+    if (how === "stopped") attempt.cancel("CANCELLED", new ActivityCancellationDetails({ cancelRequested: true }));
+    if (how === "superseded") {
+      attempt.cancel("CANCELLED", new ActivityCancellationDetails({ timedOut: true }));
+      await run(elsewhere(made), attemptNumber(2));
+    }
+    await running.catch(() => undefined);
+
+    await until(async () => (await allAttempts(made)) === 0);
+  });
+});
+
+test("an end that could not be written is written when the store takes it again", async () => {
+  await using made = await aCommand();
+  const { database } = made;
+  const attempt: Attempt = { taskToken: "owed", host: "h", process: "p" };
+  await database.write((tx) => beginAttempt(tx, attempt));
+  const ended = new EndedAttempts(10);
+
+  ended.owe(attempt);
+  ended.forgetLater(database, attempt.process);
+
+  await until(async () => (await allAttempts(made)) === 0);
 });
