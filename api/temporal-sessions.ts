@@ -24,6 +24,7 @@ import {
   submitMessage,
   submitToolResult,
 } from "../workflows/messages.ts";
+import { ChangeNews } from "./change-news.ts";
 import { SessionShares } from "./session-shares.ts";
 import { ownRun, startSession } from "./session-start.ts";
 import { type SessionStart, type Sessions, SessionsError } from "./sessions.ts";
@@ -81,6 +82,7 @@ export function openTemporalSessions(at: TemporalPlace): Sessions {
       return running;
     });
   const through: Through = { client, bounded, taskQueue, store };
+  const news = new ChangeNews((sessionId) => keepSoon(through, sessionId));
   const start = (one: SessionStart): Promise<void> => startSession(through, one);
   return {
     start,
@@ -117,7 +119,7 @@ export function openTemporalSessions(at: TemporalPlace): Sessions {
       const shares = movesMuch(request.operation) ? transfers : looks;
       const answer = await shares.run(request.sessionId, () => lookInto(through, request, key));
       // The answer does not wait for it.
-      if (CHANGES.has(answer.found)) void keepSoon(through, request.sessionId).catch(() => undefined);
+      if (CHANGES.has(answer.found)) news.changed(request.sessionId);
       return answer;
     },
     runCommand: (command) => runCommand(through, command),
@@ -135,6 +137,7 @@ export function openTemporalSessions(at: TemporalPlace): Sessions {
         );
       }),
     [Symbol.asyncDispose]: async () => {
+      news[Symbol.dispose]();
       // The client's retry throws where nobody can catch it when its channel has been closed meanwhile.
       await Promise.allSettled(inFlight);
       await connection.close();

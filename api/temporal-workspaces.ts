@@ -150,7 +150,7 @@ export async function keepSoon(through: Through, sessionId: SessionId): Promise<
       args: [{ sessionId, ticket }],
       signal: workspaceChanged,
       workflowTaskTimeout: LIMITS.workflowTaskTimeoutMs,
-      workflowExecutionTimeout: LIMITS.keepTimeoutMs,
+      workflowRunTimeout: LIMITS.keepTimeoutMs,
       staticSummary: `keeps the workspace of ${sessionId}`,
     }),
   );

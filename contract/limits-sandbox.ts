@@ -95,6 +95,8 @@ export const SANDBOX_LIMITS = {
   snapshotsKept: 2,
   /** A workspace that a caller has changed is kept so soon, and what else changes until then with it. */
   keepAfterMs: 2_000,
+  /** The workflow that keeps it hears of changes no more often than this, however many there are. */
+  changeToldEveryMs: 1_000,
   keepTimeoutMs: 3_600_000,
   /** A file of so many bytes is a blob of its own; smaller ones lie together in packs of at most so many. */
   snapshotLargeBytes: 1024 * 1024,

@@ -6,6 +6,8 @@ export const LIMITS = {
   // What one session may ask of us.
   /** Messages that may wait for their turn. One more is refused with 429. */
   messagesWaiting: 100,
+  /** Messages that may be taken back while one turn runs; its workflow hears of each, and takes 2,000 updates in all. */
+  messagesRemovedPerTurn: 500,
   /** Ids of accepted messages that a workflow remembers across continue-as-new. */
   messagesRemembered: 200,
   /** Of the rows of one page of messages or approvals; it ends before the one that would be too much. */
@@ -340,6 +342,8 @@ export const LIMITS = {
   restartBackoffMs: { first: 100, max: 5_000 },
   /** A process that lived so long was well, and starts again without a pause: it was killed, it does not crash. */
   restartResetMs: 2_000,
+  /** How long after a process is ready its spare is loaded: what the dead one has left goes first. Also after a spare's own death. */
+  spareAfterMs: { ready: 1_000, died: 10_000 },
   deathsMax: 10,
   deathsWindowMs: 60_000,
   /** What Temporal gets after TERM, and a process left behind by a killed supervisor. */

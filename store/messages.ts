@@ -56,6 +56,7 @@ export async function receiveMessage(database: Database, wanted: NewMessage): Pr
         `${waiting} messages wait in session ${sessionId}, the most it takes; wait for a turn to end`,
       );
     }
+    await boundRemoved(tx, sessionId);
     const last = await tx
       .selectFrom("messages")
       .select((eb) => eb.fn.max("position").as("position"))
@@ -85,6 +86,31 @@ export async function receiveMessage(database: Database, wanted: NewMessage): Pr
     ]);
     return { messageId, turnId, mode, state: "received", position: mode === "interrupt" ? 0 : position };
   });
+}
+
+/** While a turn runs its workflow's history grows by each message that comes and goes again, and cannot begin anew. */
+async function boundRemoved(tx: Tx, sessionId: SessionId): Promise<void> {
+  const removed = await tx
+    .selectFrom("messages")
+    .select((eb) => eb.fn.countAll<number>().as("count"))
+    .where("session_id", "=", sessionId)
+    .where("state", "=", "removed")
+    .where("position", ">", (eb) =>
+      eb
+        .selectFrom("messages as running")
+        .select("running.position")
+        .where("running.session_id", "=", sessionId)
+        .where("running.state", "=", "taken")
+        .orderBy("running.position")
+        .limit(1),
+    )
+    .executeTakeFirst();
+  const count = Number(removed?.count ?? 0);
+  if (count < LIMITS.messagesRemovedPerTurn) return;
+  throw new ProblemError(
+    "QUEUE_FULL",
+    `${count} messages were taken back from session ${sessionId} while its turn runs, the most there may be; wait for the turn to end`,
+  );
 }
 
 async function repeated(tx: Tx, wanted: NewMessage, hash: string): Promise<ReceivedMessage | undefined> {
@@ -220,10 +246,10 @@ export async function steerMessage(
 
 /**
  * Takes a message back that has not begun. Again: nothing. The store decides: a turn that begins after this finds its
- * message removed, and is none. Throws NOT_FOUND, or CONFLICT when it has begun.
+ * message removed, and is none. Throws NOT_FOUND, or CONFLICT when it has begun. Answers whether the workflow is to hear of it.
  */
-export async function removeMessage(database: Database, sessionId: SessionId, messageId: MessageId): Promise<void> {
-  await database.write(async (tx) => {
+export async function removeMessage(database: Database, sessionId: SessionId, messageId: MessageId): Promise<boolean> {
+  return await database.write(async (tx) => {
     const message = await tx
       .selectFrom("messages")
       .select("state")
@@ -231,7 +257,7 @@ export async function removeMessage(database: Database, sessionId: SessionId, me
       .where("id", "=", messageId)
       .executeTakeFirst();
     if (!message) throw new ProblemError("NOT_FOUND", `there is no message ${messageId} in session ${sessionId}`);
-    if (["removed", "refused"].includes(message.state)) return;
+    if (["removed", "refused"].includes(message.state)) return false;
     if (!["received", "submitted"].includes(message.state)) {
       const how = message.state === "taken" ? "its turn runs; interrupt it instead" : "its turn has ended";
       throw new ProblemError("CONFLICT", `message ${messageId} has begun and cannot be taken back: ${how}`);
@@ -244,6 +270,7 @@ export async function removeMessage(database: Database, sessionId: SessionId, me
       .execute();
     await settleStatus(tx, sessionId);
     await append(tx, sessionId, [{ type: "message.removed", messageId }]);
+    return true;
   });
 }
 

@@ -1,10 +1,10 @@
 /** Keeps a workspace soon after a caller has changed it: one workflow per session, however many changes come together. */
-import { setHandler, sleep } from "@temporalio/workflow";
+import { continueAsNew, setHandler, sleep } from "@temporalio/workflow";
 import { LIMITS } from "../contract/limits.ts";
 import { atSandbox } from "./at-sandbox.ts";
 import { type WorkspaceKey, workspaceChanged } from "./messages.ts";
 
-/** Snapshots of one run; the next change begins another. */
+/** Snapshots of one run; what has changed since the last of them is kept by the next run. */
 const ROUNDS_MAX = 100;
 
 export async function keepWorkspace(key: WorkspaceKey): Promise<void> {
@@ -20,4 +20,5 @@ export async function keepWorkspace(key: WorkspaceKey): Promise<void> {
       activities.snapshotWorkspace.executeWithOptions({ summary: "snapshot the workspace" }, [key]),
     );
   }
+  if (hasChanged) await continueAsNew<typeof keepWorkspace>(key);
 }

@@ -116,10 +116,10 @@ function deleteOperation(deps: Dependencies): Operation {
     handle: async ({ params }) => {
       const { database } = deps.store;
       const session = await getSession(database, params.sessionId);
-      await removeMessage(database, session.id, params.messageId);
+      const isNew = await removeMessage(database, session.id, params.messageId);
       deps.tail.poke();
-      // What the workflow is not told of it finds out by itself, when the message's turn would begin.
-      if (session.closedAt === null) {
+      // What the workflow is not told of it finds out by itself, when the message's turn would begin. A repeat costs it nothing.
+      if (isNew && session.closedAt === null) {
         await deps.sessions.removeMessage(session.id, params.messageId).catch((error: unknown) => {
           deps.logger.debug({ sessionId: session.id, err: error }, "a workflow was not told of a removed message");
         });

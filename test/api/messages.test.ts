@@ -300,7 +300,8 @@ test("a waiting message is listed and can be taken back, once and for good", asy
   expect(answers.map(({ status }) => status)).toEqual([204, 204, 404]);
   expect(after.body).toMatchObject({ messages: [{ messageId: "b", state: "removed" }], next: null });
   expect(again).toMatchObject({ status: 409, body: { detail: expect.stringContaining("taken back") } });
-  expect(world.sessions.removed).toEqual(["b", "b"]);
+  // Each telling is a part of the workflow's history: a repeat costs it nothing.
+  expect(world.sessions.removed).toEqual(["b"]);
 });
 
 test("who waits for the turn of a message is answered when it is taken back", async () => {

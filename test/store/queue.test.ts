@@ -247,3 +247,28 @@ test("a page of large messages ends before it is too large, and goes on behind i
   ]);
   expect(await page(4)).toEqual([[], false]);
 });
+
+test("only so many messages may come and be taken back while one turn runs, which its workflow hears of", async () => {
+  await using store = await temporaryStore();
+  const { database } = store;
+  const running = await aMessage(database, await aSession(database));
+  await aStep(database, running);
+  const come = () => aMessage(database, running.sessionId);
+  for (let number = 0; number < LIMITS.messagesRemovedPerTurn; number++) {
+    expect(await remove(database, await come())).toBe(true);
+  }
+
+  await expect(come()).rejects.toMatchObject({ code: "QUEUE_FULL", message: expect.stringContaining("taken back") });
+
+  await endTurn(database, completed(running));
+  expect(await come()).toMatchObject({ sessionId: running.sessionId });
+});
+
+test("a message that is taken back again is not told again", async () => {
+  await using store = await temporaryStore();
+  const { database } = store;
+  const message = await aMessage(database, await aSession(database));
+
+  expect(await remove(database, message)).toBe(true);
+  expect(await remove(database, message)).toBe(false);
+});
