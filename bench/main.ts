@@ -11,7 +11,7 @@ import { measureCommands, measureFirstCommand } from "./commands.ts";
 import { measureHistory, measureLongTurn, measureStores } from "./growth.ts";
 import { measureApproval, measureFirstEvent, measureFirstToken, measureWatchers } from "./latency.ts";
 import { measureLoad } from "./load.ts";
-import { measureKills } from "./recovery.ts";
+import { measureGap, measureKills } from "./recovery.ts";
 import { measureSnapshots } from "./snapshots.ts";
 import { measureBashSteps, measureCopilotSteps, measureReadSteps, type StepContext } from "./steps.ts";
 import { type Measured, ROWS, type RowKey, renderTable } from "./table.ts";
@@ -40,6 +40,7 @@ const GROUPS: readonly Group[] = [
   { keys: ["exec-modal"], measure: async () => [await measureCommands("exec-modal")] },
   { keys: ["first-command"], measure: async () => [await measureFirstCommand()] },
   { keys: ["snapshot", "restore"], measure: () => measureSnapshots() },
+  { keys: ["worker-gap"], measure: ({ world }) => measureGap(world) },
   { keys: ["worker-kill", "api-kill"], measure: ({ world }) => measureKills(world) },
   {
     keys: ["load"],

@@ -68,6 +68,12 @@ export const ROWS = {
     aim: "≤ 0.7 s; once",
     others: "Restate 0.55 s, DBOS 1.3, Temporal with 1 s heartbeats 1.5; all of them run it twice",
   },
+  "worker-gap": {
+    title: "SIGKILL of an idle worker → the end of a turn whose message comes at that moment",
+    must: "≤ 5 s",
+    aim: "≤ 1 s",
+    others: "",
+  },
   "api-kill": {
     title: "SIGKILL of the API → an open client streams again",
     must: "≤ 2 s",

@@ -12,9 +12,10 @@ import { programArguments } from "./package-root.ts";
 import { freePort, isPortFree } from "./ports.ts";
 import { signalKnown, waitGone } from "./process-identity.ts";
 import { apiVariables, workerVariables } from "./process-variables.ts";
+import type { Command } from "./spawned-process.ts";
 import { StackError } from "./stack-error.ts";
 import { type ProcessEntry, type ProcessName, StateDirectory } from "./state-directory.ts";
-import { type Command, type ProcessEvent, type ProcessPlan, SupervisedProcess } from "./supervised-process.ts";
+import { type ProcessEvent, type ProcessPlan, SupervisedProcess } from "./supervised-process.ts";
 import { httpApiFault } from "./temporal-http.ts";
 import {
   confirmDatabase,
@@ -277,6 +278,8 @@ class RunningStack implements Stack {
     return {
       name,
       logFile: this.#state.logFile(name),
+      // Without an API nothing is lost but a second; without a worker all sessions stand still.
+      hasSpare: name === "worker" && this.#options.programs === undefined,
       command: () => ({ file: process.execPath, args, ...this.#programEnv(name), channel: "ipc" }) satisfies Command,
       obstacle: async () => (name === "api" ? this.#apiPortTaken(this.#apiPort) : undefined),
     };

@@ -2,32 +2,22 @@
  * One process that is kept alive: started again at once when it dies, with a growing pause when it keeps dying, and
  * given up in words when that does not help.
  */
-import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, openSync } from "node:fs";
-import { EXIT_CONFIG, HANDED_VARIABLES } from "../contract/config.ts";
+import type { ChildProcess } from "node:child_process";
+import { EXIT_CONFIG } from "../contract/config.ts";
 import { LIMITS } from "../contract/limits.ts";
-import { boundLog, logTail } from "./log-file.ts";
+import { logTail } from "./log-file.ts";
+import { SpareProcess } from "./spare-process.ts";
+import { type Command, dismissGuard, spawnProcess } from "./spawned-process.ts";
 import { StackError } from "./stack-error.ts";
 import type { ProcessEntry, ProcessName } from "./state-directory.ts";
-
-/** The descriptor behind the channel. */
-const HANDED_ON = 4;
-
-export interface Command {
-  readonly file: string;
-  readonly args: readonly string[];
-  readonly env: NodeJS.ProcessEnv;
-  /** `ipc`: a Node program of ours. `guard`: a program behind the guard, which reads a pipe on descriptor 3. */
-  readonly channel: "ipc" | "guard";
-  /** Variables that are handed over by a pipe, so that nobody reads them in the environment of the process. */
-  readonly handed?: NodeJS.ProcessEnv;
-}
 
 export interface ProcessPlan {
   readonly name: ProcessName;
   readonly logFile: string;
   /** Called before each start. Synchronous, because a restart is on the way to a session's next event. */
   readonly command: () => Command;
+  /** Whether a spare is kept, which begins when this one dies. */
+  readonly hasSpare?: boolean;
   /** Waits until the process that was just started is ready; without it, readiness is its message `{type: "ready"}`. */
   readonly untilReady?: (signal: AbortSignal) => Promise<boolean>;
   /** Asked after a death before readiness: a reason why another start cannot help, or undefined to try again. */
@@ -84,10 +74,12 @@ export class SupervisedProcess {
   #restartTimer: NodeJS.Timeout | undefined;
   #stopping = false;
   #sandbox: string | undefined;
+  readonly #spare: SpareProcess | undefined;
 
   constructor(plan: ProcessPlan, hooks: ProcessHooks) {
     this.#plan = plan;
     this.#hooks = hooks;
+    this.#spare = plan.hasSpare ? new SpareProcess(plan.command, plan.logFile) : undefined;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.firstReady = promise;
     this.#resolveReady = resolve;
@@ -118,46 +110,35 @@ export class SupervisedProcess {
     this.#stopping = true;
     clearTimeout(this.#restartTimer);
     this.#rejectReady(new StackError("stopped", `${this.#plan.name} was stopped before it was ready`));
+    const spareGone = this.#spare?.stop();
     const life = this.#life;
-    if (!life) return;
+    if (!life) return await spareGone;
     const gone = new Promise<void>((resolve) => life.ended.signal.addEventListener("abort", () => resolve()));
     life.child.kill("SIGTERM");
     const timer = setTimeout(() => life.child.kill("SIGKILL"), graceMs);
     await gone.finally(() => clearTimeout(timer));
+    await spareGone;
   }
 
   /** Ends it without asking; `stop` that is under way ends with it. */
   kill(): void {
     this.#stopping = true;
     clearTimeout(this.#restartTimer);
+    void this.#spare?.stop();
     this.#life?.child.kill("SIGKILL");
   }
 
   #startLife(): void {
-    const { file, args, env, channel, handed } = this.#plan.command();
-    boundLog(this.#plan.logFile);
-    const log = openSync(this.#plan.logFile, "a", 0o600);
-    try {
-      // A group of its own: Ctrl-C in a terminal reaches the supervisor only, which then stops everything in order.
-      const child = spawn(file, args, {
-        env: handed ? { ...env, [HANDED_VARIABLES]: String(HANDED_ON) } : env,
-        detached: true,
-        stdio: ["ignore", log, log, channel === "ipc" ? "ipc" : "pipe", ...(handed ? (["pipe"] as const) : [])],
-      });
-      if (handed) hand(child, handed);
-      child.stdio[3]?.on("error", ignore); // The guard, when it has ended before its pipe is closed.
-      const life: Life = {
-        child,
-        startedAt: Date.now(),
-        ended: new AbortController(),
-        ready: false,
-        unusable: undefined,
-      };
-      this.#life = life;
-      this.#watch(life);
-    } finally {
-      closeSync(log);
-    }
+    const child = this.#spare?.take() ?? spawnProcess(this.#plan.command(), this.#plan.logFile);
+    const life: Life = {
+      child,
+      startedAt: Date.now(),
+      ended: new AbortController(),
+      ready: false,
+      unusable: undefined,
+    };
+    this.#life = life;
+    this.#watch(life);
     this.#hooks.onChange();
   }
 
@@ -215,6 +196,7 @@ export class SupervisedProcess {
       const afterMs = Date.now() - life.startedAt;
       this.#hooks.onEvent({ type: "ready", name: this.#plan.name, pid, afterMs });
     }
+    this.#spare?.prepare();
     this.#resolveReady();
   }
 
@@ -270,6 +252,7 @@ export class SupervisedProcess {
   #giveUp(error: StackError): void {
     if (this.#stopping) return;
     this.#stopping = true;
+    void this.#spare?.stop();
     this.#hooks.onChange();
     this.#rejectReady(error);
     this.#hooks.onGiveUp(error);
@@ -290,20 +273,6 @@ export class SupervisedProcess {
 function pauseBefore(quickDeaths: number): number {
   const { first, max } = LIMITS.restartBackoffMs;
   return quickDeaths <= 1 ? 0 : Math.min(max, first * 2 ** (quickDeaths - 2));
-}
-
-function hand(child: ChildProcess, variables: NodeJS.ProcessEnv): void {
-  const pipe = child.stdio[HANDED_ON];
-  if (!pipe || !("end" in pipe)) return;
-  pipe.on("error", ignore); // It has ended before it read them.
-  pipe.end(JSON.stringify(variables));
-}
-
-/** Tells the guard, if there is one, that what it guards has ended: it must not signal whoever gets that pid next. */
-function dismissGuard(child: ChildProcess): void {
-  const pipe = child.stdio[3];
-  if (!pipe || !("end" in pipe)) return;
-  pipe.end("ended\n");
 }
 
 function isReady(message: unknown): message is object {

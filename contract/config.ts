@@ -242,6 +242,10 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
 /** Names the descriptor on which a process of ours is given the variables that its environment must not show. */
 export const HANDED_VARIABLES = "PERDURE_HANDED_VARIABLES";
 
+/** The argument of a process of ours that loads its program, and begins only when its supervisor sends it the message. */
+export const SPARE_ARGUMENT = "--spare";
+export const SPARE_BEGINS = { type: "begin" } as const;
+
 /** Whether a variable's name says that its value is a secret, of ours or of another program. */
 export function isSecretVariable(name: string): boolean {
   return SECRET.has(name) || SECRET_NAME.test(name) || SECRET_VARIABLE.test(name);

@@ -51,8 +51,8 @@ export interface RunningWorker {
   shutdown(): void;
 }
 
-/** Kinds of work that a turn waits for at each of its steps. */
-const QUICK: ReadonlySet<WorkKind> = new Set(["command"]);
+/** Kinds of work that a turn waits for at each of its steps, and those that come in hundreds when a session ends. */
+const QUICK: ReadonlySet<WorkKind> = new Set(["command", "upkeep"]);
 
 /** Temporal's own words are a dump of its transport's. */
 export function unreachable(address: string, cause: unknown): never {
@@ -113,18 +113,46 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
   // What this worker alone can do.
   const ofOne = { ...common, taskQueue: workerQueue(deps.store.stack, { host: deps.host, worker: deps.id }) };
   const ofKinds = [whole, ofHost, ofOne].flatMap(({ taskQueue }) => byKind(common, taskQueue));
-  const workers = await Promise.all(
-    [whole, ofHost, ofOne, ...ofKinds, ...ofOld].map((options) => Worker.create(options)),
-  );
-  const shutdown = (): void => {
-    for (const one of workers) if (one.getState() === "RUNNING") one.shutdown();
-  };
-  // When one of them fails the process is to end, so the others are not left to work on.
-  const runs = workers.map((one) => one.run().finally(shutdown));
-  const done = Promise.all(runs)
-    .then(() => undefined)
-    .finally(() => connection.close());
-  return { connection, done, shutdown };
+  const workers = new Workers();
+  try {
+    // What answers people comes first: the workflows, and the steps of their turns.
+    await workers.begin(whole);
+    await Promise.all([ofHost, ofOne, ...ofKinds, ...ofOld].map((options) => workers.begin(options)));
+  } catch (error) {
+    workers.shutdown();
+    await workers.ended().catch(() => undefined); // It says no more than the fault that led to it.
+    await connection.close();
+    throw error;
+  }
+  const done = workers.ended().finally(() => connection.close());
+  return { connection, done, shutdown: () => workers.shutdown() };
+}
+
+/** The SDK's workers of this process, each for one queue. They work from when each of them is made, and end together. */
+class Workers {
+  readonly #workers: Worker[] = [];
+  readonly #runs: Promise<void>[] = [];
+  #isOver = false;
+
+  async begin(options: WorkerOptions): Promise<void> {
+    const worker = await Worker.create(options);
+    this.#workers.push(worker);
+    // When one of them fails the process is to end, so the others are not left to work on.
+    const run = worker.run().finally(() => this.shutdown());
+    run.catch(() => undefined); // Heard by `ended`, perhaps only later.
+    this.#runs.push(run);
+    if (this.#isOver) this.shutdown();
+  }
+
+  shutdown(): void {
+    this.#isOver = true;
+    for (const one of this.#workers) if (one.getState() === "RUNNING") one.shutdown();
+  }
+
+  /** Of all that have begun by now. Rejects when one of them failed. */
+  async ended(): Promise<void> {
+    await Promise.all(this.#runs);
+  }
 }
 
 /** Workers for every kind of work behind a queue: what fills the slots of one leaves those of all others. */
