@@ -121,5 +121,9 @@ test("two sessions that ask for all they can get stop nobody else", async () => 
     );
     expect(running.body.commands.length).toBeLessThanOrEqual(LIMITS.commandsAtOnce);
   }
-  for (const { id } of greedy) expect((await world.request("DELETE", `/v1/sessions/${id}`)).status).toBe(204);
+  // A hundred programs are ended with each: a slow machine takes longer for it than one request waits, which says to try again.
+  for (const { id } of greedy) {
+    const removed = async () => (await world.request("DELETE", `/v1/sessions/${id}`)).status;
+    await waitFor(`${id} is deleted`, async () => [204, 404].includes(await removed()), 60_000);
+  }
 }, 240_000);
