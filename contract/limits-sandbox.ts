@@ -79,6 +79,8 @@ export const SANDBOX_LIMITS = {
   callBytesKept: 512 * 1024 * 1024,
   /** Of a command that is no call of a session's, such as one that a tool runs. */
   callUnknownKeptMs: 24 * 3_600_000,
+  /** Sandboxes of an engine or a service whose call folders one sweep looks at. */
+  sandboxesPerTidy: 50,
   /** How long programs of a sandbox are held still at most, and how often those that keep starting others are killed. */
   freezeMs: 130_000,
   killRounds: 200,

@@ -7,6 +7,8 @@ import { SandboxError } from "./provider.ts";
 
 export const WORKSPACE = "/workspace";
 const MIB = 1024 * 1024;
+/** `/tmp` and `/dev/shm` get one each at most. */
+const IN_MEMORY_PARTS = 4;
 
 export const LABELS = {
   owner: "perdure.owner",
@@ -44,6 +46,8 @@ export function containerOptions(wish: ContainerWish): ContainerCreateOptions {
   const { owner, id, image, spec, cores } = wish;
   const memory = (spec.memoryMiB ?? LIMITS.sandboxMemoryMiB) * MIB;
   const diskMiB = spec.diskMiB ?? LIMITS.sandboxDiskMiB;
+  // Files that are memory go with no program: filled to the last byte, the kernel would end the container for want of it.
+  const inMemory = Math.min(Math.floor(memory / IN_MEMORY_PARTS), LIMITS.sandboxTemporaryMiB * MIB);
   return {
     name: containerName(owner, id),
     Image: image,
@@ -70,13 +74,15 @@ export function containerOptions(wish: ContainerWish): ContainerCreateOptions {
       IpcMode: "private",
       Memory: memory,
       MemorySwap: memory,
+      // It is memory, and counts as such; the engine's own default is too small for browsers.
+      ShmSize: inMemory,
       ...(spec.cpu !== undefined && { NanoCpus: Math.round(Math.min(spec.cpu, cores) * 1e9) }),
       PidsLimit: spec.processesMax ?? LIMITS.sandboxProcesses,
       Ulimits: [
         { Name: "core", Soft: 0, Hard: 0 },
         { Name: "fsize", Soft: diskMiB * MIB, Hard: diskMiB * MIB },
       ],
-      Tmpfs: { "/tmp": `rw,exec,nosuid,nodev,mode=1777,size=${LIMITS.sandboxTemporaryMiB}m` },
+      Tmpfs: { "/tmp": `rw,exec,nosuid,nodev,mode=1777,size=${inMemory}` },
       LogConfig: { Type: "none", Config: {} },
       RestartPolicy: { Name: "no" },
     },

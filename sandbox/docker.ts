@@ -10,14 +10,15 @@ import { LIMITS } from "../contract/limits.ts";
 import type { SandboxCapabilities, SandboxSpec } from "../contract/sandbox.ts";
 import { createDockerChannel } from "./docker-channel.ts";
 import { containerName, containerOptions, LABELS, WORKSPACE } from "./docker-container.ts";
-import { withDiskWatch } from "./docker-disk.ts";
 import { connectDocker, type DockerEngine, DockerError } from "./docker-engine.ts";
 import { createDockerNetwork, type DockerNetwork } from "./docker-network.ts";
 import { snapshotContainer } from "./docker-snapshot.ts";
 import { endDockerTerminal, openDockerTerminal } from "./docker-terminal.ts";
+import { type DockerWatch, DockerWatches } from "./docker-watch.ts";
 import type { ListedSandbox, Sandbox, SandboxProvider } from "./provider.ts";
 import { SandboxError } from "./provider.ts";
-import { createRemoteSandbox } from "./remote/remote-sandbox.ts";
+import { createRemoteSandbox, REMOTE_STATE } from "./remote/remote-sandbox.ts";
+import { trimRemoteCalls, turns } from "./remote/trim-remote-calls.ts";
 
 export interface DockerProviderOptions {
   /** `unix:///path` or `tcp://host:port`; default: what DOCKER_HOST names, else the default socket. */
@@ -30,6 +31,8 @@ export interface DockerProviderOptions {
   readonly canPull?: boolean;
   /** A folder of this host for what sandboxes with an allow-list need; without it they are refused. */
   readonly networkFolder?: string;
+  /** Of the engine's disk, where that is on this host; when less is free, sandboxes that fill it are ended. Default: LIMITS.hostFreeMiB. */
+  readonly hostFreeMiB?: number;
 }
 
 const IMAGE_DEFAULT = "debian:12";
@@ -44,7 +47,9 @@ export function createDockerProvider(options: DockerProviderOptions): SandboxPro
   }
   const engine = lazily(() => connectDocker(options.engine));
   const network = createDockerNetwork(options);
-  const deps = async (): Promise<Deps> => ({ engine: await engine(), network, options });
+  const watches = new DockerWatches();
+  const deps = async (): Promise<Deps> => ({ engine: await engine(), network, watches, options });
+  const rounds = turns();
   return {
     name: "docker",
     capabilities: capabilitiesOf(options, network),
@@ -65,12 +70,24 @@ export function createDockerProvider(options: DockerProviderOptions): SandboxPro
       await network.remove(id);
     },
     list: async () => listContainers(await deps()),
+    async tidy(isCommitted) {
+      const known = await deps();
+      // So many in one go, and others the next time.
+      for (const { id } of rounds(await listContainers(known))) {
+        const found = await inspect(known.engine, containerName(options.owner, id));
+        if (!found || !isUp(found)) continue;
+        // Also of those that nobody has used since this process began.
+        watchOf(known, found);
+        await trimRemoteCalls(createDockerChannel(known.engine, found.Id), REMOTE_STATE, isCommitted);
+      }
+    },
   };
 }
 
 interface Deps {
   readonly engine: DockerEngine;
   readonly network: DockerNetwork;
+  readonly watches: DockerWatches;
   readonly options: DockerProviderOptions;
 }
 
@@ -92,7 +109,8 @@ function capabilitiesOf({ engine }: DockerProviderOptions, network: DockerNetwor
   };
 }
 
-async function sandboxIn({ engine, network }: Deps, id: SandboxId, container: Container): Promise<Sandbox> {
+async function sandboxIn(deps: Deps, id: SandboxId, container: Container): Promise<Sandbox> {
+  const { engine, network } = deps;
   const allow = allowedHosts(container);
   const egress = allow && (await network.join(id, allow, container.State.Pid));
   const sandbox = createRemoteSandbox({
@@ -107,8 +125,12 @@ async function sandboxIn({ engine, network }: Deps, id: SandboxId, container: Co
       endTerminal: (mark) => endDockerTerminal(engine, container.Id, mark),
     },
   });
+  return watchOf(deps, container).over(sandbox);
+}
+
+function watchOf({ engine, watches, options }: Deps, container: Container): DockerWatch {
   const diskMiB = Number(container.Config.Labels[LABELS.diskMiB]) || LIMITS.sandboxDiskMiB;
-  return withDiskWatch(sandbox, { engine, container: container.Id, diskMiB });
+  return watches.watch(engine, container, { diskMiB, freeMiB: options.hostFreeMiB ?? LIMITS.hostFreeMiB });
 }
 
 function allowedHosts({ Config }: Container): readonly string[] | undefined {

@@ -10,7 +10,13 @@ import { createParams, modalName, ownerTags, readTags } from "./modal-request.ts
 import { endModalTerminal, openModalTerminal } from "./modal-terminal.ts";
 import type { OpenFrom, Sandbox, SandboxProvider } from "./provider.ts";
 import { SandboxError } from "./provider.ts";
-import { createRemoteSandbox, prepareRemoteSandbox, type RemoteSandboxOptions } from "./remote/remote-sandbox.ts";
+import {
+  createRemoteSandbox,
+  prepareRemoteSandbox,
+  REMOTE_STATE,
+  type RemoteSandboxOptions,
+} from "./remote/remote-sandbox.ts";
+import { trimRemoteCalls, turns } from "./remote/trim-remote-calls.ts";
 
 export interface ModalProviderOptions extends ModalAccount {
   /** Which installation the sandboxes are of: its own are listed, and swept. */
@@ -59,6 +65,7 @@ export function detectModal({ tokenId, tokenSecret }: ModalTokens): { works: tru
 export function createModalProvider(options: ModalProviderOptions): SandboxProvider {
   const service = createModalService(options);
   const remembered = new Map<SandboxId, string>();
+  const rounds = turns();
   const nameOf = (id: SandboxId): string => modalName(id, options.owner);
 
   function remember(id: SandboxId, handle: ModalSandbox): ModalSandbox {
@@ -125,6 +132,20 @@ export function createModalProvider(options: ModalProviderOptions): SandboxProvi
     async list() {
       const tags = await service.tagsOf(ownerTags(options.owner));
       return tags.flatMap((one) => readTags(one) ?? []);
+    },
+    async tidy(isCommitted) {
+      const tags = await service.tagsOf(ownerTags(options.owner));
+      // So many in one go, and others the next time.
+      for (const { id } of rounds(tags.flatMap((one) => readTags(one) ?? []))) {
+        const found = await look(id);
+        if (!found) continue;
+        const { channel, release } = remoteOptions(id, found, service);
+        try {
+          await trimRemoteCalls(channel, REMOTE_STATE, isCommitted);
+        } finally {
+          release();
+        }
+      }
     },
   };
 }

@@ -31,7 +31,8 @@ export interface RemoteSandboxOptions {
   readonly release?: () => Promise<void> | void;
 }
 
-const FOLDERS = { workspace: "/workspace", state: "/perdure" } as const;
+export const REMOTE_STATE = "/perdure";
+const FOLDERS = { workspace: "/workspace", state: REMOTE_STATE } as const;
 const PREPARE_MS = 20_000;
 
 /**
