@@ -21,12 +21,15 @@ import {
   type SnapshotStore,
   snapshotSandbox,
 } from "../store/snapshots.ts";
+import { type WorkerSecrets, withoutSecrets } from "./secret-choice.ts";
 import { snapshotSkips } from "./snapshot-excludes.ts";
 import { differenceOf, planSnapshot, readEntry, type SnapshotPlan } from "./snapshot-plan.ts";
 import { repack } from "./snapshot-repack.ts";
 import { type FoundFile, readFiles } from "./snapshot-source.ts";
 
 export interface SnapshotDeps {
+  /** Taken out of names that are told. Default: none. */
+  readonly secrets?: WorkerSecrets;
   readonly store: SnapshotStore;
 }
 
@@ -83,7 +86,7 @@ interface Try {
 }
 
 async function tryOnce(
-  { store }: SnapshotDeps,
+  { store, secrets }: SnapshotDeps,
   work: SnapshotWork,
   { base, trustsBase, startedAt }: Try,
 ): Promise<"overtaken" | { readonly taken: SnapshotTaken | undefined }> {
@@ -96,6 +99,7 @@ async function tryOnce(
   const scanned = checkedSize(await sandbox.scan({ skip, max: LIMITS.snapshotFilesMax }));
   const plan = await planSnapshot(scanned, base?.generation === generation ? known : new Map());
 
+  const told = (name: string): string => withoutSecrets(secrets, name);
   const contents = new SnapshotContents(store.blobs, placesOf(before.entries));
   const strays: string[] = [];
   try {
@@ -108,12 +112,13 @@ async function tryOnce(
     if (await isGoing(sandbox, { known, scanned, skip })) return "overtaken";
     if (difference === "content") entries = await repack(store.blobs, { entries, sizes: before.blobs, contents });
 
-    const made = await manifestOf(store, { work, base, startedAt, entries, before: before.blobs, contents });
+    const named = { count: unreadable.length, names: unreadable.slice(0, LIMITS.snapshotUnreadableNamed).map(told) };
+    const of = { work, base, startedAt, asOf: scannedAt, unreadable: named };
+    const made = await manifestOf(store, { ...of, entries, before: before.blobs, contents });
     strays.push(made.manifest.sha256);
     if (difference === "looks") return (await refreshSnapshot(store, made)) ? { taken: undefined } : "overtaken";
     const record = await recordSnapshot(store, made);
     if (!record) return "overtaken";
-    const named = { count: unreadable.length, names: unreadable.slice(0, LIMITS.snapshotUnreadableNamed) };
     return { taken: { ...record, unreadable: named, durationMs: Date.now() - startedAt } };
   } finally {
     await removeStrayBlobs(store.database, store.blobs, [...(await contents.settled()), ...strays]);
@@ -207,12 +212,14 @@ async function manifestOf(
     readonly work: SnapshotWork;
     readonly base: SnapshotRecord | undefined;
     readonly startedAt: number;
+    readonly asOf: number;
+    readonly unreadable: SnapshotTaken["unreadable"];
     readonly entries: readonly SnapshotEntry[];
     readonly before: ReadonlyMap<string, number>;
     readonly contents: SnapshotContents;
   },
 ): Promise<NewSnapshot> {
-  const { work, base, startedAt, entries, before, contents } = of;
+  const { work, base, startedAt, asOf, unreadable, entries, before, contents } = of;
   const blobs = new Map<string, number>();
   let [files, bytes] = [0, 0];
   for (const entry of entries) {
@@ -225,5 +232,19 @@ async function manifestOf(
   const manifest = await storeManifest(store.blobs, { entries, blobs });
   const fresh = new Set([...contents.fresh.keys()].filter((sha256) => blobs.has(sha256)));
   const { sessionId, sandboxId, generation, turnId } = work;
-  return { sessionId, sandboxId, generation, turnId, base, manifest, contents: blobs, fresh, files, bytes, startedAt };
+  return {
+    sessionId,
+    sandboxId,
+    generation,
+    turnId,
+    base,
+    manifest,
+    contents: blobs,
+    fresh,
+    files,
+    bytes,
+    startedAt,
+    asOf,
+    unreadable,
+  };
 }

@@ -17,8 +17,6 @@ export interface Keeping {
   readonly attempt: number;
 }
 
-/** Tries of what may be over in a moment, such as an engine that starts again. */
-const FAILURES_MAX = 4;
 /** For who does not try again. */
 export const ATTEMPTS_LAST = LIMITS.attemptsBeside;
 
@@ -41,7 +39,7 @@ export async function keepWorkspace(deps: SnapshotDeps, keeping: Keeping): Promi
 function finalReason(error: unknown, attempt: number): UnkeptReason | undefined {
   if (error instanceof SupersededError) return undefined;
   if (!(error instanceof SandboxError)) return attempt >= ATTEMPTS_LAST ? "failed" : undefined;
-  if (error.kind === "too_large") return "too_large";
   if (error.kind === "lost") return undefined;
-  return attempt >= FAILURES_MAX ? "failed" : undefined;
+  // The sandbox itself has said no: the next turn's end asks again, and an idle stop waits for that.
+  return error.kind === "too_large" ? "too_large" : "failed";
 }

@@ -123,6 +123,7 @@ export class StateDirectory {
     this.#write("supervisor.json", holder);
   }
 
+  /** Not flushed to the disk: they speak of processes, and no process survives a power cut. */
   #write(name: string, value: unknown): void {
     const file = path.join(this.path, name);
     writeFileSync(`${file}.tmp`, `${JSON.stringify(value, null, 1)}\n`, { mode: 0o600 });

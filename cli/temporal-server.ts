@@ -3,11 +3,12 @@
  * its supervisor is killed.
  */
 import { randomInt } from "node:crypto";
-import { existsSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
+import { renameDurably } from "../store/durable-file.ts";
 import { waitServing } from "./grpc-health.ts";
 import { packagePath } from "./package-root.ts";
 import { StackError } from "./stack-error.ts";
@@ -106,7 +107,7 @@ export function settleDatabase(databaseFile: string): DoubtfulDatabase | undefin
   }
   const aside = `${databaseFile}.unusable-${new Date().toISOString().replaceAll(/[:.]/g, "-")}`;
   for (const suffix of ["", "-wal", "-shm"]) {
-    if (existsSync(databaseFile + suffix)) renameSync(databaseFile + suffix, aside + suffix);
+    if (existsSync(databaseFile + suffix)) renameDurably(databaseFile + suffix, aside + suffix);
   }
   const message = `${databaseFile} is not a database that Temporal can start from; it was moved to ${aside}, and Temporal starts with a new one`;
   return { kept: false, message };

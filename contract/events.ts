@@ -206,7 +206,10 @@ const FACTS = [
       restoredFrom: z
         .object({ snapshotId: SnapshotId, turnId: TurnId.nullable(), at: z.number().int() })
         .nullable()
-        .meta({ description: "null: there was no snapshot, and the workspace is empty but for the agent's files." }),
+        .meta({
+          description:
+            "`at`: every change until then is back. null: there was no snapshot, and the workspace is empty but for the agent's files.",
+        }),
       lost: z.array(z.string()).meta({ description: "What is gone, in words." }),
     })
     .meta({ description: "Follows `sandbox.ready` of a generation that took the place of a lost one." }),
@@ -220,8 +223,12 @@ const FACTS = [
       bytes: z.number().int().nonnegative(),
       storedBytes: z.number().int().nonnegative().meta({ description: "Of them, what was not stored before." }),
       durationMs: z.number().int().nonnegative(),
+      unreadable: z
+        .object({ count: z.number().int().positive(), names: z.array(z.string()) })
+        .optional()
+        .meta({ description: "Files that could not be read, and are not in it; the first of them by name." }),
     })
-    .meta({ description: "From here on the workspace can be restored as it is now." }),
+    .meta({ description: "From here on the workspace can be restored as it was when this snapshot was begun." }),
   z
     .object({
       type: z.literal("workspace.unkept"),

@@ -265,7 +265,10 @@ export const SessionSandbox = z
         files: z.number().int(),
         bytes: z.number().int(),
         storedBytes: z.number().int(),
-        madeAt: z.number().int(),
+        madeAt: z.number().int().meta({
+          description:
+            "Every change until then is in it. What the next turn changed while it was taken may be in it, too, and may be lost.",
+        }),
       }),
     ),
   })

@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { closeSync, fchmodSync, fstatSync, fsyncSync, linkSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import path from "node:path";
+import { syncPath } from "./durable-file.ts";
 
 const NAME = "token";
 /** Says what it is wherever it turns up; `contract/redaction.ts` knows it by this. */
@@ -33,6 +34,8 @@ export function makeToken(stateDir: string): string {
     writeNew(own, `${made}\n`);
     // A link, unlike a rename, never takes the place of what another process has made meanwhile, and is there as a whole.
     linkSync(own, file);
+    // Who was told it keeps it: after a power cut there must be no other one.
+    syncPath(stateDir);
     return made;
   } catch (error) {
     if (codeOf(error) !== "EEXIST") throw error;

@@ -8,6 +8,7 @@ import { pipeline } from "node:stream/promises";
 import { LIMITS } from "../contract/limits.ts";
 import { DiskFloor } from "./disk-floor.ts";
 import { StoreError } from "./error.ts";
+import { makeFolders } from "./folders.ts";
 import { openReadStream } from "./read-stream.ts";
 
 export interface Blob {
@@ -35,7 +36,7 @@ const NAME = /^[0-9a-f]{64}$/;
 /** Blobs in a folder: `ab/abcdef…`, the first two digits as a folder. */
 export async function openBlobStore(folder: string): Promise<BlobStore> {
   const temporary = path.join(folder, "tmp");
-  await mkdir(temporary, { recursive: true });
+  makeFolders(temporary);
   await removeStale(temporary);
   const floor = new DiskFloor(folder);
   const place = (sha256: string): string => path.join(folder, sha256.slice(0, 2), sha256);

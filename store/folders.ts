@@ -1,6 +1,7 @@
 /** Folders that processes need before anything else. Says in an error why one cannot be made, and never tries for ever. */
 import { mkdirSync, statSync } from "node:fs";
 import path from "node:path";
+import { trySyncPath } from "./durable-file.ts";
 
 /**
  * Makes a folder and those above it; what is there stays as it is. Node's own `recursive` never comes back where a folder
@@ -17,6 +18,8 @@ export function makeFolders(folder: string, mode = 0o777): void {
 function madeOne(folder: string, mode: number): boolean {
   try {
     mkdirSync(folder, { mode });
+    // A power cut must not take the folder back, with all that was made durable in it.
+    trySyncPath(path.dirname(folder));
     return true;
   } catch (error) {
     const code = error instanceof Error && "code" in error ? error.code : undefined;

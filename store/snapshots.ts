@@ -30,6 +30,7 @@ export interface SnapshotRecord {
   readonly files: number;
   readonly bytes: number;
   readonly storedBytes: number;
+  /** All that was changed until then is in it. What was changed while it was taken may be, too, and nobody may count on it. */
   readonly madeAt: number;
 }
 
@@ -124,6 +125,10 @@ export interface NewSnapshot {
   readonly bytes: number;
   /** When the taking began, for the event. */
   readonly startedAt: number;
+  /** Files that could not be read, for the event: the first by name, without secrets. */
+  readonly unreadable: { readonly count: number; readonly names: readonly string[] };
+  /** When the first file was looked at. */
+  readonly asOf: number;
 }
 
 /** Records a snapshot whose blobs are stored, says so, and lets old ones go. Undefined: it was overtaken, and is to be taken again. */
@@ -143,7 +148,7 @@ export async function recordSnapshot(store: SnapshotStore, made: NewSnapshot): P
       bytes: made.bytes,
       storedBytes,
       // Hosts' clocks differ; the order of a session's snapshots must not.
-      madeAt: Math.max(Date.now(), (made.base?.madeAt ?? 0) + 1),
+      madeAt: Math.max(made.asOf, (made.base?.madeAt ?? 0) + 1),
     };
     await insert(tx, record, [...made.contents.keys(), record.manifest]);
     await tx
@@ -156,7 +161,14 @@ export async function recordSnapshot(store: SnapshotStore, made: NewSnapshot): P
     const { sandboxId, provider } = sandbox;
     const durationMs = Math.max(0, Date.now() - made.startedAt);
     const place = { sandboxId, provider, generation: made.generation };
-    const sums = { files, bytes, storedBytes, durationMs };
+    const { count, names } = made.unreadable;
+    const sums = {
+      files,
+      bytes,
+      storedBytes,
+      durationMs,
+      ...(count > 0 && { unreadable: { count, names: [...names] } }),
+    };
     await append(tx, made.sessionId, [
       { type: "sandbox.snapshotted", ...place, snapshotId, ...(turnId !== null && { turnId }), ...sums },
     ]);

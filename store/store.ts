@@ -3,6 +3,7 @@ import path from "node:path";
 import { BackendStates } from "./backend-state.ts";
 import { type BlobStore, openBlobStore } from "./blobs.ts";
 import { type Database, openDatabase } from "./database.ts";
+import { syncPath } from "./durable-file.ts";
 import { installationId } from "./installation.ts";
 import { makePrivateFolder } from "./private-folder.ts";
 import { Tickets } from "./tickets.ts";
@@ -26,6 +27,7 @@ export interface Store extends AsyncDisposable {
 export async function openStore(stateDir: string): Promise<Store> {
   makePrivateFolder(stateDir);
   const database = await openDatabase(path.join(stateDir, "perdure.db"));
+  syncPath(stateDir); // The database's own name, which no transaction of it makes durable for certain.
   return {
     stack: await installationId(database),
     tickets: await Tickets.open(database),

@@ -4,13 +4,14 @@
  */
 import { createHash, randomUUID } from "node:crypto";
 import { createWriteStream } from "node:fs";
-import { mkdir, readdir, rm, stat } from "node:fs/promises";
+import { readdir, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { LIMITS } from "../contract/limits.ts";
 import { DiskFloor } from "./disk-floor.ts";
 import { StoreError } from "./error.ts";
+import { makeFolders } from "./folders.ts";
 import { openReadStream } from "./read-stream.ts";
 
 export interface Passing {
@@ -42,7 +43,7 @@ const ID = /^[0-9a-f-]{36}$/;
 
 /** Files in a folder, which is made when it is missing. */
 export async function openTransit(folder: string): Promise<Transit> {
-  await mkdir(folder, { recursive: true });
+  makeFolders(folder);
   const floor = new DiskFloor(folder);
   let sweptAt = 0;
   const sweep = async (): Promise<void> => {

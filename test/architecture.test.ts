@@ -96,6 +96,7 @@ const MAY_IMPORT: Readonly<Record<string, Rule>> = {
       "contract",
       "store/agent-files.ts",
       "store/database.ts",
+      "store/durable-file.ts",
       "store/folders.ts",
       "store/api-token.ts",
       "store/private-folder.ts",

@@ -30,7 +30,7 @@ export async function buildWorkflowBundle(file: string): Promise<void> {
   });
   await mkdir(path.dirname(file), { recursive: true });
   const temporary = `${file}.${process.pid}.tmp`;
-  await writeFile(temporary, code);
+  await writeFile(temporary, code, { flush: true }); // A name without its bytes, after a power cut, would be used for ever.
   await rename(temporary, file);
 }
 

@@ -2,12 +2,12 @@
 import { createHash } from "node:crypto";
 import { createReadStream, existsSync, linkSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import path from "node:path";
+import { syncPath } from "../../store/durable-file.ts";
 import { makeFolders } from "../../store/folders.ts";
 import { identityOf } from "../process-identity.ts";
 import { readArchive, writeArchive } from "./backup-archive.ts";
 import { BackupError, reasonOf } from "./backup-error.ts";
 import { copyDatabase, readStoreCopy } from "./database-copy.ts";
-import { syncPath } from "./durable-file.ts";
 import { type BackupEntry, type BackupManifest, blobName, STORE_NAME, TEMPORAL_NAME } from "./manifest.ts";
 
 /** A session that is deleted between the copy of its rows and the look at its blobs makes us copy again. */

@@ -1,7 +1,7 @@
 /** The last part of a restore: a change of names that can be interrupted anywhere and is completed by whoever comes next. */
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { renameDurably, syncPath } from "./durable-file.ts";
+import { renameDurably, syncPath } from "../../store/durable-file.ts";
 import { STORE_NAME, TEMPORAL_NAME } from "./manifest.ts";
 
 /** Where a backup is unpacked, below the state directory. */

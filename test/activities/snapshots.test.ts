@@ -208,6 +208,31 @@ describe.concurrent("taking", () => {
     });
 
     expect(taken).toMatchObject({ files: 37, unreadable: { count: 2, names: ["f30", "f7"] } });
+    expect((await logOf(kept.store.database, kept.sessionId)).at(-1)).toMatchObject({
+      type: "sandbox.snapshotted",
+      unreadable: { count: 2, names: ["f30", "f7"] },
+    });
+  });
+
+  test("it is as of its first look: what changes while it is taken is not promised, also when it is in it", async () => {
+    await using kept = await aKeptWorkspace();
+    write(kept, "before", "1");
+    const { files } = kept.workspace;
+    let laterAt = 0;
+
+    const taken = await kept.take({
+      scan: async (options) => {
+        const found = await files.scan(options);
+        const begun = Date.now();
+        while (Date.now() === begun) await files.stat("."); // The next millisecond, and not the same one.
+        laterAt = Date.now();
+        write(kept, "later", "2");
+        return found;
+      },
+    });
+
+    expect(taken?.madeAt).toBeLessThan(laterAt);
+    expect(await entriesOf(kept)).toEqual(["before"]);
   });
 
   test("a file that grows while it is read is stored as it was read, and read again the next time", async () => {

@@ -12,6 +12,16 @@ export function syncPath(place: string): void {
   }
 }
 
+/** The same where the folder above may be one that we may not read, as the one of a state folder may: then nothing is promised. */
+export function trySyncPath(place: string): void {
+  try {
+    syncPath(place);
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    if (code !== "EACCES" && code !== "EPERM" && code !== "EINVAL" && code !== "EISDIR") throw error;
+  }
+}
+
 /** Renames within one file system; the new name is durable, and the old one's absence is, too. */
 export function renameDurably(from: string, to: string): void {
   renameSync(from, to);
