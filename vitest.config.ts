@@ -27,8 +27,8 @@ export default defineConfig({
           include: ["test/**/*.test.ts"],
           exclude: HEAVY,
           isolate: false,
-          testTimeout: 10_000,
-          hookTimeout: 10_000,
+          testTimeout: 30_000,
+          hookTimeout: 30_000,
         },
       },
       {

@@ -54,7 +54,8 @@ export function createRunStep(deps: RunStepDeps): RunStep {
       // A retry after a lost answer finds the step committed and returns it: the model is not called again.
       const begun = await beginStep(deps.store.database, request, running.attempt);
       const result = begun.state === "done" ? begun.result : await replyTo(deps, begun, running);
-      const configured = news(request, begun.setup);
+      const late = begun.state === "done" && begun.late.length > 0 ? { late: begun.late } : {};
+      const configured = { ...news(request, begun.setup), ...late };
       if (result.next !== "calls") return { ...result, ...configured };
       const { left, ...ran } = await runCallsHere(
         deps,

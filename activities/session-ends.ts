@@ -1,8 +1,10 @@
 /** The ends of turns and sessions, and what is left to remove after them. */
-import type { TurnEnded, TurnEnding, TurnKey, WaitKey } from "../contract/steps.ts";
+import type { SessionId } from "../contract/ids.ts";
+import type { Recovered, TurnEnded, TurnEnding, TurnKey, WaitKey } from "../contract/steps.ts";
 import type { WaitVerdict } from "../contract/waits.ts";
 import { removeUnusedBlobs } from "../store/artifacts.ts";
 import { runningCalls } from "../store/calls.ts";
+import { recoverSession } from "../store/recovery.ts";
 import { closeSession, purgeSession } from "../store/sessions.ts";
 import { dropSnapshots } from "../store/snapshots.ts";
 import { endTurn } from "../store/turns.ts";
@@ -18,6 +20,8 @@ export interface SessionEnds {
   ensureSandbox(key: SessionKey): Promise<void>;
   /** Ends the commands of a stopped turn that no attempt was left to end. */
   stopCalls(turn: TurnKey): Promise<void>;
+  /** What the store says is going on, for a workflow that is begun anew; null when there is no such session, or it is closed. */
+  recoverSession(key: { readonly sessionId: SessionId }): Promise<Recovered | null>;
   /** Commits how a turn ended. A repeat changes nothing. */
   endTurn(ending: TurnEnding): Promise<TurnEnded>;
   /** Decides what nobody has decided by its deadline, or finds what somebody has. */
@@ -47,6 +51,8 @@ export function createSessionEnds(deps: RunToolDeps): SessionEnds {
         ]);
         await Promise.all(commands.map((command) => sandbox?.kill(command)));
       }),
+    recoverSession: ({ sessionId }) =>
+      attemptedLocally(async () => (await recoverSession(database, sessionId)) ?? null),
     endTurn: (ending) => attemptedLocally(() => endTurn(database, ending)),
     expireWait: (key) => attemptedLocally(() => expireWait(database, key)),
     closeSession: (key) =>

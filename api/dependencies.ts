@@ -1,5 +1,6 @@
 /** What the routes work with, made once per process or test. */
 import type { Logger } from "pino";
+import { LIMITS } from "../contract/limits.ts";
 import type { Store } from "../store/store.ts";
 import { EventTail } from "../store/tail.ts";
 import { AnswerBudget } from "./answer-budget.ts";
@@ -12,7 +13,9 @@ import { EventStreams } from "./event-stream.ts";
 import { IdleWatch } from "./idle-watch.ts";
 import { MessageDelivery } from "./message-delivery.ts";
 import { Metrics } from "./metrics.ts";
+import { PacedCalls } from "./paced-calls.ts";
 import { ProgressWatches } from "./progress-watch.ts";
+import { SessionReconciler } from "./session-reconciler.ts";
 import type { Sessions } from "./sessions.ts";
 import { TerminalWatches } from "./terminal-watches.ts";
 import { UnreadBytes } from "./unread.ts";
@@ -46,6 +49,9 @@ export interface Dependencies extends Outside, AsyncDisposable {
   readonly commands: CommandDelivery;
   readonly terminals: TerminalWatches;
   readonly idle: IdleWatch;
+  readonly agreement: SessionReconciler;
+  /** Stops of turns that no row tells of yet. */
+  readonly stops: PacedCalls;
 }
 
 /** Makes the rest. Disposing it stops what it began; the store and the gateway stay their owner's. */
@@ -65,6 +71,11 @@ export function createDependencies(outside: Outside): Dependencies {
   const commands = new CommandDelivery({ database: store.database, sessions }, report("a command was not delivered"));
   const terminals = new TerminalWatches(store.database, report("terminals cannot be followed"));
   const idle = new IdleWatch({ database: store.database, sessions }, report("idle sandboxes cannot be stopped"));
+  const agreement = new SessionReconciler(
+    { database: store.database, sessions },
+    report("a workflow and its rows cannot be brought together"),
+  );
+  const stops = new PacedCalls(LIMITS.stopEveryMs);
   return {
     ...outside,
     authentication: new Authentication(outside.token),
@@ -82,10 +93,15 @@ export function createDependencies(outside: Outside): Dependencies {
     commands,
     terminals,
     idle,
+    agreement,
+    stops,
     [Symbol.asyncDispose]: async () => {
       streams[Symbol.dispose]();
       progress[Symbol.dispose]();
-      await Promise.all([delivery, decisions, commands, terminals, idle].map((one) => one[Symbol.asyncDispose]()));
+      stops[Symbol.dispose]();
+      await Promise.all(
+        [delivery, decisions, commands, terminals, idle, agreement].map((one) => one[Symbol.asyncDispose]()),
+      );
       await tail[Symbol.asyncDispose]();
     },
   };

@@ -14,6 +14,7 @@ export function createLazySessions(load: () => Promise<Sessions>): Sessions {
     interrupt: async (sessionId, request) => await (await loaded()).interrupt(sessionId, request),
     endWait: async (sessionId, wait) => await (await loaded()).endWait(sessionId, wait),
     close: async (sessionId, incarnation) => await (await loaded()).close(sessionId, incarnation),
+    abandon: async (sessionId) => await (await loaded()).abandon(sessionId),
     progress: async (sessionId) => await (await loaded()).progress(sessionId),
     purge: async (sessionId, incarnation) => await (await loaded()).purge(sessionId, incarnation),
     workspace: async (request, key) => await (await loaded()).workspace(request, key),

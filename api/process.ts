@@ -42,7 +42,7 @@ async function start(): Promise<void> {
   const logger = pino({ name: "api", level: config.logLevel });
   const stateDir = path.resolve(config.stateDir);
   const address = temporalOf(config, stateDir);
-  const store = await openStore(stateDir);
+  const store = await openStore(stateDir, config.synchronous);
   const sessions = createLazySessions(async () => {
     const { openTemporalSessions } = await import("./temporal-sessions.ts");
     return openTemporalSessions({

@@ -54,6 +54,7 @@ export async function startServer(
   deps.decisions.startReconciler();
   deps.commands.startReconciler();
   deps.idle.start();
+  deps.agreement.start();
   let draining: Promise<void> | undefined;
   return {
     port: (server.address() as AddressInfo).port,

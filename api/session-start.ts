@@ -29,7 +29,7 @@ export interface Starting {
   readonly store: Pick<Store, "stack" | "database" | "tickets">;
 }
 
-/** Starts it, or finds it running. Throws `missing` when the session is gone, or when its workflow ran and has ended. */
+/** Starts it, or finds it running. Throws `missing` when the session is gone. */
 export async function startSession(starting: Starting, start: SessionStart): Promise<void> {
   const { database, stack } = starting.store;
   const place = await findPlace(database, start.sessionId);
@@ -70,7 +70,7 @@ async function isStarted(starting: Starting, wanted: Wanted): Promise<boolean> {
     switch (ownerOf(found, starting.store.stack, wanted.place)) {
       case "this":
         if (isRunning) return true;
-        throw new SessionsError("missing", "the session's workflow ran and has ended");
+        break; // Terminated, failed or lost to a restore: the next run goes on from the rows.
       case "earlier":
         // Of a deleted session: there is nothing that it could still do.
         if (isRunning) await end(starting, found);
@@ -138,6 +138,7 @@ function startOptions({ taskQueue, store }: Starting, { start, place, workflowId
     agent: sessionAgent(agent),
     keepsWorkspace: true,
     continuesAnywhere: true,
+    recovers: true,
     incarnation,
     ticket,
   };

@@ -2,9 +2,8 @@
 import { ProblemError } from "../contract/errors.ts";
 import type { Session } from "../contract/session.ts";
 import type { Database } from "../store/database.ts";
-import { findPlace } from "../store/session-places.ts";
-import { closeSession } from "../store/sessions.ts";
-import { isKind, type Sessions } from "./sessions.ts";
+import { findSession } from "../store/sessions.ts";
+import { isKind, type Sessions, SessionsError } from "./sessions.ts";
 
 const SUMMARY_CHARACTERS_MAX = 100;
 
@@ -26,26 +25,29 @@ export async function startWorkflow(reach: Reach, session: Session): Promise<voi
   });
 }
 
+/** Ends the workflow, if it runs, and starts it anew: it begins from what the rows say is going on. */
+export async function restartWorkflow(reach: Reach, session: Session): Promise<void> {
+  await reach.sessions.abandon(session.id);
+  await startWorkflow(reach, session);
+}
+
 /**
- * Calls the session's workflow, starting it first when it was never started.
- * When it ran and has ended although the row is open, somebody terminated it: nothing can ever take its messages, so the
- * row is closed, and clients hear it from the log.
+ * Calls the session's workflow. One that is not there, because it was never started, was terminated, or was lost with
+ * Temporal's database, is started before: the rows are open, and it goes on from them.
  */
 export async function reachWorkflow<T>(reach: Reach, session: Session, call: () => Promise<T>): Promise<T> {
-  const incarnation = (await findPlace(reach.database, session.id))?.incarnation;
   try {
     return await call();
   } catch (error) {
     if (!isKind(error, "missing")) throw error;
   }
+  const now = await findSession(reach.database, session.id);
+  if (!now || now.closedAt !== null) throw new ProblemError("SESSION_CLOSED", `session ${session.id} is closed`);
+  await startWorkflow(reach, now);
   try {
-    await startWorkflow(reach, session);
     return await call();
   } catch (error) {
     if (!isKind(error, "missing")) throw error;
-    await closeSession(reach.database, session.id, incarnation);
-    throw new ProblemError("SESSION_CLOSED", `the workflow of session ${session.id} has ended; make a new session`, {
-      cause: error,
-    });
+    throw new SessionsError("unanswered", `the workflow of session ${session.id} has ended again`, { cause: error });
   }
 }

@@ -23,7 +23,7 @@ export interface RequestKey {
 
 /** Every call is bounded in time and safe to repeat; each throws SessionsError and nothing else. */
 export interface Sessions extends AsyncDisposable {
-  /** Starts the session's workflow. One that runs already is left alone. Throws `missing` when it ran and has ended. */
+  /** Starts the session's workflow. One that runs already is left alone; one that has ended is started again. Throws `missing` when the session is gone. */
   start(start: SessionStart): Promise<void>;
   /** Hands a message over. The same id again is answered as before. */
   submit(sessionId: SessionId, message: SubmitMessage): Promise<MessageTaken>;
@@ -34,6 +34,8 @@ export interface Sessions extends AsyncDisposable {
   endWait(sessionId: SessionId, wait: WaitEnded): Promise<void>;
   /** `incarnation`: only that one of the sessions that had this id. Throws `missing` when it is another. */
   close(sessionId: SessionId, incarnation?: string): Promise<void>;
+  /** Terminates the session's workflow, if it runs: it does not agree with the rows. */
+  abandon(sessionId: SessionId): Promise<void>;
   progress(sessionId: SessionId): Promise<Progress>;
   /** Deletes everything of a closed session, its workflow's history included. Only of that incarnation; one that is gone is left so. */
   purge(sessionId: SessionId, incarnation?: string): Promise<void>;

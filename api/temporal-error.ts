@@ -33,7 +33,9 @@ export function toSessionsError(thrown: unknown): SessionsError {
     return new SessionsError("missing", "the session's workflow does not run", cause);
   }
   if (thrown instanceof WorkflowUpdateFailedError) return fromRefusal(thrown);
-  if (thrown instanceof QueryRejectedError || thrown instanceof QueryNotRegisteredError) {
+  if (thrown instanceof QueryRejectedError)
+    return new SessionsError("missing", "the session's workflow has ended", cause);
+  if (thrown instanceof QueryNotRegisteredError) {
     return new SessionsError("unanswered", "no worker could answer the query", cause);
   }
   if (thrown instanceof WorkflowFailedError) return fromFailure(thrown);

@@ -69,7 +69,12 @@ export function openTemporalSessions(at: TemporalPlace): Sessions {
       "grpc.max_reconnect_backoff_ms": 1_000,
     },
   });
-  const client = new Client({ connection, namespace: at.namespace });
+  const client = new Client({
+    connection,
+    namespace: at.namespace,
+    // A workflow that was terminated says what it was at then, as if it still were.
+    workflow: { queryRejectCondition: "NOT_COMPLETED_CLEANLY" },
+  });
   const { store } = at;
   const taskQueue = stackQueue(store.stack);
   const [looks, transfers] = [new SessionShares(), new SessionShares()];
@@ -109,6 +114,17 @@ export function openTemporalSessions(at: TemporalPlace): Sessions {
     close: async (sessionId, incarnation) => {
       const { workflow, of } = await reach(through, sessionId, incarnation);
       await bounded(LIMITS.updateTimeoutMs, () => workflow.signal(closeSession, of));
+    },
+    abandon: async (sessionId) => {
+      const place = await placeOf(store, sessionId);
+      const run = place && (await ownRun(through, place));
+      if (place?.workflowId === undefined || run === undefined) return;
+      const workflow = client.workflow.getHandle(place.workflowId, run);
+      await bounded(LIMITS.queryTimeoutMs, async () => {
+        await workflow.terminate("it does not agree with the rows of its session, and is begun anew from them");
+      }).catch((error: unknown) => {
+        if (!(error instanceof SessionsError && error.kind === "missing")) throw error;
+      });
     },
     progress: async (sessionId) => {
       const { workflow, of } = await reach(through, sessionId);

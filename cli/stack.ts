@@ -225,7 +225,7 @@ class RunningStack implements Stack {
   async #startTemporal(): Promise<void> {
     const binary = await findTemporal((text) => this.#emit({ type: "progress", text }));
     const { databaseFile } = this.#state;
-    const { temporalNamespace: namespace } = this.#options.config;
+    const { temporalNamespace: namespace, synchronous } = this.#options.config;
     const { temporalPorts: which = "expected", ui: hasUi = false } = this.#options;
     const choose = (): Promise<TemporalPorts> => temporalPorts(which, hasUi);
     let ports = await choose();
@@ -238,7 +238,7 @@ class RunningStack implements Stack {
         if (settled) this.#emit({ type: "notice", message: settled.message });
         this.#temporalAddress = `${TEMPORAL_HOST}:${ports.port}`;
         this.#uiPlace = ports.ui;
-        const command = temporalCommand({ binary, databaseFile, namespace, ...ports });
+        const command = temporalCommand({ binary, databaseFile, namespace, synchronous, ...ports });
         return { ...command, env: temporalEnv(this.#options.env), channel: "guard" };
       },
       untilReady: async (signal) => {

@@ -33,10 +33,9 @@ const FIRST_LOOK_MS = 150;
 
 /**
  * Measured, each of them: without the first four an activity costs 95 ms instead of 7.5, and a timer under a second a
- * whole one. WAL with synchronous=normal survives any kill of the process.
+ * whole one.
  */
 const TUNING = [
-  ...["journal_mode=wal", "synchronous=normal"].flatMap((pragma) => ["--sqlite-pragma", pragma]),
   ...[
     "history.transferProcessorMaxPollRPS=10000",
     "system.enableActivityEagerExecution=true",
@@ -71,6 +70,8 @@ export interface TemporalServer {
   readonly binary: string;
   readonly databaseFile: string;
   readonly namespace: string;
+  /** Either survives any kill of the process, full a power cut as well. */
+  readonly synchronous: "normal" | "full";
   readonly port: number;
   /** Where its HTTP API would be, were it open: see `temporal-http.ts`. */
   readonly httpPort: number;
@@ -79,10 +80,11 @@ export interface TemporalServer {
 }
 
 export function temporalCommand(server: TemporalServer): { readonly file: string; readonly args: readonly string[] } {
-  const { binary, databaseFile, namespace, port, httpPort, ui } = server;
+  const { binary, databaseFile, namespace, synchronous, port, httpPort, ui } = server;
   const place = ["--ip", TEMPORAL_HOST, "--port", String(port), "--http-port", String(httpPort), ...HTTP_CLOSED];
   place.push(...(ui ? ["--ui-ip", ui.host, "--ui-port", String(ui.port), "--ui-disable-news-fetch"] : ["--headless"]));
   const store = ["--db-filename", databaseFile, "--namespace", namespace, "--log-level", "error"];
+  store.push(...["journal_mode=wal", `synchronous=${synchronous}`].flatMap((pragma) => ["--sqlite-pragma", pragma]));
   return {
     file: "/bin/sh",
     args: ["-c", GUARD, "perdure-temporal", binary, "server", "start-dev", ...place, ...store, ...TUNING],
@@ -109,7 +111,7 @@ export function settleDatabase(databaseFile: string): DoubtfulDatabase | undefin
   for (const suffix of ["", "-wal", "-shm"]) {
     if (existsSync(databaseFile + suffix)) renameDurably(databaseFile + suffix, aside + suffix);
   }
-  const message = `${databaseFile} is not a database that Temporal can start from; it was moved to ${aside}, and Temporal starts with a new one`;
+  const message = `${databaseFile} is not a database that Temporal can start from; it was moved to ${aside}, and Temporal starts with a new one. Sessions continue from what the store says`;
   return { kept: false, message };
 }
 

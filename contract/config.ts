@@ -25,6 +25,7 @@ const Environment = z.object({
     ),
   PERDURE_URL: z.string().refine(isHttpUrl, "an http:// or https:// URL").optional(),
   PERDURE_STATE_DIR: z.string().default(".perdure"),
+  PERDURE_SYNCHRONOUS: z.enum(["normal", "full"], { error: "normal, or full" }).default("normal"),
   PERDURE_AUTH: z.enum(["token", "off"], { error: "token, or off" }).default("token"),
   PERDURE_TOKEN: z
     .string()
@@ -134,6 +135,8 @@ export interface Config {
   /** What our tools send to an API that is not that of their state folder. */
   readonly token: string | undefined;
   readonly model: string;
+  /** Whether each commit waits until the disk has it, in the store and in the embedded Temporal's database. */
+  readonly synchronous: "normal" | "full";
   readonly logLevel: "silent" | "error" | "warn" | "info" | "debug";
   /** Undefined means: start the embedded server. */
   readonly temporalAddress: string | undefined;
@@ -200,6 +203,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     host: data.PERDURE_HOST,
     apiUrl: data.PERDURE_URL,
     stateDir: data.PERDURE_STATE_DIR,
+    synchronous: data.PERDURE_SYNCHRONOUS,
     auth: data.PERDURE_AUTH,
     token: data.PERDURE_TOKEN,
     model: data.PERDURE_MODEL,

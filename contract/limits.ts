@@ -305,6 +305,13 @@ export const LIMITS = {
   reconcileEveryMs: 1_000,
   undeliveredAfterMs: 3_000,
   reconcileSessionsAtOnce: 16,
+  /** Rows of a session at work that have not moved for so long make its workflow be asked; each time it agrees, later again. */
+  quietMs: 5_000,
+  quietPauseMs: { first: 5_000, max: 60_000 },
+  /** Sessions whose workflow disagreed with its rows at one look, and is looked at once more. */
+  suspectsMax: 10_000,
+  /** Stops of a turn that is about to begin are told to its workflow so often at most: each is a part of its history. */
+  stopEveryMs: 2_000,
   /** Of a round over what is still to be done: items that it reads at once and looks at in one beat, and places for those that failed. */
   roundPage: 100,
   roundItemsPerBeat: 1_000,

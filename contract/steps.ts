@@ -87,7 +87,11 @@ export type StepResult =
   | { readonly next: "failed"; readonly failure: Failure; readonly usage: Usage };
 
 /** What the step's activity answers: quick calls are done by then. */
-export type StepAnswer = { readonly configured?: Configured } & (
+export type StepAnswer = {
+  readonly configured?: Configured;
+  /** Messages that were to join with it, and came when it had been committed. */
+  readonly late?: readonly MessageId[];
+} & (
   | {
       readonly next: "calls";
       readonly calls: readonly Omit<PlannedCall, "quick">[];
@@ -132,6 +136,8 @@ export interface TurnEnding extends TurnKey {
   readonly outcome: TurnOutcome;
   readonly failure?: Failure;
   readonly reason?: "interrupted" | "replaced" | "closed";
+  /** The step that completed it. Runs that began before 0.4 do not say. */
+  readonly step?: number;
   /** Messages that were to join the turn and did not: they get turns of their own. */
   readonly requeued?: readonly MessageId[];
 }
@@ -139,4 +145,38 @@ export interface TurnEnding extends TurnKey {
 export interface TurnEnded {
   /** Of the messages that were to join the turn, those that did not. */
   readonly requeued: readonly MessageId[];
+  /** The store is older than the workflow and knows nothing of this: nothing was ended. */
+  readonly behind?: true;
+}
+
+export interface RecoveredMessage {
+  readonly messageId: MessageId;
+  readonly turnId: TurnId;
+}
+
+/** A turn that has begun and not ended. */
+export interface RecoveredTurn extends RecoveredMessage {
+  /** Its newest step: asked for again, it answers with what is committed of it, or is attempted once more. */
+  readonly step: number;
+  readonly startedAt: number;
+  /** Milliseconds that it has worked, by the rows, without its waits for people. */
+  readonly spentMs: number;
+  /** Of the steps before. */
+  readonly usage: Usage;
+  readonly hasRunTools: boolean;
+  /** Messages that are to join it. */
+  readonly steering?: readonly RecoveredMessage[];
+  readonly stop?: "interrupted" | "replaced";
+}
+
+/** What the store says is going on in a session. */
+export interface Recovered {
+  readonly queue: readonly RecoveredMessage[];
+  readonly turn?: RecoveredTurn;
+  /** Somebody has asked for it to be closed. */
+  readonly closing: boolean;
+  readonly turns: number;
+  readonly usage: Usage;
+  readonly hasSandbox: boolean;
+  readonly configured: Configured;
 }

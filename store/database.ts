@@ -7,7 +7,7 @@ import { StoreError } from "./error.ts";
 import { makeFolders } from "./folders.ts";
 import { MIGRATIONS } from "./migrations.ts";
 import type { Schema } from "./schema.ts";
-import { openSqlite } from "./sqlite.ts";
+import { openSqlite, type Synchronous } from "./sqlite.ts";
 
 export type Dialect = "sqlite" | "postgres";
 export type Tx = Transaction<Schema>;
@@ -27,10 +27,14 @@ export interface Database {
 }
 
 /** Opens the embedded database, making and migrating it when needed; safe when several processes do so at once. A transaction waits `busyMs` for another process's lock. */
-export async function openDatabase(file: string, busyMs: number = LIMITS.databaseBusyMs): Promise<Database> {
+export async function openDatabase(
+  file: string,
+  busyMs: number = LIMITS.databaseBusyMs,
+  synchronous: Synchronous = "normal",
+): Promise<Database> {
   makeFolders(path.dirname(file));
-  const writer = await openSqlite(file, "writer", busyMs);
-  const reader = await openSqlite(file, "reader", busyMs);
+  const writer = await openSqlite(file, "writer", { busyMs, synchronous });
+  const reader = await openSqlite(file, "reader", { busyMs, synchronous });
   const dataVersion = reader.raw.prepare("pragma data_version");
   const database: Database = {
     dialect: "sqlite",

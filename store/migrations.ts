@@ -6,6 +6,7 @@ import { attemptPlaces } from "./migration-attempts.ts";
 import { closedSessions } from "./migration-closed.ts";
 import { incarnations } from "./migration-incarnations.ts";
 import { sandboxesOfAnyKind } from "./migration-sandboxes.ts";
+import { stops } from "./migration-stops.ts";
 import { unkeptWorkspaces } from "./migration-unkept.ts";
 import { workWaits } from "./migration-work-waits.ts";
 import type { Schema } from "./schema.ts";
@@ -24,6 +25,7 @@ export const MIGRATIONS: readonly Migration[] = [
   { name: "0006-unkept-workspaces", up: unkeptWorkspaces },
   { name: "0007-work-waits", up: workWaits },
   { name: "0008-closed-sessions", up: closedSessions },
+  { name: "0009-stops", up: stops },
 ];
 
 /**

@@ -1,4 +1,5 @@
 /** The tables as Kysely sees them: integers for time (ms), JSON as text, the same on every dialect. */
+import type { TerminalFramesTable, TerminalsTable } from "./terminals-tables.ts";
 import type { WorkWaitsTable } from "./work-waits-table.ts";
 
 export interface Schema {
@@ -59,6 +60,10 @@ export interface SessionsTable {
   incarnation: string;
   /** The workflow that carries it; null while none is known to be started. */
   workflow_id: string | null;
+  /** close or delete, once somebody has asked for it. */
+  ending: string | null;
+  /** 1: its workflow has heard of it. */
+  ending_told: number;
 }
 
 export interface MessagesTable {
@@ -93,6 +98,8 @@ export interface TurnsTable {
   structured_output: string | null;
   /** How often the agent was asked again for an answer that matches its schema. */
   re_asked: number;
+  /** asked, once somebody wants it to stop; told, once its workflow has heard of it. */
+  stop: string | null;
 }
 
 export interface StepsTable {
@@ -367,31 +374,4 @@ export interface CommandsTable {
   result: string | null;
   /** JSON of the place of the attempt that has it; null: of none that is known. */
   taken_by: string | null;
-}
-
-export interface TerminalsTable {
-  id: string;
-  session_id: string;
-  /** opening, open, closed. */
-  state: string;
-  columns: number;
-  rows: number;
-  /** Whoever may type: a token of the connection that opened it or took it over. */
-  writer: string | null;
-  opened_at: number;
-  /** When its worker, and when somebody watching, last said that it is there. */
-  served_at: number;
-  watched_at: number;
-  reason: string | null;
-  /** JSON of the place of the attempt that has it; null: of none that is known. */
-  taken_by: string | null;
-}
-
-/** What goes through a terminal: bytes as base64. Old ones are dropped. */
-export interface TerminalFramesTable {
-  terminal_id: string;
-  /** in, out, resize. */
-  direction: string;
-  number: number;
-  data: string;
 }

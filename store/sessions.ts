@@ -52,6 +52,11 @@ export async function findRequested(database: Database, id: SessionId, hash: str
 }
 
 function asRequested(row: SessionsTable, hash: string): Session {
+  if (row.ending === "delete")
+    throw new ProblemError(
+      "CONFLICT",
+      `session ${row.id} is being deleted; try again when it is gone, or use another id`,
+    );
   if (row.request_hash === hash) return toSession(row);
   throw new ProblemError(
     "CONFLICT",
@@ -81,6 +86,8 @@ function newRow(wanted: NewSession, hash: string): SessionsTable {
     pending_configuration: null,
     incarnation: randomUUID(),
     workflow_id: null,
+    ending: null,
+    ending_told: 0,
   };
 }
 

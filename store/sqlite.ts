@@ -22,10 +22,12 @@ const SET_UP = [
   // So does this: pages that become free can be given back.
   "pragma auto_vacuum = incremental",
   "pragma journal_mode = wal",
-  "pragma synchronous = normal",
   // Of the write-ahead log, after a checkpoint.
   `pragma journal_size_limit = ${LIMITS.logBytesKept}`,
 ].join("; ");
+
+/** normal: the disk has it at some later time, and a power cut may cost the last commits. full: at each commit. */
+export type Synchronous = "normal" | "full";
 
 const STATEMENTS_MAX = 500;
 /** Readers meet a lock only while another process recovers the file after a crash. */
@@ -41,13 +43,17 @@ export interface SqliteConnection {
 }
 
 /** Opens one connection. The writer and the readers of a process are connections of their own: under WAL they do not wait for each other. */
-export async function openSqlite(file: string, kind: "writer" | "reader", busyMs: number): Promise<SqliteConnection> {
+export async function openSqlite(
+  file: string,
+  kind: "writer" | "reader",
+  { busyMs, synchronous }: { readonly busyMs: number; readonly synchronous: Synchronous },
+): Promise<SqliteConnection> {
   const raw = converted(() => new DatabaseSync(file, { timeout: kind === "writer" ? 0 : READER_BLOCKS_MS }));
   try {
     // The change to WAL needs the file alone, and does not wait for it by itself: others may open the same new file now.
     const deadline = Date.now() + busyMs;
     await whileLocked(
-      async () => converted(() => raw.exec(SET_UP)),
+      async () => converted(() => raw.exec(`${SET_UP}; pragma synchronous = ${synchronous};`)),
       () => deadline,
     );
   } catch (error) {

@@ -11,6 +11,7 @@ import { type StateWrite, writeState } from "./backend-state.ts";
 import { placeResult } from "./calls.ts";
 import { changeAgent } from "./configuration.ts";
 import { contentHash } from "./content-hash.ts";
+import { withCurrentCalls } from "./current-calls.ts";
 import type { Database, Tx } from "./database.ts";
 import { SupersededError, TakenOverError } from "./error.ts";
 import { append } from "./event-log.ts";
@@ -33,7 +34,13 @@ export interface BegunStep {
 }
 export type StepBegin =
   | BegunStep
-  | { readonly state: "done"; readonly result: StepResult; readonly setup: SessionSetup | undefined };
+  | {
+      readonly state: "done";
+      readonly result: StepResult;
+      readonly setup: SessionSetup | undefined;
+      /** Messages that were to join with it and have not. */
+      readonly late: readonly MessageId[];
+    };
 
 /** Takes the step for a new attempt, or finds its committed result. The turn's first step begins the turn. */
 export async function beginStep(
@@ -50,16 +57,19 @@ export async function beginStep(
       .where("step", "=", step)
       .executeTakeFirst();
     if (row?.state === "done" && row.result !== null) {
-      return { state: "done", result: JSON.parse(row.result) as StepResult, setup: await sessionSetup(tx, sessionId) };
+      const result = await withCurrentCalls(tx, JSON.parse(row.result) as StepResult);
+      return { state: "done", result, setup: await sessionSetup(tx, sessionId), late: await notJoined(tx, key) };
     }
     const facts: Fact[] = [];
     if (step === 1) {
       const begun = await beginTurn(tx, key);
-      if (begun === "removed") return { state: "done", result: { next: "skipped", usage: NO_USAGE }, setup: undefined };
+      if (begun === "removed")
+        return { state: "done", result: { next: "skipped", usage: NO_USAGE }, setup: undefined, late: [] };
       facts.push(...begun);
     }
     const turn = await tx.selectFrom("turns").select(["state", "re_asked"]).where("id", "=", turnId).executeTakeFirst();
-    if (turn?.state !== "running") throw new SupersededError(`turn ${turnId} is over`);
+    if (turn?.state !== "running") throw new SupersededError(`turn ${turnId} is over, or not known here`);
+    if (!row && step > 1) await requireStepBefore(tx, { turnId, step });
     const taken = takeOver(attempt, row?.taken_by);
     const epoch = (row?.epoch ?? 0) + 1;
     if (row) {
@@ -83,6 +93,36 @@ export async function beginStep(
     const setup = await sessionSetup(tx, sessionId);
     return { state: "begun", key, epoch, failures: row?.failures ?? 0, setup, reAsked: turn.re_asked };
   });
+}
+
+async function notJoined(tx: Tx, { sessionId, steer = [] }: StepRequest): Promise<readonly MessageId[]> {
+  if (steer.length === 0) return [];
+  const rows = await tx
+    .selectFrom("messages")
+    .select("id")
+    .where("session_id", "=", sessionId)
+    .where("id", "in", [...steer])
+    .where("state", "in", ["received", "submitted"])
+    .execute();
+  return rows.map(({ id }) => id as MessageId);
+}
+
+/** A workflow may be newer than rows that were restored: what it would go on from is not there, and it has to begin from what is. */
+async function requireStepBefore(tx: Tx, of: { readonly turnId: string; readonly step: number }): Promise<void> {
+  const before = await tx
+    .selectFrom("steps")
+    .select("state")
+    .where("turn_id", "=", of.turnId)
+    .where("step", "=", of.step - 1)
+    .executeTakeFirst();
+  const open = await tx
+    .selectFrom("tool_calls")
+    .select("id")
+    .where("turn_id", "=", of.turnId)
+    .where("outcome", "is", null)
+    .executeTakeFirst();
+  if (before?.state === "done" && !open) return;
+  throw new SupersededError(`step ${of.step} of turn ${of.turnId} follows on nothing that is known here`);
 }
 
 /** Takes messages into the running turn: once each, however often the step is attempted. */

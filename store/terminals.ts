@@ -9,7 +9,7 @@ import type { TerminalKey } from "../contract/terminals.ts";
 import { type Attempt, beginAttempt, takeOver } from "./attempts.ts";
 import type { Database, Tx } from "./database.ts";
 import { append } from "./event-log.ts";
-import type { TerminalsTable } from "./schema.ts";
+import type { TerminalsTable } from "./terminals-tables.ts";
 
 export interface TerminalRecord {
   readonly id: TerminalId;

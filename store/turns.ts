@@ -41,16 +41,18 @@ export async function beginTurn(tx: Tx, ids: TurnIds): Promise<Fact[] | "removed
   const turn = await tx.selectFrom("turns").select("state").where("id", "=", ids.turnId).executeTakeFirst();
   if (turn && turn.state !== "running") throw new SupersededError(`turn ${ids.turnId} is over`);
   if (turn) return [];
-  if (await isRemoved(tx, ids)) return "removed";
-  // Nothing follows session.closed in the log, and a closed session is not running.
-  const open = await tx
-    .updateTable("sessions")
-    .set({ status: "running" })
+  const session = await tx
+    .selectFrom("sessions")
+    .select("closed_at")
     .where("id", "=", ids.sessionId)
-    .where("closed_at", "is", null)
-    .returning("id")
     .executeTakeFirst();
-  if (!open) throw new SupersededError(`session ${ids.sessionId} is closed or gone`);
+  // Nothing follows session.closed in the log, and a closed session is not running.
+  if (session?.closed_at !== null) throw new SupersededError(`session ${ids.sessionId} is closed or gone`);
+  const state = await messageState(tx, ids);
+  if (state === undefined) throw new SupersededError(`message ${ids.messageId} of session ${ids.sessionId} is gone`);
+  // Taken back, or answered by a turn that the workflow, which is older than these rows, does not know of.
+  if (state !== "received" && state !== "submitted") return "removed";
+  await tx.updateTable("sessions").set({ status: "running" }).where("id", "=", ids.sessionId).execute();
   const message = await tx
     .updateTable("messages")
     .set({ state: "taken" })
@@ -76,6 +78,7 @@ export async function beginTurn(tx: Tx, ids: TurnIds): Promise<Fact[] | "removed
       output: null,
       structured_output: null,
       re_asked: 0,
+      stop: null,
     })
     .execute();
   const content = JSON.parse(message.content) as Content;
@@ -83,14 +86,14 @@ export async function beginTurn(tx: Tx, ids: TurnIds): Promise<Fact[] | "removed
   return [{ type: "turn.started", turnId: ids.turnId, messageId: ids.messageId }];
 }
 
-async function isRemoved(tx: Tx, ids: TurnIds): Promise<boolean> {
+async function messageState(tx: Tx, ids: TurnIds): Promise<string | undefined> {
   const message = await tx
     .selectFrom("messages")
     .select("state")
     .where("session_id", "=", ids.sessionId)
     .where("id", "=", ids.messageId)
     .executeTakeFirst();
-  return message?.state === "removed";
+  return message?.state;
 }
 
 /** Ends a turn, whatever still runs of it: later writers are superseded, and every call has a result that the model can be shown. */
@@ -107,6 +110,8 @@ export async function endTurn(database: Database, ending: TurnEnding): Promise<T
     if (!session) return answer; // Purged meanwhile: there is nobody left to tell.
     const before = await tx.selectFrom("turns").select("state").where("id", "=", turnId).executeTakeFirst();
     if (before ? before.state !== "running" : session.closed_at !== null) return answer;
+    // Older than the workflow: what these rows do not know of did not happen, and the workflow is to begin from them.
+    if (await isBehind(tx, ending, before !== undefined)) return { ...answer, behind: true };
     const facts = before ? [] : await beginTurn(tx, { sessionId, turnId, messageId });
     if (facts === "removed") return answer;
     facts.push(...(await endOpenWork(tx, sessionId, turnId)));
@@ -129,6 +134,19 @@ export async function endTurn(database: Database, ending: TurnEnding): Promise<T
     await append(tx, sessionId, facts);
     return answer;
   });
+}
+
+/** Whether the rows know nothing of what ends here: its message, or the answer that completed it. */
+async function isBehind(tx: Tx, ending: TurnEnding, hasBegun: boolean): Promise<boolean> {
+  if (!hasBegun && (await messageState(tx, ending)) === undefined) return true;
+  if (ending.outcome !== "completed" || ending.step === undefined) return false;
+  const last = await tx
+    .selectFrom("steps")
+    .select("state")
+    .where("turn_id", "=", ending.turnId)
+    .where("step", "=", ending.step)
+    .executeTakeFirst();
+  return last?.state !== "done";
 }
 
 async function endOpenWork(tx: Tx, sessionId: SessionId, turnId: TurnId): Promise<Fact[]> {

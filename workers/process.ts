@@ -52,7 +52,7 @@ async function main(): Promise<void> {
   const warn = (fields: object, message: string): void => logger.warn(fields, message);
   const secrets = takeSecrets(process.env, { file: config.secretsFile, warn });
   const added = await loadTools(secrets, { config, logger });
-  await using store = await openStore(config.stateDir);
+  await using store = await openStore(config.stateDir, config.synchronous);
   using host = await nameHost(config, store);
   const name = ownProcessName(host.id);
   await using scratch = openScratch(config.stateDir, name.id);

@@ -62,6 +62,10 @@ export interface SessionInput {
   readonly incarnation?: string;
   /** Proves to the activities that this stack has started it. */
   readonly ticket?: string;
+  /** It begins from what the store says is going on, and does so again when it turns out to be newer than the store. */
+  readonly recovers?: true;
+  /** How often it has begun anew in a row, without a turn that ended. */
+  readonly anew?: number;
   /** Its workspace is kept in snapshots, and its sandbox stopped while it is idle. Runs that began before 0.3 do neither. */
   readonly keepsWorkspace?: true;
   /**

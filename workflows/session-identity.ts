@@ -18,3 +18,7 @@ export function refuseStranger(input: SessionInput, of: ForIncarnation | undefin
 export function keyOf({ sessionId, ticket }: SessionInput): WorkspaceKey {
   return { sessionId, ...(ticket !== undefined && { ticket }) };
 }
+
+export function refuseIf(reason: string | undefined): void {
+  if (reason) throw ApplicationFailure.nonRetryable(reason, "Refused");
+}

@@ -174,11 +174,15 @@ export function beginJoining(state: SessionState): SessionState {
   return turn?.steering?.length ? changeTurn(state, { steering: [], joining: turn.steering }) : state;
 }
 
-/** The step that they joined with has answered. */
-export function endJoining(state: SessionState): SessionState {
+/** The step that they joined with has answered. Those that were too late for it join with the next one. */
+export function endJoining(state: SessionState, late: readonly MessageId[] = []): SessionState {
   const { turn } = state;
   if (!turn?.joining?.length) return state;
-  return { ...changeTurn(state, { joining: [] }), recent: remember(state.recent, turn.joining, turn.turnId) };
+  const isLate = ({ messageId }: Waiting): boolean => late.includes(messageId);
+  const joined = turn.joining.filter((waiting) => !isLate(waiting));
+  const steering = [...turn.joining.filter(isLate), ...(turn.steering ?? [])];
+  const changed = changeTurn(state, { joining: [], ...(late.length > 0 && { steering }) });
+  return { ...changed, recent: remember(state.recent, joined, turn.turnId) };
 }
 
 /** Takes a message back that has not begun: from the queue, or from those that were to join the turn. */

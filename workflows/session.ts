@@ -5,20 +5,19 @@
  * an output: activities read and write those by id, so history stays small and continue-as-new carries only `SessionState`.
  */
 import {
-  ApplicationFailure,
   allHandlersFinished,
   CancellationScope,
   condition,
   continueAsNew,
   isCancellation,
   setHandler,
-  sleep,
 } from "@temporalio/workflow";
 import { LIMITS } from "../contract/limits.ts";
 import type { ForIncarnation } from "../contract/session.ts";
-import type { Configured, SessionAgent } from "../contract/steps.ts";
+import type { SessionAgent } from "../contract/steps.ts";
 import { announceAgent, announceStatus, announceWaiting } from "./announcing.ts";
 import { ArtifactUploads } from "./artifact-uploads.ts";
+import { watchDeadline } from "./deadline.ts";
 import {
   answerQuestion,
   closeSession,
@@ -26,15 +25,16 @@ import {
   getProgress,
   interruptTurn,
   removeMessage,
-  type SessionInput,
   submitMessage,
   submitToolResult,
 } from "./messages.ts";
 import { endedOrParked } from "./parking.ts";
 import { local } from "./proxies.ts";
+import { beginAnew, EarlyStops, isOvertaken, recover, restored } from "./recovery.ts";
 import { SandboxCare } from "./sandbox-care.ts";
 import { SandboxRoute } from "./sandbox-route.ts";
-import { isMeant, keyOf, refuseStranger } from "./session-identity.ts";
+import { isMeant, keyOf, refuseIf, refuseStranger } from "./session-identity.ts";
+import { nextRun, type SessionRun } from "./session-run.ts";
 import {
   beginJoining,
   beginTurn,
@@ -60,10 +60,6 @@ import { turnEnding, unexpected } from "./turn-ending.ts";
 import { TurnUpkeep } from "./turn-upkeep.ts";
 import { kindsOf, Waits } from "./waiting.ts";
 
-export interface SessionRun extends SessionInput {
-  readonly carried?: SessionState;
-}
-
 export async function session(input: SessionRun): Promise<void> {
   const run = new SessionWorkflow(input);
   await run.main();
@@ -87,13 +83,15 @@ class SessionWorkflow {
   /** The turn's waits are asleep, to go on in the next run. */
   #isParked = false;
   #isClosed = false;
+  /** Set while it is not known yet what runs. */
+  readonly #early: EarlyStops | undefined;
 
   constructor(input: SessionRun) {
     this.#input = input;
     this.#agent = input.agent;
     this.#state = input.carried ?? emptySession;
-    const { sessionId } = input;
-    const isBeside = input.continuesAnywhere === true;
+    this.#early = input.recovers && !input.carried ? new EarlyStops() : undefined;
+    const [{ sessionId }, isBeside] = [input, input.continuesAnywhere === true];
     this.#waitingFor = kindsOf((this.#state.turn?.calls ?? []).flatMap(({ wait }) => wait ?? []));
     this.#waits = new Waits({ sessionId, ended: this.#state.turn?.ended ?? [] }, () => this.#waitsChanged());
     this.#route = new SandboxRoute(this.#state.sandboxQueue, (sandboxQueue) => {
@@ -121,14 +119,16 @@ class SessionWorkflow {
         const { state, taken } = take(this.#state, message);
         const isNew = state !== this.#state;
         this.#state = state;
-        if (isNew && message.mode === "interrupt") this.#stopTurn("replaced");
+        if (isNew && message.mode === "interrupt") {
+          this.#early?.note("replaced");
+          this.#stopTurn("replaced");
+        }
         return taken;
       },
       {
         validator: (message) => {
           validator(message);
-          const reason = refusal(this.#state, message);
-          if (reason) throw ApplicationFailure.nonRetryable(reason, "Refused");
+          refuseIf(refusal(this.#state, message));
         },
       },
     );
@@ -143,16 +143,11 @@ class SessionWorkflow {
       { validator },
     );
     for (const update of [decideApproval, answerQuestion, submitToolResult]) {
-      setHandler(
-        update,
-        (ended) => {
-          if (this.#state.turn) this.#waits.end(ended);
-        },
-        { validator },
-      );
+      setHandler(update, (ended) => void (this.#state.turn && this.#waits.end(ended)), { validator });
     }
     setHandler(interruptTurn, ({ turnId, ...of }) => {
       if (!isMeant(this.#input, of)) return;
+      this.#early?.note("interrupted", turnId);
       if (turnId === undefined || turnId === this.#state.turn?.turnId) this.#stopTurn("interrupted");
     });
     setHandler(closeSession, (of) => {
@@ -188,6 +183,7 @@ class SessionWorkflow {
 
   async main(): Promise<void> {
     try {
+      if (!(await this.#recover())) return;
       await this.#loop();
     } catch (error) {
       // `temporal workflow cancel` means close: whatever ran has been ended by its own cancel.
@@ -204,6 +200,18 @@ class SessionWorkflow {
       announceStatus("closed");
       await condition(allHandlersFinished);
     });
+  }
+
+  /** False: there is no such session any more, or it is closed. */
+  async #recover(): Promise<boolean> {
+    if (!this.#early) return true;
+    const recovered = await recover(this.#input.sessionId);
+    if (!recovered) return false;
+    this.#agent = recovered.configured.agent;
+    this.#state = restored(recovered, this.#state, { now: Date.now() });
+    for (const reason of this.#early.meant(this.#state.turn?.turnId)) this.#stopTurn(reason);
+    if (this.#state.turn) announceStatus("running");
+    return true;
   }
 
   async #loop(): Promise<void> {
@@ -235,14 +243,12 @@ class SessionWorkflow {
   async #continue(): Promise<never> {
     if (!this.#input.continuesAnywhere) await this.#sandbox.ready();
     await condition(allHandlersFinished);
-    const next: SessionRun = {
-      ...this.#input,
-      agent: this.#agent,
-      carried: carryCalls(this.#state, this.#isParked ? this.#waits.parked : undefined),
-      keepsWorkspace: true,
-      continuesAnywhere: true,
-    };
-    return await continueAsNew<typeof session>(next);
+    const carried = carryCalls(this.#state, this.#isParked ? this.#waits.parked : undefined);
+    return await continueAsNew<typeof session>(nextRun(this.#input, this.#agent, carried));
+  }
+
+  #beginAnew(): Promise<never> {
+    return beginAnew({ ...this.#input, agent: this.#agent }, this.#sandbox);
   }
 
   async #untilWork(): Promise<void> {
@@ -263,6 +269,7 @@ class SessionWorkflow {
     const end = await this.#runStoppable(uploads);
     if (this.#isParked) return true;
     this.#waits.forget();
+    if (end?.ended === "overtaken") await this.#beginAnew();
     if (end?.ended === "skipped") {
       this.#state = dropTurn(this.#state);
       return false;
@@ -282,6 +289,7 @@ class SessionWorkflow {
       await this.#upkeep.settle(uploads);
       const ending = turnEnding({ sessionId, turn: this.#state.turn ?? turn, end, limits: this.#agent.limits });
       const ended = await local.endTurn.executeWithOptions({ summary: ending.outcome }, [ending]);
+      if (ended?.behind && this.#input.recovers) await this.#beginAnew();
       this.#state = endTurn(this.#state, ending.outcome, ended?.requeued);
       // After the turn's end is told, and beside whatever comes next.
       if (mayHaveRunTools && this.#input.keepsWorkspace && !this.#state.closing) await this.#sandbox.keep(turn.turnId);
@@ -291,22 +299,16 @@ class SessionWorkflow {
 
   /** The turn in a scope of its own, which a stop or its deadline cancels; undefined when that happened. */
   async #runStoppable(uploads: ArtifactUploads): Promise<TurnEnd | undefined> {
-    const { sessionId } = this.#input;
     const turn = this.#state.turn;
     if (!turn || this.#stop) return undefined;
     const scope = new CancellationScope();
-    const timer = new CancellationScope();
     this.#scope = scope;
-    const timedOut = timer
-      .run(() => this.#untilDeadline())
-      .then(() => this.#stopTurn("timed_out"))
-      .catch((error: unknown) => {
-        if (!isCancellation(error)) throw error;
-      });
+    const clock = { deadline: () => this.#state.turn?.deadline ?? 0, isWaiting: () => !this.#waits.isEmpty };
+    const endWatch = watchDeadline(clock, () => this.#stopTurn("timed_out"));
     try {
       const running = scope.run(() =>
         runTurn({
-          sessionId,
+          sessionId: this.#input.sessionId,
           agent: () => this.#agent,
           turn: () => this.#state.turn ?? turn,
           change: (change) => {
@@ -330,13 +332,13 @@ class SessionWorkflow {
       return await (this.#input.continuesAnywhere ? endedOrParked(running, () => this.#park(uploads)) : running);
     } catch (error) {
       // A worker that dies with a cancel on its way fails its activity instead: a stopped turn is stopped all the same.
+      if (this.#input.recovers && !this.#stop && isOvertaken(error)) return { ended: "overtaken" };
       if (!isCancellation(error) && !this.#stop) return { ended: "failed", failure: unexpected(error) };
       if (!this.#stop) this.#close(); // The workflow itself was cancelled.
       return undefined;
     } finally {
       this.#scope = undefined;
-      timer.cancel();
-      await timedOut;
+      await endWatch();
     }
   }
 
@@ -357,14 +359,6 @@ class SessionWorkflow {
     return calls;
   }
 
-  /** Sleeps until the turn's time is up. What it spends waiting for people is given back to it. */
-  async #untilDeadline(): Promise<void> {
-    do {
-      await sleep(Math.max(1, (this.#state.turn?.deadline ?? 0) - Date.now()));
-      if (!this.#waits.isEmpty) await condition(() => this.#waits.isEmpty);
-    } while ((this.#state.turn?.deadline ?? 0) > Date.now());
-  }
-
   #beginStep(): ReturnType<TurnContext["beginStep"]> {
     this.#waits.forget();
     this.#state = beginJoining(this.#state);
@@ -377,8 +371,8 @@ class SessionWorkflow {
     };
   }
 
-  #endStep(news: Configured | undefined): void {
-    this.#state = endJoining(this.#state);
+  #endStep({ configured: news, late }: Parameters<TurnContext["endStep"]>[0]): void {
+    this.#state = endJoining(this.#state, late);
     if (!news || !this.#state.turn) return;
     const longerMs = news.agent.limits.turnTimeoutMs - this.#agent.limits.turnTimeoutMs;
     this.#state = changeTurn(this.#state, { deadline: this.#state.turn.deadline + longerMs });

@@ -20,7 +20,7 @@ export function turnEnding(of: {
     messageId: turn.messageId,
     ...(late.length > 0 && { requeued: late }),
   };
-  if (end?.ended === "completed") return { ...ids, outcome: "completed" };
+  if (end?.ended === "completed") return { ...ids, outcome: "completed", step: turn.step };
   if (end?.ended === "failed") return { ...ids, outcome: "failed", failure: end.failure };
   if (turn.stop === "timed_out") {
     const message = `the turn took longer than ${limits.turnTimeoutMs} ms, the agent's limit turnTimeoutMs`;

@@ -2,7 +2,7 @@
 import { workflowInfo } from "@temporalio/workflow";
 import type { SessionId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
-import type { CallResult, Configured, Failure, PlannedWait, SessionAgent, StepRequest } from "../contract/steps.ts";
+import type { CallResult, Failure, PlannedWait, SessionAgent, StepAnswer, StepRequest } from "../contract/steps.ts";
 import type { WaitVerdict } from "../contract/waits.ts";
 import { Lanes } from "./lanes.ts";
 import { SandboxRoute } from "./sandbox-route.ts";
@@ -11,6 +11,8 @@ import { addUsage, type CallToRun, type TurnState } from "./session-state.ts";
 export type TurnEnd =
   | { readonly ended: "completed" }
   | { readonly ended: "failed"; readonly failure: Failure }
+  /** The store is older than this run, or newer: it begins anew from the rows. */
+  | { readonly ended: "overtaken" }
   /** The turn's message had been taken back: nothing was done, and nothing need be said. */
   | { readonly ended: "skipped" }
   /** A good place to continue as new: nothing runs, everything is committed or waits for somebody. */
@@ -38,7 +40,7 @@ export interface TurnContext {
   /** What a step's request says besides its place: messages that join with it, the configuration that is known here. */
   readonly beginStep: () => Pick<StepRequest, "steer" | "configuration" | "commands">;
   /** The step has answered. */
-  readonly endStep: (news: Configured | undefined) => void;
+  readonly endStep: (answer: Pick<StepAnswer, "configured" | "late">) => void;
   /** Whether messages wait to join. */
   readonly hasSteering: () => boolean;
   readonly waitFor: (call: CallToRun, wait: PlannedWait) => Promise<WaitVerdict>;
@@ -84,7 +86,7 @@ async function runStep(context: TurnContext, steps: SandboxRoute, step: number):
   );
   context.startSandbox();
   const result = await answer.finally(() => running.delete("step"));
-  context.endStep(result.configured);
+  context.endStep(result);
   context.change({ usage: addUsage(context.turn().usage, result.usage) });
   switch (result.next) {
     case "failed":

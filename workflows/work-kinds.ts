@@ -23,4 +23,5 @@ export const KIND_OF: Readonly<Record<keyof Activities, WorkKind>> = {
   purgeSession: "upkeep",
   endTurn: "upkeep",
   expireWait: "upkeep",
+  recoverSession: "upkeep",
 };

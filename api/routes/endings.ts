@@ -2,10 +2,12 @@
 import { z } from "zod";
 import { ProblemError } from "../../contract/errors.ts";
 import { CloseAnswer, InterruptAnswer, InterruptRequest } from "../../contract/http.ts";
+import type { TurnId } from "../../contract/ids.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import type { Session } from "../../contract/session.ts";
 import { findPlace } from "../../store/session-places.ts";
 import { findSession, getSession } from "../../store/sessions.ts";
+import { askSessionEnd, askTurnStop, isWaiting, markSessionEndTold, markTurnStopTold } from "../../store/stops.ts";
 import { isTurnRunning } from "../../store/turns.ts";
 import type { Dependencies } from "../dependencies.ts";
 import { type Operation, operation } from "../operation.ts";
@@ -36,9 +38,7 @@ function interruptOperation(deps: Dependencies): Operation {
       if (session.closedAt !== null)
         throw new ProblemError("SESSION_CLOSED", `session ${session.id} is closed; nothing runs in it`);
       const { turnId } = body;
-      // Where nothing runs nobody is told: each signal is a part of the workflow's history, which is bounded.
-      if (session.status !== "idle")
-        await reach(deps, session, () => deps.sessions.interrupt(session.id, turnId === undefined ? {} : { turnId }));
+      await interrupt(deps, session, turnId);
       const interrupted =
         turnId === undefined ? session.status !== "idle" : await isTurnRunning(deps.store.database, session.id, turnId);
       const nothing = `${turnId === undefined ? "nothing ran" : `turn ${turnId} does not run`}, so nothing was stopped`;
@@ -70,7 +70,7 @@ function closeOperation(deps: Dependencies): Operation {
     handle: async ({ params }) => {
       const session = await getSession(deps.store.database, params.sessionId);
       if (session.closedAt !== null) return { status: 200, body: { closed: true, message: "the session is closed" } };
-      await close(deps, session);
+      await close(deps, session, "close");
       return { status: 202, body: { closed: false, message: "the session is being closed; session.closed says when" } };
     },
   });
@@ -91,6 +91,7 @@ function deleteOperation(deps: Dependencies): Operation {
       const incarnation = (await findPlace(database, params.sessionId))?.incarnation;
       const session = await getSession(database, params.sessionId);
       if (session.closedAt === null) await closeFully(deps, session, incarnation);
+      else await askSessionEnd(database, { sessionId: session.id, incarnation }, "delete");
       await deps.sessions.purge(session.id, incarnation);
       return { status: 204 };
     },
@@ -99,7 +100,7 @@ function deleteOperation(deps: Dependencies): Operation {
 
 async function closeFully(deps: Dependencies, session: Session, incarnation?: string): Promise<void> {
   using log = deps.tail.open(session.id);
-  await close(deps, session, incarnation);
+  await close(deps, session, "delete", incarnation);
   const deadline = AbortSignal.timeout(LIMITS.closeWaitMs);
   for (;;) {
     const now = await findSession(deps.store.database, session.id);
@@ -119,12 +120,38 @@ async function closeFully(deps: Dependencies, session: Session, incarnation?: st
 }
 
 /** Asks the workflow to close. One that turns out to have ended leaves a row that is closed by now, which is what was wanted. */
-async function close(deps: Dependencies, session: Session, incarnation?: string): Promise<void> {
+async function close(
+  deps: Dependencies,
+  session: Session,
+  ending: "close" | "delete",
+  incarnation?: string,
+): Promise<void> {
+  const { database } = deps.store;
+  const of = { sessionId: session.id, incarnation };
+  if ((await askSessionEnd(database, of, ending)) !== "asked") return;
   try {
     await reach(deps, session, () => deps.sessions.close(session.id, incarnation));
+    await markSessionEndTold(database, of);
   } catch (error) {
     if (!(error instanceof ProblemError && error.code === "SESSION_CLOSED")) throw error;
   }
+}
+
+/** Each signal is a part of the workflow's history, which is bounded: nobody is told where nothing runs, or twice of one turn. */
+async function interrupt(deps: Dependencies, session: Session, turnId: TurnId | undefined): Promise<void> {
+  if (session.status === "idle") return;
+  const { database } = deps.store;
+  const stop = await askTurnStop(database, session.id, turnId);
+  if (stop.asked === "told") return;
+  // One that is about to begin: its message waits, and no row can note the stop yet.
+  if (stop.turnId === undefined) {
+    if (turnId !== undefined && !(await isWaiting(database, session.id, turnId))) return;
+    const request = turnId === undefined ? {} : { turnId };
+    const tell = (): Promise<void> => reach(deps, session, () => deps.sessions.interrupt(session.id, request));
+    return await deps.stops.run(`${session.id} ${turnId ?? ""}`, tell);
+  }
+  await reach(deps, session, () => deps.sessions.interrupt(session.id, { turnId: stop.turnId }));
+  await markTurnStopTold(database, stop.turnId);
 }
 
 function reach<T>(deps: Dependencies, session: Session, call: () => Promise<T>): Promise<T> {

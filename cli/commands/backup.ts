@@ -59,5 +59,5 @@ function named(file: string): string {
 function told({ manifest, aside }: Restored): string {
   const at = new Date(manifest.madeAt).toISOString();
   const old = aside === undefined ? "" : `what was there before is in ${aside}; remove it when you no longer need it\n`;
-  return `restored ${countText(manifest.sessions, "session")} as they were at ${at}\n${old}now start the stack again\n`;
+  return `restored ${countText(manifest.sessions, "session")} as they were at ${at}\n${old}start the stack: each session continues from there\n`;
 }

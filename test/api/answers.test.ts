@@ -135,7 +135,7 @@ describe("a turn", () => {
     await until(async () => (await undelivered(world)).length === 0);
   });
 
-  test("whose workflow is gone need not be told, and its session is closed", async () => {
+  test("whose workflow is gone is begun anew, and told", async () => {
     await using waiting = await aWaitingCall(approval());
     const { world, sessionId } = waiting;
     world.sessions.ended.add(sessionId);
@@ -143,7 +143,8 @@ describe("a turn", () => {
     expect(await waiting.post({ decision: "approve" })).toMatchObject({ status: 200 });
 
     await until(async () => (await undelivered(world)).length === 0);
-    expect((await world.call(`GET /v1/sessions/${sessionId}`)).body["status"]).toBe("closed");
+    expect(world.sessions.ended.has(sessionId)).toBe(false);
+    expect((await world.call(`GET /v1/sessions/${sessionId}`)).body["closedAt"]).toBeNull();
   });
 
   test("that does not answer keeps no other from being told", async () => {

@@ -37,6 +37,44 @@ describe("interrupting", () => {
     expect(world.sessions.interrupts).toContainEqual({ sessionId: id, request: { turnId } });
   });
 
+  test("a turn that is interrupted over and over is told of it once", async () => {
+    await using world = await ApiWorld.start();
+    const id = await world.createSession();
+    const sent = await world.call(`POST /v1/sessions/${id}/messages`, { json: { id: "m1", content: "hello" } });
+    const { turnId } = sent.body as { turnId: TurnId };
+    await world.store.database.write((tx) => beginTurn(tx, { sessionId: id, turnId, messageId: "m1" }));
+
+    world.sessions.fail("unreachable", "interrupt");
+    expect((await world.call(`POST /v1/sessions/${id}/interrupt`)).status).toBe(503);
+    world.sessions.recover();
+    for (let i = 0; i < 20; i++) await world.call(`POST /v1/sessions/${id}/interrupt`);
+    await world.call(`POST /v1/sessions/${id}/interrupt`, { json: { turnId: "turn_other" } });
+
+    expect(world.sessions.interrupts).toEqual([{ sessionId: id, request: { turnId } }]);
+  });
+
+  test("a turn that is about to begin is told of many stops at once", async () => {
+    await using world = await ApiWorld.start();
+    const id = await world.createSession();
+    await world.call(`POST /v1/sessions/${id}/messages`, { json: { id: "m1", content: "hello" } });
+
+    const stops = Array.from({ length: 50 }, () => world.call(`POST /v1/sessions/${id}/interrupt`));
+    expect((await Promise.all(stops)).map(({ status }) => status)).toEqual(Array.from({ length: 50 }, () => 202));
+
+    expect(world.sessions.interrupts.length).toBeLessThanOrEqual(1 + Math.ceil(15_000 / LIMITS.stopEveryMs));
+    expect(world.sessions.interrupts.length).toBeGreaterThan(0);
+  });
+
+  test("a message that is taken back over and over is taken from its workflow once", async () => {
+    await using world = await ApiWorld.start();
+    const id = await world.createSession();
+    await world.call(`POST /v1/sessions/${id}/messages`, { json: { id: "m1", content: "hello" } });
+
+    for (let i = 0; i < 5; i++) expect((await world.call(`DELETE /v1/sessions/${id}/messages/m1`)).status).toBe(204);
+
+    expect(world.sessions.removed).toEqual(["m1"]);
+  });
+
   test.each([
     ["a turn id without its prefix", { turnId: "1" }, "/turnId"],
     ["an unknown field", { reason: "x" }, "/reason"],

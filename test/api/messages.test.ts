@@ -168,7 +168,7 @@ describe("when the workflow cannot be reached", () => {
     expect(world.sessions.submitted).toHaveLength(1);
   });
 
-  test("a session whose workflow was terminated from outside is closed, in words", async () => {
+  test("a session whose workflow was terminated from outside is begun anew, and gets the message", async () => {
     await using world = await ApiWorld.start();
     const id = await world.createSession();
     world.sessions.ended.add(id);
@@ -176,8 +176,9 @@ describe("when the workflow cannot be reached", () => {
     const posted = await world.call(`POST /v1/sessions/${id}/messages`, { json: { content: "hello" } });
 
     const { body } = await world.call(`GET /v1/sessions/${id}`);
-    expect(posted).toMatchObject({ status: 409, body: { code: "SESSION_CLOSED" } });
-    expect(body["status"]).toBe("closed");
+    expect(posted.status).toBe(202);
+    expect(world.sessions.submitted).toHaveLength(1);
+    expect(body["closedAt"]).toBeNull();
   });
 
   test("a message that the workflow refuses is a 409, in the log and again when it is repeated", async () => {

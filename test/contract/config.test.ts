@@ -8,6 +8,7 @@ test("an empty environment gives the documented defaults", () => {
     host: "127.0.0.1",
     apiUrl: undefined,
     stateDir: ".perdure",
+    synchronous: "normal",
     auth: "token",
     token: undefined,
     model: "gpt-5",

@@ -156,7 +156,10 @@ test("another process's commit is seen by the data version, and nothing else is"
 
 test("many different statements do not pile up, and stay right", async () => {
   using folder = temporaryFolder();
-  const { kysely, close } = await openSqlite(path.join(folder.path, "x.db"), "writer", 0);
+  const { kysely, close } = await openSqlite(path.join(folder.path, "x.db"), "writer", {
+    busyMs: 0,
+    synchronous: "normal",
+  });
 
   for (let i = 0; i < 1_200; i++) {
     const { rows } = await sql<{ n: number }>`select ${sql.raw(String(i))} as n`.execute(kysely);
@@ -167,3 +170,18 @@ test("many different statements do not pile up, and stay right", async () => {
   expect(again.rows).toEqual([{ n: 7 }]);
   await close();
 });
+
+test.each(["normal", "full"] as const)(
+  "synchronous %s holds for what writes and for what reads",
+  async (synchronous) => {
+    using folder = temporaryFolder();
+    const database = await openDatabase(path.join(folder.path, "x.db"), 1_000, synchronous);
+
+    const { rows } = await sql<{ synchronous: number }>`pragma synchronous`.execute(database.read);
+
+    expect(rows).toEqual([{ synchronous: synchronous === "full" ? 2 : 1 }]);
+    const written = await database.write((tx) => sql<{ synchronous: number }>`pragma synchronous`.execute(tx));
+    expect(written.rows).toEqual(rows);
+    await database.close();
+  },
+);

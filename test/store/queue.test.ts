@@ -60,7 +60,9 @@ describe("a message that steers", () => {
     const { database, running, steering, join } = turn;
 
     await join(2);
-    await join(2);
+    const second = await join(2);
+    if (second.state !== "begun") throw new Error("it is done");
+    await endStep(database, second, anEnding([]));
     const begun = await join(3);
 
     expect(begun.state).toBe("begun");

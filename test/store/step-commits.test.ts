@@ -139,6 +139,9 @@ test("the end of a turn says what it cuts off, then how it ended, then what foll
   const asked = waiting(question());
   await endStep(database, step.begun, anEnding([running, waiting(), asked]));
   await beginCall(database, { sessionId, callId: running.block.callId }, undefined);
+  // No step begins while calls of the one before are open; here both are cut off at once.
+  const row = { turn_id: ids.turnId, step: 2, epoch: 1, state: "running", failures: 0, result: null, taken_by: null };
+  await database.write((tx) => tx.insertInto("steps").values(row).execute());
   const next = await aStep(database, ids, 2);
   const place = { turnId: ids.turnId, step: 2, index: 0 };
   await publishReply(database, next, [

@@ -86,7 +86,7 @@ export class FakeSessions implements Sessions {
 
   async start(start: SessionStart): Promise<void> {
     this.#note("start", start.sessionId);
-    if (this.ended.has(start.sessionId)) throw new SessionsError("missing", "it ran and has ended");
+    this.ended.delete(start.sessionId);
     if (!this.started.has(start.sessionId)) this.started.set(start.sessionId, start);
   }
 
@@ -108,6 +108,14 @@ export class FakeSessions implements Sessions {
     this.#note("removeMessage", messageId);
     this.#reach(sessionId);
     this.removed.push(messageId);
+  }
+
+  readonly abandoned: SessionId[] = [];
+
+  async abandon(sessionId: SessionId): Promise<void> {
+    this.#note("abandon", sessionId);
+    this.abandoned.push(sessionId);
+    this.ended.add(sessionId);
   }
 
   async interrupt(sessionId: SessionId, request: InterruptTurn): Promise<void> {

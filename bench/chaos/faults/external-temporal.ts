@@ -28,6 +28,7 @@ export class ExternalTemporal implements AsyncDisposable {
     this.#command = temporalCommand({
       binary,
       databaseFile: this.databaseFile,
+      synchronous: "normal",
       namespace: "default",
       ui: undefined,
       ...ports,
