@@ -1,6 +1,6 @@
 /** Attempts are registered with the work they begin, and those of dead processes are found, of this host only. */
 import { afterEach, expect, test, vi } from "vitest";
-import { type Attempt, beginAttempt, forgetAttempts, orphanedAttempts } from "../../store/attempts.ts";
+import { type Attempt, beginAttempt, forgetAttempts, forgetEnded, orphanedAttempts } from "../../store/attempts.ts";
 import { beginStep, endStep } from "../../store/steps.ts";
 import { aMessage, anEnding, aSession, temporaryStore } from "./store-builder.ts";
 
@@ -23,11 +23,14 @@ test("an attempt is there from its step's begin until two seconds after its comm
 
   await endStep(database, begun, anEnding([], { attempt: attempt("t1") }));
   await database.write((tx) => beginAttempt(tx, attempt("t2")));
+  expect(await forgetEnded(database, "1:a")).toBe(1);
   expect(await orphans()).toEqual(["t1", "t2"]);
 
   vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 3_000 });
-  await database.write((tx) => beginAttempt(tx, attempt("t3")));
-  expect(await orphans()).toEqual(["t2", "t3"]);
+  expect(await forgetEnded(database, "1:b")).toBe(0);
+  expect(await orphans()).toEqual(["t1", "t2"]);
+  expect(await forgetEnded(database, "1:a")).toBe(0);
+  expect(await orphans()).toEqual(["t2"]);
 });
 
 test("only attempts of dead processes of the same host are orphans", async () => {
