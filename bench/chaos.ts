@@ -15,7 +15,7 @@ const KILLS_EACH = 12;
 const USAGE =
   "usage: npm run chaos -- [--minutes 2] [--seed 7] [--sessions 6] [--backend openai] [--temporal embedded|external] [--kills-only]\n" +
   "       npm run chaos -- --approvals [--seed 7] [--sessions 20] [--backend openai]\n" +
-  "       npm run chaos -- --sandbox bubblewrap|docker|modal|local [--minutes 2] [--seed 7] [--sessions 6]\n" +
+  "       npm run chaos -- --sandbox bubblewrap|docker|modal|local [--minutes 2] [--seed 7] [--sessions 6] [--kills-only]\n" +
   "minutes, seed and sessions are numbers, the backend is openai or copilot\n";
 
 async function main(): Promise<number> {
@@ -61,7 +61,10 @@ async function main(): Promise<number> {
     return 1;
   }
   if (sandbox) {
-    const report = await runSandboxChaos({ provider: sandbox.data, seed, sessions, stormMs: minutes * 60_000, tell });
+    const report = await runSandboxChaos({
+      ...{ provider: sandbox.data, seed, sessions, stormMs: minutes * 60_000, tell },
+      killsOnly: values["kills-only"],
+    });
     printSandboxes(report, seed);
     return report.violations.length > 0 ? 1 : 0;
   }
@@ -89,13 +92,13 @@ function printSandboxes(report: SandboxChaosReport, seed: number): void {
   process.stdout.write(
     `chaos: calls ended as ${ended.join(", ")}; ${report.snapshots} snapshots, ${report.losses} losses told, ` +
       `${report.looks} looks at what was there; of ${report.unseen} killed sandboxes nobody could see what they had begun\n` +
-      `chaos: besides, the whole stack was restarted ${report.restarts} times\n` +
+      `chaos: besides, the whole stack was restarted ${report.restarts} times; other faults: ${faultsOf(report)}\n` +
       `chaos: seed ${seed}, ${killsOf(report)}, ${report.sessions} sessions, ${report.turns} messages, ` +
       `${report.commands} commands, ${report.violations.length} violations\n`,
   );
 }
 
-function faultsOf({ faults }: Pick<ChaosReport, "faults">): string {
+function faultsOf({ faults }: Pick<ChaosReport | SandboxChaosReport, "faults">): string {
   const made = Object.entries(faults).map(([type, times]) => `${type} ${times}`);
   return made.length === 0 ? "none" : made.join(", ");
 }

@@ -1,4 +1,5 @@
 /** Chaos with sandboxes: sessions at work while their sandboxes, worker, API and Temporal are killed; then the truth. */
+import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { SandboxId } from "../../contract/ids.ts";
 import type { SandboxProviderName } from "../../contract/sandbox.ts";
@@ -6,6 +7,9 @@ import { startModelEndpoint } from "../../test/support/model-endpoint.ts";
 import { startWorld, type World, waitFor } from "../../test/support/world.ts";
 import { checkSequence, checkStream, type Violation, wholeLog } from "../chaos/checks.ts";
 import { ChaosClient, newWeather, type Weather } from "../chaos/client.ts";
+import { DatabaseCopies } from "../chaos/faults/database-copies.ts";
+import { DISTURBANCES, type FaultType } from "../chaos/faults/fault.ts";
+import { FaultMaker } from "../chaos/faults/fault-maker.ts";
 import { structureOf } from "../chaos/log-structure.ts";
 import { createRandom } from "../chaos/random.ts";
 import { type Pace, strikeSchedule, type Victim } from "../chaos/schedule.ts";
@@ -24,11 +28,14 @@ export interface SandboxChaosOptions {
   /** Of a session, but for the last one, which only looks. */
   readonly turns?: number;
   readonly pace?: Pace;
+  /** Nothing but kills, as before there were pauses, a blocked event loop and other host names. */
+  readonly killsOnly?: boolean;
   readonly tell: (line: string) => void;
 }
 
 export interface SandboxChaosReport {
   readonly kills: Readonly<Record<Victim, number>>;
+  readonly faults: Readonly<Partial<Record<FaultType, number>>>;
   readonly restarts: number;
   readonly sessions: number;
   readonly turns: number;
@@ -44,6 +51,7 @@ export interface SandboxChaosReport {
   readonly folder: string;
 }
 
+const BLOCKING_TOOL = path.join(import.meta.dirname, "..", "chaos", "faults", "blocking-tool.ts");
 const HANG_AFTER_MS = 60_000;
 const PACE: Pace = { minMs: 400, maxMs: 2_400 };
 const TURNS = 5;
@@ -55,19 +63,35 @@ export async function runSandboxChaos(options: SandboxChaosOptions): Promise<San
   await using model = await startModelEndpoint();
   await using found = await findVictims(options.provider);
   const env = found.environment;
-  await using world = await startWorld({ modelUrl: model.url, sandbox: options.provider, env });
+  const toolsEnv = { ...env, PERDURE_TOOLS: BLOCKING_TOOL };
+  await using world = await startWorld({ modelUrl: model.url, sandbox: options.provider, env: toolsEnv });
   await using victims = found.of(world);
   options.tell(`${options.provider}: ${victims.description}`);
-  const report = await new SandboxChaos(world, victims, options).run();
+  const weather = newWeather(HANG_AFTER_MS);
+  const databases = {
+    store: path.join(world.stateDir, "perdure.db"),
+    temporal: path.join(world.stateDir, "temporal.db"),
+  };
+  const copies = new DatabaseCopies(path.join(world.folder, "copies"), databases);
+  await using faults = new FaultMaker({ world, weather, copies, external: undefined, tell: options.tell });
+  const report = await new SandboxChaos({ world, victims, weather, faults }, options).run();
   world.keepFolder = report.violations.length > 0;
   return report;
+}
+
+interface SandboxChaosParts {
+  readonly world: World;
+  readonly victims: SandboxVictims;
+  readonly weather: Weather;
+  readonly faults: FaultMaker;
 }
 
 class SandboxChaos {
   readonly #world: World;
   readonly #victims: SandboxVictims;
   readonly #options: SandboxChaosOptions;
-  readonly #weather: Weather = newWeather(HANG_AFTER_MS);
+  readonly #weather: Weather;
+  readonly #faults: FaultMaker;
   readonly #killed: KilledSandbox[] = [];
   #killing: Promise<unknown> = Promise.resolve();
   readonly #violations: Violation[] = [];
@@ -76,27 +100,35 @@ class SandboxChaos {
   #turns = 0;
   #commands = 0;
 
-  constructor(world: World, victims: SandboxVictims, options: SandboxChaosOptions) {
+  constructor({ world, victims, weather, faults }: SandboxChaosParts, options: SandboxChaosOptions) {
     this.#world = world;
     this.#victims = victims;
+    this.#weather = weather;
+    this.#faults = faults;
     this.#options = options;
   }
 
   async run(): Promise<SandboxChaosReport> {
-    const { seed, stormMs, sessions, tell, pace = PACE } = this.#options;
+    const { seed, stormMs, sessions, tell, pace = PACE, killsOnly = false } = this.#options;
     const random = createRandom(seed);
     const storm = new Storm(this.#world, this.#weather, {
       killSandbox: () => this.#killOne((ids) => random.oneOf(ids)),
+      faults: this.#faults,
     });
     const until = Date.now() + stormMs;
-    const raging = storm.rage(strikeSchedule({ seed, pace, hasSandbox: true }), until);
+    // What takes time away is another proof's: a sandbox and its rows that part are judged by other rules.
+    const able = FaultMaker.able(false).types;
+    const types = new Set(killsOnly ? [] : DISTURBANCES.filter((type) => able.has(type)));
+    const raging = storm.rage(strikeSchedule({ seed, pace, hasSandbox: true, faults: types }), until);
     const playing = Array.from({ length: sessions }, () => this.#keepRunning(until));
     await Promise.all([raging, ...playing]);
+    await this.#faults.settle();
     tell(`${storm.killCount} kills, ${storm.restarts} restarts of the whole stack; now the last checks`);
     await this.#checkRest();
     const sum = (count: (audit: SandboxAudit) => number): number => this.#audits.reduce((n, one) => n + count(one), 0);
     return {
       kills: storm.kills,
+      faults: this.#faults.counts,
       restarts: storm.restarts,
       sessions: this.#sessions,
       turns: this.#turns,

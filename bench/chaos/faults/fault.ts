@@ -24,6 +24,9 @@ export type Loss =
 export type Fault = Disturbance | Loss;
 export type FaultType = Fault["type"];
 
+/** Those of a storm in which nothing may be lost. */
+export const DISTURBANCES: readonly Disturbance["type"][] = ["pause", "outage", "block", "host"];
+
 /** The power cut takes back at most this much. */
 export const POWER_CUT_MS = 3_000;
 
