@@ -1,5 +1,6 @@
 /** What the routes work with, made once per process or test. */
 import type { Logger } from "pino";
+import type { WaitingProcess } from "../contract/http.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { Store } from "../store/store.ts";
 import { EventTail } from "../store/tail.ts";
@@ -28,6 +29,8 @@ export interface Outside {
   readonly logger: Logger;
   /** Undefined: whoever reaches the API may do everything. */
   readonly token: ApiToken | undefined;
+  /** Processes of the same stack that cannot work before something else is there; without it nobody knows. */
+  readonly waiting?: () => readonly WaitingProcess[];
   /** What callers may hold, and how slow they may be; as a rule EDGE_BOUNDS. */
   readonly bounds?: EdgeBounds;
 }

@@ -3,12 +3,14 @@ import { existsSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { type Logger, pino } from "pino";
-import { partOf, temporalOf } from "../cli/running-stack.ts";
+import { partOf, stackProcesses, temporalOf } from "../cli/running-stack.ts";
 import { type Config, ConfigError, EXIT_CONFIG, readConfig } from "../contract/config.ts";
+import type { WaitingProcess } from "../contract/http.ts";
 import { LIMITS } from "../contract/limits.ts";
 import { makeToken, TokenError, tokenFile } from "../store/api-token.ts";
 import { StoreError } from "../store/error.ts";
-import { openStore, type Store } from "../store/store.ts";
+import { openStoreWhenFree } from "../store/open-when-free.ts";
+import type { Store } from "../store/store.ts";
 import type { ApiToken } from "./authentication.ts";
 import { createLazySessions } from "./lazy-sessions.ts";
 import { type RunningApi, startServer } from "./server.ts";
@@ -42,7 +44,7 @@ async function start(): Promise<void> {
   const logger = pino({ name: "api", level: config.logLevel });
   const stateDir = path.resolve(config.stateDir);
   const address = temporalOf(config, stateDir);
-  const store = await openStore(stateDir, config.synchronous);
+  const store = await openWhenFree(config, logger);
   const sessions = createLazySessions(async () => {
     const { openTemporalSessions } = await import("./temporal-sessions.ts");
     return openTemporalSessions({
@@ -55,7 +57,7 @@ async function start(): Promise<void> {
   });
   await loadAgents(config, store, logger);
   const api = await startServer(
-    { store, sessions, logger, token: apiToken(config, stateDir) },
+    { store, sessions, logger, token: apiToken(config, stateDir), waiting: () => waitingAt(stateDir) },
     { host: config.host, port: config.port },
   );
   const look = new AbortController();
@@ -67,6 +69,27 @@ async function start(): Promise<void> {
     await store[Symbol.asyncDispose]();
   });
   announce(api, config.host, logger);
+}
+
+function waitingAt(stateDir: string): readonly WaitingProcess[] {
+  return stackProcesses(stateDir).flatMap(({ name, state, waitsFor = "", since = 0 }) =>
+    state === "waiting" ? [{ process: name, waitsFor, since }] : [],
+  );
+}
+
+/** While nothing is open yet, a signal or the end of the parent just ends the process. */
+async function openWhenFree({ stateDir, synchronous }: Config, logger: Logger): Promise<Store> {
+  const leave = (): void => process.exit(0);
+  process.once("disconnect", leave);
+  const say = (reason: string): void => {
+    process.send?.({ type: "waiting", reason });
+    logger.warn({ reason }, "the API waits for its store");
+  };
+  try {
+    return await openStoreWhenFree(path.resolve(stateDir), { synchronous, signal: new AbortController().signal, say });
+  } finally {
+    process.off("disconnect", leave);
+  }
 }
 
 function apiToken({ auth }: Config, stateDir: string): ApiToken | undefined {

@@ -18,6 +18,7 @@ import { addRun } from "./commands/run.ts";
 import { addSandboxes } from "./commands/sandboxes.ts";
 import { addSend } from "./commands/send.ts";
 import { addSessions } from "./commands/sessions.ts";
+import { addStatus } from "./commands/status.ts";
 import { addTerminal } from "./commands/terminal.ts";
 import { EXIT } from "./exit-codes.ts";
 import type { Io } from "./io.ts";
@@ -47,6 +48,7 @@ function createProgram(io: Io, end: (exitCode: number) => void): Command {
     .exitOverride();
   for (const add of [
     addProcesses,
+    addStatus,
     addRun,
     addChat,
     addAttach,

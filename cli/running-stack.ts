@@ -4,6 +4,7 @@ import path from "node:path";
 import { z } from "zod";
 import { type Config, ConfigError } from "../contract/config.ts";
 import { isAlive } from "./process-identity.ts";
+import { ProcessEntry } from "./state-directory.ts";
 
 /** What of the supervisor's file (see state-directory.ts) others need. */
 const Holder = z.object({
@@ -28,6 +29,16 @@ export function runningStack(stateDir: string): RunningStack | undefined {
     return isAlive(holder) ? holder : undefined;
   } catch {
     return undefined;
+  }
+}
+
+/** The living processes of the folder's stack, as its supervisor has told last. None, where none runs. */
+export function stackProcesses(stateDir: string): readonly ProcessEntry[] {
+  if (!runningStack(stateDir)) return [];
+  try {
+    return ProcessEntry.array().parse(JSON.parse(readFileSync(path.join(stateDir, "processes.json"), "utf8")));
+  } catch {
+    return []; // It is just starting, or of another version.
   }
 }
 

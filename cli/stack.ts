@@ -6,7 +6,7 @@ import path from "node:path";
 import type { Config } from "../contract/config.ts";
 import { LIMITS } from "../contract/limits.ts";
 import { finishRestore } from "./backup/restore-placement.ts";
-import { waitServing } from "./grpc-health.ts";
+import { isServing, waitServing } from "./grpc-health.ts";
 import { boundLog } from "./log-file.ts";
 import { programArguments } from "./package-root.ts";
 import { freePort, isPortFree } from "./ports.ts";
@@ -281,6 +281,7 @@ class RunningStack implements Stack {
       // Without an API nothing is lost but a second; without a worker all sessions stand still.
       hasSpare: name === "worker" && this.#options.programs === undefined,
       command: () => ({ file: process.execPath, args, ...this.#programEnv(name), channel: "ipc" }) satisfies Command,
+      isOutage: async () => !(await isServing(this.temporalAddress)),
       obstacle: async () => (name === "api" ? this.#apiPortTaken(this.#apiPort) : undefined),
     };
   }

@@ -25,6 +25,11 @@ export const ProcessEntry = z.object({
   restarts: z.number().int().nonnegative(),
   /** Of this pid, in ms since 1970. */
   startedAt: z.number().int(),
+  /** waiting: it cannot be ready before something else is, which `waitsFor` names. Files of older versions say neither. */
+  state: z.enum(["starting", "waiting", "ready"]).optional(),
+  waitsFor: z.string().optional(),
+  /** Of its state, in ms since 1970. */
+  since: z.number().int().optional(),
 });
 export type ProcessEntry = z.infer<typeof ProcessEntry>;
 

@@ -11,6 +11,9 @@ import { type Command, dismissGuard, spawnProcess } from "./spawned-process.ts";
 import { StackError } from "./stack-error.ts";
 import type { ProcessEntry, ProcessName } from "./state-directory.ts";
 
+/** Of what a process says that it waits for. */
+const WAITS_CHARACTERS = 500;
+
 export interface ProcessPlan {
   readonly name: ProcessName;
   readonly logFile: string;
@@ -20,6 +23,8 @@ export interface ProcessPlan {
   readonly hasSpare?: boolean;
   /** Waits until the process that was just started is ready; without it, readiness is its message `{type: "ready"}`. */
   readonly untilReady?: (signal: AbortSignal) => Promise<boolean>;
+  /** Whether what it works with is away, so that its deaths are explained: they do not count to those after which it is given up. */
+  readonly isOutage?: () => Promise<boolean>;
   /** Asked after a death before readiness: a reason why another start cannot help, or undefined to try again. */
   readonly obstacle: () => Promise<string | undefined>;
 }
@@ -49,7 +54,11 @@ interface Life {
   readonly child: ChildProcess;
   readonly startedAt: number;
   readonly ended: AbortController;
-  ready: boolean;
+  state: "starting" | "waiting" | "ready";
+  /** When that began. */
+  since: number;
+  /** While it waits: for what. */
+  waitsFor: string | undefined;
   /** What it said when it cannot be used as it is set up. */
   unusable: string | undefined;
 }
@@ -96,7 +105,17 @@ export class SupervisedProcess {
   get entry(): ProcessEntry | undefined {
     const pid = this.#life?.child.pid;
     if (this.#life === undefined || pid === undefined) return undefined;
-    return { name: this.#plan.name, pid, restarts: this.#restarts, startedAt: this.#life.startedAt };
+    const { startedAt, state, since, waitsFor } = this.#life;
+    const { name } = this.#plan;
+    return {
+      name,
+      pid,
+      restarts: this.#restarts,
+      startedAt,
+      state,
+      since,
+      ...(waitsFor !== undefined && { waitsFor }),
+    };
   }
 
   start(): void {
@@ -134,7 +153,9 @@ export class SupervisedProcess {
       child,
       startedAt: Date.now(),
       ended: new AbortController(),
-      ready: false,
+      state: "starting",
+      since: Date.now(),
+      waitsFor: undefined,
       unusable: undefined,
     };
     this.#life = life;
@@ -182,15 +203,31 @@ export class SupervisedProcess {
           ready();
         }
         // It waits for another program, and says so itself; to end it would not help.
-        if (isWaiting(message)) clearTimeout(overdue);
+        if (isWaiting(message)) {
+          clearTimeout(overdue);
+          this.#onWaiting(life, message);
+        }
         reason = reasonOf(message) ?? reason;
       });
     }
   }
 
+  #onWaiting(life: Life, message: object): void {
+    if (life !== this.#life || life.ended.signal.aborted) return;
+    const isNew = life.state !== "waiting";
+    const reason = "reason" in message && typeof message.reason === "string" ? message.reason : "something else";
+    life.waitsFor = reason.slice(0, WAITS_CHARACTERS);
+    life.state = "waiting";
+    if (isNew) life.since = Date.now();
+    this.#hooks.onChange();
+  }
+
   #onReady(life: Life): void {
-    if (life !== this.#life || life.ready || life.ended.signal.aborted) return;
-    life.ready = true;
+    if (life !== this.#life || life.state === "ready" || life.ended.signal.aborted) return;
+    life.state = "ready";
+    life.since = Date.now();
+    life.waitsFor = undefined;
+    this.#hooks.onChange();
     const { pid } = life.child;
     if (pid !== undefined) {
       const afterMs = Date.now() - life.startedAt;
@@ -210,13 +247,40 @@ export class SupervisedProcess {
     }
     const lived = death.at - life.startedAt;
     this.#quickDeaths = lived >= LIMITS.restartResetMs ? 0 : this.#quickDeaths + 1;
-    this.#deaths = [...this.#deaths.filter((at) => death.at - at < LIMITS.deathsWindowMs), death.at];
+    const wasReady = life.state === "ready";
     const pauseMs = pauseBefore(this.#quickDeaths);
+    const isCounted = life.state !== "waiting";
+    if (isCounted) this.#count(death);
 
     if (life.unusable !== undefined) this.#giveUp(new StackError("unusable", life.unusable));
-    else if (this.#deaths.length >= LIMITS.deathsMax) this.#giveUp(this.#tooManyDeaths(how));
-    else if (life.ready && pauseMs === 0) this.#restart(death);
-    else this.#restartLater(death, pauseMs, life.ready);
+    else if (isCounted && this.#deaths.length >= LIMITS.deathsMax) this.#giveUpUnlessOutage(death, pauseMs);
+    else if (wasReady && pauseMs === 0) this.#restart(death);
+    else this.#restartLater(death, pauseMs, wasReady);
+  }
+
+  /** Counted at once, because a restart waits for nothing; taken back when it turns out to be explained. */
+  #count({ at }: Death): void {
+    this.#deaths = [...this.#deaths.filter((one) => at - one < LIMITS.deathsWindowMs), at];
+    void this.#outage().then((isOutage) => {
+      if (isOutage) this.#deaths = this.#deaths.filter((one) => one !== at);
+    });
+  }
+
+  #giveUpUnlessOutage(death: Death, pauseMs: number): void {
+    const giveUp = (): void => this.#giveUp(this.#tooManyDeaths(death.how));
+    if (!this.#plan.isOutage) {
+      giveUp();
+      return;
+    }
+    this.#hooks.onChange();
+    void this.#outage().then((isOutage) => {
+      if (isOutage) this.#restartLater(death, pauseMs, false);
+      else giveUp();
+    });
+  }
+
+  #outage(): Promise<boolean> {
+    return this.#plan.isOutage?.().catch(() => false) ?? Promise.resolve(false);
   }
 
   #restartLater(death: Death, pauseMs: number, wasReady: boolean): void {
@@ -284,7 +348,7 @@ function sandboxOf(message: object): string | undefined {
 }
 
 /** A process that cannot be ready before something else is. */
-function isWaiting(message: unknown): boolean {
+function isWaiting(message: unknown): message is object {
   return typeof message === "object" && message !== null && "type" in message && message.type === "waiting";
 }
 

@@ -275,7 +275,23 @@ export const SessionSandbox = z
   .meta({ id: "SessionSandbox" });
 export type SessionSandbox = z.infer<typeof SessionSandbox>;
 
-export const Health = z.object({ status: z.enum(["alive", "ready"]) }).meta({ id: "Health" });
+/** A process of the stack that cannot work before something else is there. */
+export const WaitingProcess = z.object({
+  process: z.string(),
+  waitsFor: z.string(),
+  since: z.number().int().meta({ description: "In ms since 1970." }),
+});
+export type WaitingProcess = z.infer<typeof WaitingProcess>;
+
+export const Health = z
+  .object({
+    status: z.enum(["alive", "ready"]),
+    waiting: z
+      .array(WaitingProcess)
+      .optional()
+      .meta({ description: "Of `/readyz`: processes of the same stack that wait for something, and for what." }),
+  })
+  .meta({ id: "Health" });
 export type Health = z.infer<typeof Health>;
 
 export const FileList = z

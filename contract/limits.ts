@@ -84,6 +84,8 @@ export const LIMITS = {
   heartbeatEveryMs: 250,
   /** Between two tries of a worker that starts while Temporal is away. */
   temporalPauseMs: { first: 100, max: 1_000 },
+  /** Of one try: then it is said that Temporal is waited for. */
+  temporalSilentMs: 3_000,
   /** Handing back what dead workers left takes no longer; Temporal retries the rest after its timeout. */
   handBackMs: 3_000,
   /** What runs on after Temporal took its attempt for lost waits so long for another attempt to hold it. */
@@ -340,6 +342,9 @@ export const LIMITS = {
   queryTimeoutMs: 3_000,
   sessionsPerPage: { default: 50, max: 200 },
   databaseBusyMs: 5_000,
+  /** A process that starts waits so long for a store that is locked, or whose disk is full, and looks so often. */
+  storeWaitMs: 300_000,
+  storeLookMs: 1_000,
   drainMs: 8_000,
 
   // The supervisor of processes.

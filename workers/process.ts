@@ -8,9 +8,10 @@ import { BACKENDS } from "../backends/registry.ts";
 import { partOf, temporalOf } from "../cli/running-stack.ts";
 import { type Config, ConfigError, EXIT_CONFIG, readConfig, secretValues } from "../contract/config.ts";
 import { createRedaction } from "../contract/redaction.ts";
+import { openStoreWhenFree } from "../store/open-when-free.ts";
 import { sandboxHosts } from "../store/sandbox-owners.ts";
 import { hasOldSessions } from "../store/sessions.ts";
-import { openStore, type Store } from "../store/store.ts";
+import type { Store } from "../store/store.ts";
 import { loadPlugins, PluginError, type SourcedTool } from "../tools/plugin-loader.ts";
 import { PluginWork } from "../tools/plugin-work.ts";
 import { createToolbox } from "../tools/registry.ts";
@@ -52,7 +53,15 @@ async function main(): Promise<void> {
   const warn = (fields: object, message: string): void => logger.warn(fields, message);
   const secrets = takeSecrets(process.env, { file: config.secretsFile, warn });
   const added = await loadTools(secrets, { config, logger });
-  await using store = await openStore(config.stateDir, config.synchronous);
+  const waitFor = (what: string) => (reason: string) => {
+    process.send?.({ type: "waiting", reason });
+    logger.warn({ reason }, `the worker waits for ${what}`);
+  };
+  await using store = await openStoreWhenFree(stateDir, {
+    synchronous: config.synchronous,
+    signal: stopped,
+    say: waitFor("its store"),
+  });
   using host = await nameHost(config, store);
   const name = ownProcessName(host.id);
   await using scratch = openScratch(config.stateDir, name.id);
@@ -62,13 +71,7 @@ async function main(): Promise<void> {
   const { sandboxes, notice } = await createSandboxes({ config, owner, database, warn });
   const made: Made = { config, name, store, logger, backends, tools, sandboxes, secrets };
   const servesOld = await hasOldSessions(store.database);
-  const waiting: Waiting = {
-    stopped,
-    say: (reason) => {
-      process.send?.({ type: "waiting", reason });
-      logger.warn({ reason }, "the worker waits for Temporal");
-    },
-  };
+  const waiting: Waiting = { stopped, say: waitFor("Temporal") };
   const [worker, handed] = await Promise.all([
     start(made, { servesOld, waiting }),
     untilTemporal(() => prepareTemporal(made), waiting),

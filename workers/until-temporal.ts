@@ -25,6 +25,11 @@ export async function untilTemporal<T>(ask: () => Promise<T>, { stopped, say }: 
     ;
     pauseMs = Math.min(pauseMs * 2, LIMITS.temporalPauseMs.max)
   ) {
+    // One that is frozen takes the connection and says nothing: the try lasts, and it must be known for what.
+    const silent = setTimeout(() => {
+      said = `Temporal has not answered for ${LIMITS.temporalSilentMs / 1_000} s`;
+      say(said);
+    }, LIMITS.temporalSilentMs);
     try {
       return await ask();
     } catch (error) {
@@ -32,6 +37,8 @@ export async function untilTemporal<T>(ask: () => Promise<T>, { stopped, say }: 
       const reason = error instanceof Error ? error.message : String(error);
       if (reason !== said) say(reason);
       said = reason;
+    } finally {
+      clearTimeout(silent);
     }
     await delay(pauseMs, undefined, { signal: stopped }).catch(() => undefined);
   }

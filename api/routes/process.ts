@@ -27,12 +27,14 @@ export function processOperations(deps: Dependencies, all: () => readonly Operat
       id: "getReadiness",
       isPublic: true,
       summary: "Can this process work?",
-      description: "Whether the store can be written and Temporal answers.",
+      description:
+        "Whether the store can be written and Temporal answers. Processes of the same stack that wait for something are named with it.",
       answers: { 200: { description: "It can.", contentType: JSON_TYPE, schema: Health } },
       problems: ["STORAGE_ERROR", "UNAVAILABLE"],
       handle: async () => {
         await checkAll(deps);
-        return { status: 200, body: { status: "ready" } };
+        const waiting = deps.waiting?.() ?? [];
+        return { status: 200, body: { status: "ready", ...(waiting.length > 0 && { waiting: [...waiting] }) } };
       },
     }),
     operation({
@@ -123,8 +125,12 @@ async function checkAll(deps: Dependencies): Promise<void> {
   const failures = (await Promise.all(checks.map(failureOf))).filter((failure) => failure !== undefined);
   const [first] = failures;
   if (!first) return;
+  const waiting = (deps.waiting?.() ?? []).map(({ process, waitsFor, since }) => ({
+    path: `/processes/${process}`,
+    message: `waits since ${new Date(since).toISOString()}: ${waitsFor}`,
+  }));
   throw new ProblemError(first.code, failures.map(({ what, message }) => `${what}: ${message}`).join("; "), {
-    errors: failures.map(({ what, message }) => ({ path: `/checks/${what}`, message })),
+    errors: [...failures.map(({ what, message }) => ({ path: `/checks/${what}`, message })), ...waiting],
   });
 }
 
