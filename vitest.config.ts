@@ -7,7 +7,7 @@ import { LongestFirst } from "./test/support/longest-first.ts";
 const HEAVY = [
   "test/e2e/**/*.test.ts",
   "test/workflows/**/*.test.ts",
-  "test/cli/{commands-demo,stack,stack-supervisor}.test.ts",
+  "test/cli/{commands-demo,spare-process,stack,stack-supervisor,status}.test.ts",
 ];
 
 // Every process that a test starts would compile the same packages again.
