@@ -191,6 +191,6 @@ describe("the stream", () => {
     await stream.ended;
 
     expect(stream.comments.join()).toContain("going down");
-    expect(Date.now() - startedAt).toBeLessThan(2_000);
+    expect(Date.now() - startedAt).toBeLessThan(10_000);
   });
 });

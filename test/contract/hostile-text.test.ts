@@ -19,7 +19,7 @@ test.each([
   expect(jsonFault(json)).toContain("expected at most");
   expect(jsonFault(Buffer.from(json))).toContain("expected at most");
 
-  expect(performance.now() - startedAt).toBeLessThan(1_000);
+  expect(performance.now() - startedAt).toBeLessThan(5_000);
 });
 
 test.each([
@@ -42,6 +42,6 @@ test.each(["token", "api_key", "passwd-", "://", "://a:", "bearer ", "secret='",
     redact(piece.repeat(128_000 / piece.length));
     redact(`${piece}${":".repeat(128_000)}`);
 
-    expect(performance.now() - startedAt).toBeLessThan(1_500);
+    expect(performance.now() - startedAt).toBeLessThan(5_000);
   },
 );

@@ -5,7 +5,7 @@ import type { CallId } from "../../contract/ids.ts";
 import type { CommandEnd, CommandStart, Sandbox, SpoolOffsets } from "../../sandbox/provider.ts";
 
 export const FROM_START: SpoolOffsets = { stdout: 0, stderr: 0 };
-const DEADLINE_MS = 20_000;
+const DEADLINE_MS = 40_000;
 
 export interface Watched {
   readonly stdout: Buffer;
@@ -51,7 +51,7 @@ export async function run(
   command: string,
   options: Partial<Omit<CommandStart, "command">> = {},
 ): Promise<Watched & { readonly callId: CallId }> {
-  const { callId = newCallId(), timeoutMs = 20_000, ...rest } = options;
+  const { callId = newCallId(), timeoutMs = 40_000, ...rest } = options;
   await sandbox.start({ callId, command, timeoutMs, ...rest });
   return { callId, ...(await watch(sandbox, callId)) };
 }

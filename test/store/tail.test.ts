@@ -31,7 +31,7 @@ const say = (database: Database, sessionId: SessionId, number: number) =>
       Array.from({ length: number }, (_, i) => ({ type: "message.refused", messageId: "m", message: String(i) })),
     ),
   );
-const soon = (): AbortSignal => AbortSignal.timeout(8_000);
+const soon = (): AbortSignal => AbortSignal.timeout(40_000);
 
 /** Reads as a stream does, until `last` has come or the deadline has. Checks that seqs follow each other. */
 async function readTo(log: LiveLog, from: number, last: number): Promise<number> {

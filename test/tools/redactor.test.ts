@@ -151,5 +151,5 @@ test("64 long secrets cost a quarter of a megabyte of output next to nothing", (
 
   many.bytes(output);
 
-  expect(performance.now() - started).toBeLessThan(200);
+  expect(performance.now() - started).toBeLessThan(2_000);
 });

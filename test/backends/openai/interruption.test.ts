@@ -55,7 +55,7 @@ describe.each(WIRES)("over the %s wire", (wire) => {
 
     expect(error).toMatchObject({ code: "TIMEOUT", retryable: true });
     expect(error.message).toContain("120 ms");
-    expect(Date.now() - startedAt).toBeLessThan(1_500);
+    expect(Date.now() - startedAt).toBeLessThan(10_000);
   });
 
   test("a slow stream that never falls silent is no timeout", async () => {
