@@ -92,6 +92,7 @@ async function interrupt(client: ChaosClient, { turnId, messageId }: SessionEven
       await delay(AGAIN_MS, undefined, { signal }).catch(() => undefined);
     }
   })();
+  repeating.catch(() => undefined); // It is awaited below, when the turn has ended or was given up.
   try {
     await client.ended({ id: messageId });
   } finally {

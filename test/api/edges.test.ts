@@ -42,7 +42,7 @@ describe("bodies", () => {
     const refused = await world.call("POST /v1/sessions", { text, headers: JSON_HEADERS });
 
     expect(refused).toMatchObject({ status: 400, body: { code: "INVALID_INPUT" } });
-    expect(delay.max / 1e6).toBeLessThan(1_000);
+    expect(delay.max / 1e6).toBeLessThan(5_000);
   });
 
   test.each([
