@@ -55,7 +55,7 @@ test("a message goes ahead of an idle stop that takes long", async () => {
     { agent: { name: "test", limits, hasTools: true, sandboxIdleMs: 50 } },
   );
   await run.submit("a");
-  await waitFor("it is being stopped", () => looks === 1, LONG_MS);
+  await waitFor("it is being stopped", () => looks >= 1, LONG_MS);
   await run.submit("b");
 
   await waitFor("the turn has ended", () => run.ends.length === 2);
