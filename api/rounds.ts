@@ -71,6 +71,11 @@ export class Rounds<Item> implements AsyncDisposable {
     }
   }
 
+  /** Nothing that happened before is held against anybody. */
+  again(): void {
+    this.#pauses.clear();
+  }
+
   /** Resolves when what runs now has ended. */
   async settled(): Promise<void> {
     await Promise.all([...this.#running.values()]);

@@ -17,6 +17,8 @@ export class SessionReconciler implements AsyncDisposable {
   readonly #reach: Reach;
   readonly #onError: (error: unknown) => void;
   readonly #rounds: Rounds<OpenSession>;
+  /** Since it was last reached: what comes back may be another, or older. */
+  #isAway = false;
   /** Sessions that did not agree when they were last looked at, with when their rows had moved last. */
   readonly #suspects = new Map<SessionId, number>();
 
@@ -53,9 +55,14 @@ export class SessionReconciler implements AsyncDisposable {
     try {
       const work = await openWork(this.#reach.database, sessionId);
       if (work) await this.#bringTogether(sessionId, work);
+      if (this.#isAway) this.#rounds.again();
+      this.#isAway = false;
       return "failed";
     } catch (error) {
-      if (isKind(error, "unreachable")) return "away";
+      if (isKind(error, "unreachable")) {
+        this.#isAway = true;
+        return "away";
+      }
       if (!isKind(error, "unanswered", "missing")) this.#onError(error);
       return "failed";
     }

@@ -309,7 +309,7 @@ export const LIMITS = {
   reconcileSessionsAtOnce: 16,
   /** Rows of a session at work that have not moved for so long make its workflow be asked; each time it agrees, later again. */
   quietMs: 5_000,
-  quietPauseMs: { first: 5_000, max: 60_000 },
+  quietPauseMs: { first: 5_000, max: 300_000 },
   /** Sessions whose workflow disagreed with its rows at one look, and is looked at once more. */
   suspectsMax: 10_000,
   /** Stops of a turn that is about to begin are told to its workflow so often at most: each is a part of its history. */

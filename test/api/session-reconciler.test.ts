@@ -202,6 +202,21 @@ test("a closed session that nobody wants deleted stays", async () => {
   expect(sessions.calls).toEqual([]);
 });
 
+test("when Temporal was away and is back, all are asked as often as at first, however long they have agreed", async () => {
+  isAt(await runningTurn());
+  for (let i = 0; i < 5; i++) await look();
+  sessions.fail("unreachable", "progress");
+  await look();
+  sessions.recover();
+  sessions.calls.length = 0;
+
+  await reconciler.look();
+  vi.setSystemTime(Date.now() + LIMITS.quietPauseMs.first + 1);
+  await reconciler.look();
+
+  expect(sessions.count("progress")).toBe(2);
+});
+
 test("while Temporal is away nothing is held against anybody, and afterwards all are looked at", async () => {
   const { sessionId } = await runningTurn();
   isAt(undefined);
