@@ -1,11 +1,12 @@
 /** The ends of turns and sessions, and what is left to remove after them. */
 import type { SessionId } from "../contract/ids.ts";
-import type { Recovered, TurnEnded, TurnEnding, TurnKey, WaitKey } from "../contract/steps.ts";
+import type { Recovered, SessionClosing, TurnEnded, TurnEnding, TurnKey, WaitKey } from "../contract/steps.ts";
 import type { WaitVerdict } from "../contract/waits.ts";
 import { removeUnusedBlobs } from "../store/artifacts.ts";
 import { runningCalls } from "../store/calls.ts";
 import { recoverSession } from "../store/recovery.ts";
-import { closeSession, purgeSession } from "../store/sessions.ts";
+import { closeSession, isWanted } from "../store/session-closing.ts";
+import { purgeSession } from "../store/sessions.ts";
 import { dropSnapshots } from "../store/snapshots.ts";
 import { endTurn } from "../store/turns.ts";
 import { expireWait } from "../store/waits.ts";
@@ -26,8 +27,8 @@ export interface SessionEnds {
   endTurn(ending: TurnEnding): Promise<TurnEnded>;
   /** Decides what nobody has decided by its deadline, or finds what somebody has. */
   expireWait(key: WaitKey): Promise<WaitVerdict>;
-  /** Stops the sandbox, then says that the session is closed. A repeat changes nothing. */
-  closeSession(key: SessionKey): Promise<void>;
+  /** Stops the sandbox, then says that the session is closed. A repeat changes nothing. `onRequest`: only if the rows know that somebody asked for it. */
+  closeSession(key: SessionKey & { readonly onRequest?: true }): Promise<SessionClosing | undefined>;
   /** Removes the sandbox, the rows and the blobs that nobody else uses. */
   purgeSession(key: SessionKey): Promise<void>;
 }
@@ -58,10 +59,12 @@ export function createSessionEnds(deps: RunToolDeps): SessionEnds {
     closeSession: (key) =>
       admitted(deps, { key, kinds: ["session"] }, async () => {
         const { sessionId } = key;
+        if (key.onRequest && (await isWanted(database, sessionId))) return { behind: true as const };
         await stopSandbox(deps, sessionId);
         await dropSnapshots(deps.store, sessionId);
         await closeSession(database, sessionId);
         transcripts.forget(sessionId);
+        return {};
       }),
     purgeSession: (key) =>
       admitted(deps, { key, kinds: ["purge"] }, async () => {

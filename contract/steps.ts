@@ -136,10 +136,17 @@ export interface TurnEnding extends TurnKey {
   readonly outcome: TurnOutcome;
   readonly failure?: Failure;
   readonly reason?: "interrupted" | "replaced" | "closed";
+  /** That it closes, somebody has asked for: then the rows know of it. Left out when the workflow itself was cancelled, and by runs that began before 0.4. */
+  readonly onRequest?: true;
   /** The step that completed it. Runs that began before 0.4 do not say. */
   readonly step?: number;
   /** Messages that were to join the turn and did not: they get turns of their own. */
   readonly requeued?: readonly MessageId[];
+}
+
+export interface SessionClosing {
+  /** The store is older than the workflow, and nobody has asked there for it to be closed: it was not. */
+  readonly behind?: true;
 }
 
 export interface TurnEnded {

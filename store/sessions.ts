@@ -4,7 +4,6 @@ import type { Agent, AgentRef, ClientTool } from "../contract/agents.ts";
 import { ProblemError } from "../contract/errors.ts";
 import type { SessionId } from "../contract/ids.ts";
 import { Metadata, type Session, SessionStatus } from "../contract/session.ts";
-import { openCommands } from "./commands.ts";
 import type { Database } from "./database.ts";
 import { append } from "./event-log.ts";
 import { isOlder } from "./newest-first.ts";
@@ -137,32 +136,6 @@ export async function listSessions(database: Database, filter: SessionFilter): P
 export async function hasOldSessions(database: Database): Promise<boolean> {
   const old = database.read.selectFrom("sessions").select("id").where("incarnation", "=", "");
   return (await old.where("closed_at", "is", null).executeTakeFirst()) !== undefined;
-}
-
-/** Sets the status and says `session.closed`, once. `incarnation`: only of that one of the sessions that had this id. */
-export async function closeSession(database: Database, id: SessionId, incarnation?: string): Promise<void> {
-  await database.write(async (tx) => {
-    let closing = tx.updateTable("sessions").set({ status: "closed", closed_at: Date.now() }).where("id", "=", id);
-    if (incarnation !== undefined) closing = closing.where("incarnation", "=", incarnation);
-    const closed = await closing.where("closed_at", "is", null).returning("id").executeTakeFirst();
-    if (!closed) return;
-    const waiting = await tx
-      .updateTable("messages")
-      .set({ state: "refused" })
-      .where("session_id", "=", id)
-      .where("state", "in", ["received", "submitted"])
-      .returning("id")
-      .execute();
-    await append(tx, id, [
-      ...waiting.map((row) => ({
-        type: "message.refused" as const,
-        messageId: row.id,
-        message: "the session was closed before its turn",
-      })),
-      ...(await openCommands(tx, id)),
-      { type: "session.closed" as const },
-    ]);
-  });
 }
 
 /** Deletes every row of a session. Its blobs stay until `removeUnusedBlobs`, because other sessions may hold the same bytes. */

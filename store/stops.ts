@@ -3,7 +3,7 @@
  * deleted. Each is noted as told once its workflow has heard of it, so that who asks again costs the workflow no history.
  */
 import type { SessionId, TurnId } from "../contract/ids.ts";
-import type { Database } from "./database.ts";
+import type { Database, Tx } from "./database.ts";
 
 /** asked: its workflow is to be told. told: it was. nothing: there is no such thing to end. */
 export type Asked = "asked" | "told" | "nothing";
@@ -65,6 +65,12 @@ export async function askSessionEnd(database: Database, of: Ending, ending: "clo
       await tx.updateTable("sessions").set({ ending }).where("id", "=", of.sessionId).execute();
     return session.ending_told === 1 ? "told" : "asked";
   });
+}
+
+/** Whether somebody has asked for the session to be closed or deleted. */
+export async function isToEnd(tx: Tx, sessionId: SessionId): Promise<boolean> {
+  const session = await tx.selectFrom("sessions").select("ending").where("id", "=", sessionId).executeTakeFirst();
+  return session !== undefined && session.ending !== null;
 }
 
 export async function markSessionEndTold(database: Database, of: Ending): Promise<void> {

@@ -13,6 +13,7 @@ import { append } from "./event-log.ts";
 import { settleStatus } from "./messages.ts";
 import { partialReply } from "./partial-reply.ts";
 import type { TurnsTable } from "./schema.ts";
+import { isToEnd } from "./stops.ts";
 import { appendMessages } from "./transcript.ts";
 import { cancelWaits } from "./waits.ts";
 
@@ -41,6 +42,14 @@ export async function beginTurn(tx: Tx, ids: TurnIds): Promise<Fact[] | "removed
   const turn = await tx.selectFrom("turns").select("state").where("id", "=", ids.turnId).executeTakeFirst();
   if (turn && turn.state !== "running") throw new SupersededError(`turn ${ids.turnId} is over`);
   if (turn) return [];
+  const other = await tx
+    .selectFrom("turns")
+    .select("id")
+    .where("session_id", "=", ids.sessionId)
+    .where("state", "=", "running")
+    .executeTakeFirst();
+  // The workflow does not know of it, or that its end was lost: one of the two is older.
+  if (other) throw new SupersededError(`turn ${other.id} of session ${ids.sessionId} still runs`);
   const session = await tx
     .selectFrom("sessions")
     .select("closed_at")
@@ -114,31 +123,54 @@ export async function endTurn(database: Database, ending: TurnEnding): Promise<T
     if (await isBehind(tx, ending, before !== undefined)) return { ...answer, behind: true };
     const facts = before ? [] : await beginTurn(tx, { sessionId, turnId, messageId });
     if (facts === "removed") return answer;
-    facts.push(...(await endOpenWork(tx, sessionId, turnId)));
-    const turn = await tx
-      .updateTable("turns")
-      .set({ state: ending.outcome, ended_at: Date.now() })
-      .where("id", "=", turnId)
-      .returningAll()
-      .executeTakeFirstOrThrow();
-    await tx
-      .updateTable("messages")
-      .set({ state: "ended" })
-      .where("session_id", "=", sessionId)
-      .where("turn_id", "=", turnId) // Those that joined it, too.
-      .where("state", "=", "taken")
-      .execute();
+    facts.push(...(await endRow(tx, ending)));
     await settleStatus(tx, sessionId);
-    facts.push(outcomeFact(turn, ending), ...queued(late));
+    facts.push(...queued(late));
     facts.push(...(await applyPendingConfiguration(tx, sessionId)));
     await append(tx, sessionId, facts);
     return answer;
   });
 }
 
-/** Whether the rows know nothing of what ends here: its message, or the answer that completed it. */
+/** Ends what still runs in a session that is closed: its workflow knew of no turn, or of another one. */
+export async function endRunningTurn(tx: Tx, sessionId: SessionId): Promise<Fact[]> {
+  const running = await tx
+    .selectFrom("turns")
+    .select(["id", "message_id"])
+    .where("session_id", "=", sessionId)
+    .where("state", "=", "running")
+    .execute();
+  const facts: Fact[] = [];
+  for (const turn of running) {
+    const ids = { sessionId, turnId: turn.id as TurnId, messageId: turn.message_id as MessageId };
+    facts.push(...(await endRow(tx, { ...ids, outcome: "interrupted", reason: "closed" })));
+  }
+  return facts;
+}
+
+async function endRow(tx: Tx, ending: TurnEnding): Promise<Fact[]> {
+  const { sessionId, turnId } = ending;
+  const facts = await endOpenWork(tx, sessionId, turnId);
+  const turn = await tx
+    .updateTable("turns")
+    .set({ state: ending.outcome, ended_at: Date.now() })
+    .where("id", "=", turnId)
+    .returningAll()
+    .executeTakeFirstOrThrow();
+  await tx
+    .updateTable("messages")
+    .set({ state: "ended" })
+    .where("session_id", "=", sessionId)
+    .where("turn_id", "=", turnId) // Those that joined it, too.
+    .where("state", "=", "taken")
+    .execute();
+  return [...facts, outcomeFact(turn, ending)];
+}
+
+/** Whether the rows know nothing of what ends here: its message, that its session is to be closed, or the answer that completed it. */
 async function isBehind(tx: Tx, ending: TurnEnding, hasBegun: boolean): Promise<boolean> {
   if (!hasBegun && (await messageState(tx, ending)) === undefined) return true;
+  if (ending.onRequest && ending.reason === "closed" && !(await isToEnd(tx, ending.sessionId))) return true;
   if (ending.outcome !== "completed" || ending.step === undefined) return false;
   const last = await tx
     .selectFrom("steps")

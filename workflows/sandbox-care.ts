@@ -97,7 +97,8 @@ export class SandboxCare {
   /** Waits until there is something to do; meanwhile an idle sandbox is stopped after that long. */
   async untilWork(hasWork: () => boolean, idleMs: number): Promise<void> {
     const { state, change, isBeside } = this.#options;
-    if (isBeside) await condition(() => hasWork() || !this.#keeping);
+    // A sandbox that comes up after its turn has ended idles, too.
+    if (isBeside) await condition(() => hasWork() || !(this.#keeping || this.#making));
     while (state().hasSandbox && !(isBeside && hasWork())) {
       const lookAt = state().idleLookAt ?? Date.now() + idleMs;
       change({ idleLookAt: lookAt });

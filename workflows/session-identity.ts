@@ -2,6 +2,7 @@
 import { ApplicationFailure } from "@temporalio/workflow";
 import type { ForIncarnation } from "../contract/session.ts";
 import type { SessionInput, WorkspaceKey } from "./messages.ts";
+import type { SessionState } from "./session-state.ts";
 
 /** Whether a message is for this session, and not for another that has the same id: a later one, or one of another stack. */
 export function isMeant({ incarnation }: SessionInput, of: ForIncarnation | undefined): boolean {
@@ -21,4 +22,16 @@ export function keyOf({ sessionId, ticket }: SessionInput): WorkspaceKey {
 
 export function refuseIf(reason: string | undefined): void {
   if (reason) throw ApplicationFailure.nonRetryable(reason, "Refused");
+}
+
+/** Whether a session that closes does so because somebody has asked for it, so that a row says so, too: not by `temporal workflow cancel`. */
+export function isOnRequest({ recovers }: SessionInput, { cancelled }: Pick<SessionState, "cancelled">): boolean {
+  return recovers === true && !cancelled;
+}
+
+export function closingKey(
+  input: SessionInput,
+  state: Pick<SessionState, "cancelled">,
+): WorkspaceKey & { readonly onRequest?: true } {
+  return { ...keyOf(input), ...(isOnRequest(input, state) && { onRequest: true }) };
 }

@@ -12,6 +12,8 @@ export interface SessionState {
   readonly recent: readonly (readonly [MessageId, TurnId])[];
   readonly turn: TurnState | null;
   readonly closing: boolean;
+  /** The workflow itself was cancelled: it closes although no row says so. */
+  readonly cancelled?: true;
   readonly turns: number;
   readonly lastOutcome: TurnOutcome | null;
   readonly usage: Usage;

@@ -33,7 +33,7 @@ import { local } from "./proxies.ts";
 import { beginAnew, EarlyStops, isOvertaken, recover, restored } from "./recovery.ts";
 import { SandboxCare } from "./sandbox-care.ts";
 import { SandboxRoute } from "./sandbox-route.ts";
-import { isMeant, keyOf, refuseIf, refuseStranger } from "./session-identity.ts";
+import { closingKey, isMeant, isOnRequest, keyOf, refuseIf, refuseStranger } from "./session-identity.ts";
 import { nextRun, type SessionRun } from "./session-run.ts";
 import {
   beginJoining,
@@ -154,7 +154,7 @@ class SessionWorkflow {
       if (isMeant(this.#input, of)) this.#close();
     });
     // `temporal workflow cancel` means close, also when it comes where nothing is awaited that it could end.
-    CancellationScope.current().cancelRequested.catch(() => this.#close());
+    CancellationScope.current().cancelRequested.catch(() => this.#cancel());
     setHandler(getProgress, (of) => {
       validator(of);
       return progress(this.#state, this.#now());
@@ -167,6 +167,11 @@ class SessionWorkflow {
 
   get #stop(): StopReason | undefined {
     return this.#state.turn?.stop;
+  }
+
+  #cancel(): void {
+    this.#state = { ...this.#state, cancelled: true };
+    this.#close();
   }
 
   #close(): void {
@@ -188,14 +193,16 @@ class SessionWorkflow {
     } catch (error) {
       // `temporal workflow cancel` means close: whatever ran has been ended by its own cancel.
       if (!isCancellation(error)) throw error;
-      this.#state = { ...this.#state, closing: true };
+      this.#state = { ...this.#state, closing: true, cancelled: true };
     }
     await CancellationScope.nonCancellable(async () => {
       await this.#sandbox.readyOrLate();
       const summary = `close ${this.#agent.name}`;
-      await this.#route.run((activities) =>
-        activities.closeSession.executeWithOptions({ summary }, [keyOf(this.#input)]),
+      const key = closingKey(this.#input, this.#state);
+      const ended = await this.#route.run((activities) =>
+        activities.closeSession.executeWithOptions({ summary }, [key]),
       );
+      if (ended?.behind) await this.#beginAnew();
       this.#isClosed = true;
       announceStatus("closed");
       await condition(allHandlersFinished);
@@ -287,7 +294,8 @@ class SessionWorkflow {
       if (mayHaveRunTools && !hasEndedWell) await this.#upkeep.stopCalls(turn.turnId);
       if (mayHaveRunTools) uploads.start();
       await this.#upkeep.settle(uploads);
-      const ending = turnEnding({ sessionId, turn: this.#state.turn ?? turn, end, limits: this.#agent.limits });
+      const [limits, onRequest] = [this.#agent.limits, isOnRequest(this.#input, this.#state)];
+      const ending = turnEnding({ sessionId, turn: this.#state.turn ?? turn, end, limits, onRequest });
       const ended = await local.endTurn.executeWithOptions({ summary: ending.outcome }, [ending]);
       if (ended?.behind && this.#input.recovers) await this.#beginAnew();
       this.#state = endTurn(this.#state, ending.outcome, ended?.requeued);
@@ -334,7 +342,7 @@ class SessionWorkflow {
       // A worker that dies with a cancel on its way fails its activity instead: a stopped turn is stopped all the same.
       if (this.#input.recovers && !this.#stop && isOvertaken(error)) return { ended: "overtaken" };
       if (!isCancellation(error) && !this.#stop) return { ended: "failed", failure: unexpected(error) };
-      if (!this.#stop) this.#close(); // The workflow itself was cancelled.
+      if (!this.#stop) this.#cancel(); // The workflow itself was cancelled.
       return undefined;
     } finally {
       this.#scope = undefined;

@@ -11,8 +11,10 @@ export function turnEnding(of: {
   readonly turn: TurnState;
   readonly end: TurnEnd | undefined;
   readonly limits: SessionAgent["limits"];
+  /** Whether a session that closes does so because somebody has asked for it, and the rows know that. */
+  readonly onRequest: boolean;
 }): TurnEnding {
-  const { sessionId, turn, end, limits } = of;
+  const { sessionId, turn, end, limits, onRequest } = of;
   const late = [...(turn.joining ?? []), ...(turn.steering ?? [])].map(({ messageId }) => messageId);
   const ids = {
     sessionId,
@@ -26,7 +28,8 @@ export function turnEnding(of: {
     const message = `the turn took longer than ${limits.turnTimeoutMs} ms, the agent's limit turnTimeoutMs`;
     return { ...ids, outcome: "failed", failure: { code: "TIMEOUT", message, retryable: true } };
   }
-  return { ...ids, outcome: "interrupted", reason: turn.stop ?? "interrupted" };
+  const reason = turn.stop ?? "interrupted";
+  return { ...ids, outcome: "interrupted", reason, ...(reason === "closed" && onRequest && { onRequest: true }) };
 }
 
 /** An activity that failed for good without saying why in its result: ours to mend, but the session goes on. */

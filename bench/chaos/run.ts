@@ -241,9 +241,21 @@ class ChaosRun {
     }
   }
 
+  /** A store that was set back has sessions open again that were closed and checked. */
+  async #closeAgain(): Promise<void> {
+    for (const status of ["idle", "running", "waiting"]) {
+      const listed = await this.#world.request<{ sessions: { id: string }[] }>(
+        "GET",
+        `/v1/sessions?status=${status}&limit=200`,
+      );
+      for (const { id } of listed.body.sessions) await this.#world.request("POST", `/v1/sessions/${id}/close`, {});
+    }
+  }
+
   /** What must be true of the whole when every session is closed. */
   async #checkRest(): Promise<void> {
     if (this.#violations.some((violation) => violation.rule === "HangError")) return; // Their sessions are still open.
+    if (this.#weather.storeLosses > 0) await this.#closeAgain();
     await this.#check("no workflow is left over", LEFT_WITHIN_MS, async () => {
       const client = await this.#world.temporal();
       return (await client.workflow.count("ExecutionStatus = 'Running'")).count === 0;

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import type { CallId, SessionId } from "../../contract/ids.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import { beginCommand, endCommand } from "../../store/commands.ts";
-import { closeSession } from "../../store/sessions.ts";
+import { closeSession } from "../../store/session-closing.ts";
 import { endStep } from "../../store/steps.ts";
 import { aCall, aMessage, anEnding, aStep, typesOf } from "../store/store-builder.ts";
 import { ApiWorld, until } from "../support/api-world.ts";

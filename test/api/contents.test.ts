@@ -5,7 +5,7 @@ import { newId, type SessionId } from "../../contract/ids.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import { recordArtifact } from "../../store/artifacts.ts";
 import { receiveMessage } from "../../store/messages.ts";
-import { closeSession } from "../../store/sessions.ts";
+import { closeSession } from "../../store/session-closing.ts";
 import { appendMessages, placeMessage } from "../../store/transcript.ts";
 import { beginTurn } from "../../store/turns.ts";
 import { ApiWorld } from "../support/api-world.ts";

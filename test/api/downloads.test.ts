@@ -5,7 +5,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import type { SessionId } from "../../contract/ids.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import type { WorkspaceProblem } from "../../contract/workspace.ts";
-import { closeSession } from "../../store/sessions.ts";
+import { closeSession } from "../../store/session-closing.ts";
 import { ApiWorld } from "../support/api-world.ts";
 
 let world: ApiWorld;

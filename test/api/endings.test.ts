@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import type { TurnId } from "../../contract/ids.ts";
 import { LIMITS } from "../../contract/limits.ts";
-import { closeSession } from "../../store/sessions.ts";
+import { closeSession } from "../../store/session-closing.ts";
 import { beginTurn } from "../../store/turns.ts";
 import { ApiWorld } from "../support/api-world.ts";
 

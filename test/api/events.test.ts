@@ -2,7 +2,7 @@
 import { connect } from "node:net";
 import { describe, expect, test } from "vitest";
 import { LIMITS } from "../../contract/limits.ts";
-import { closeSession } from "../../store/sessions.ts";
+import { closeSession } from "../../store/session-closing.ts";
 import { ApiWorld, aDelta, until } from "../support/api-world.ts";
 
 const seqs = (frames: readonly { readonly data: Record<string, unknown> }[]): unknown[] =>

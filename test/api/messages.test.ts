@@ -5,7 +5,7 @@ import { DatabaseSync } from "node:sqlite";
 import { describe, expect, test } from "vitest";
 import type { TurnId } from "../../contract/ids.ts";
 import { LIMITS } from "../../contract/limits.ts";
-import { closeSession } from "../../store/sessions.ts";
+import { closeSession } from "../../store/session-closing.ts";
 import { endTurn } from "../../store/turns.ts";
 import { ApiWorld, aDelta, until } from "../support/api-world.ts";
 

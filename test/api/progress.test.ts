@@ -1,7 +1,7 @@
 /** The progress stream: the workflow's snapshots, asked for once for all viewers. */
 import { expect, test } from "vitest";
 import { LIMITS } from "../../contract/limits.ts";
-import { closeSession } from "../../store/sessions.ts";
+import { closeSession } from "../../store/session-closing.ts";
 import { ApiWorld, aDelta, until } from "../support/api-world.ts";
 
 test("a viewer gets the snapshot, then every change, then the closed one", async () => {

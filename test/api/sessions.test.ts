@@ -1,6 +1,6 @@
 /** Making, listing and looking at sessions over HTTP. */
 import { describe, expect, test } from "vitest";
-import { closeSession } from "../../store/sessions.ts";
+import { closeSession } from "../../store/session-closing.ts";
 import { ApiWorld } from "../support/api-world.ts";
 
 describe("making a session", () => {

@@ -3,7 +3,7 @@ import { connect } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { SessionId, TerminalId } from "../../contract/ids.ts";
 import { LIMITS } from "../../contract/limits.ts";
-import { closeSession } from "../../store/sessions.ts";
+import { closeSession } from "../../store/session-closing.ts";
 import {
   closeTerminal,
   findTerminal,

@@ -12,7 +12,8 @@ import {
 } from "../../store/configuration.ts";
 import type { Database } from "../../store/database.ts";
 import { append } from "../../store/event-log.ts";
-import { closeSession, getSession } from "../../store/sessions.ts";
+import { closeSession } from "../../store/session-closing.ts";
+import { getSession } from "../../store/sessions.ts";
 import { appendMessages } from "../../store/transcript.ts";
 import { endTurn, type TurnIds } from "../../store/turns.ts";
 import { aMessage, aSession, aStep, logOf, temporaryStore, typesOf } from "./store-builder.ts";

@@ -4,7 +4,7 @@ import path from "node:path";
 import { expect, test } from "vitest";
 import type { Fact } from "../../contract/events.ts";
 import { append, eventJson, eventsAfter } from "../../store/event-log.ts";
-import { closeSession } from "../../store/sessions.ts";
+import { closeSession } from "../../store/session-closing.ts";
 import { endStep, publishReply } from "../../store/steps.ts";
 import { endTurn } from "../../store/turns.ts";
 import { startProgram } from "./fixtures/child-program.ts";

@@ -11,7 +11,8 @@ import { openDatabase } from "../../store/database.ts";
 import { append } from "../../store/event-log.ts";
 import { giveBackFreePages } from "../../store/free-pages.ts";
 import { beginSandbox } from "../../store/sandboxes.ts";
-import { closeSession, purgeSession } from "../../store/sessions.ts";
+import { closeSession } from "../../store/session-closing.ts";
+import { purgeSession } from "../../store/sessions.ts";
 import { openStore } from "../../store/store.ts";
 import { aSession, type TemporaryStore, temporaryFolder, temporaryStore } from "./store-builder.ts";
 

@@ -11,7 +11,7 @@ import {
   receiveMessage,
   undeliveredSessions,
 } from "../../store/messages.ts";
-import { closeSession } from "../../store/sessions.ts";
+import { closeSession } from "../../store/session-closing.ts";
 import { endTurn } from "../../store/turns.ts";
 import { aMessage, aSession, aStep, logOf, temporaryStore, typesOf } from "./store-builder.ts";
 

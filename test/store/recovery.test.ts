@@ -4,7 +4,7 @@ import type { SessionId } from "../../contract/ids.ts";
 import type { Database } from "../../store/database.ts";
 import { markSubmitted } from "../../store/messages.ts";
 import { recoverSession } from "../../store/recovery.ts";
-import { closeSession } from "../../store/sessions.ts";
+import { closeSession, isWanted } from "../../store/session-closing.ts";
 import { endStep } from "../../store/steps.ts";
 import { askSessionEnd, askTurnStop } from "../../store/stops.ts";
 import { endTurn } from "../../store/turns.ts";
@@ -152,4 +152,45 @@ test("the newest step of the running turn keeps its open calls", async () => {
   await recovered(database, id);
 
   expect((await logOf(database, id)).map(({ type }) => type)).not.toContain("tool.completed");
+});
+
+test("no turn begins beside another one that the rows still run: its workflow is older or newer than they are", async () => {
+  await using store = await temporaryStore();
+  const { database } = store;
+  const id = await aSession(database);
+  const [first, second] = [await aMessage(database, id), await aMessage(database, id)];
+  await aStep(database, first);
+
+  await expect(aStep(database, second)).rejects.toMatchObject({ name: "SupersededError" });
+});
+
+test("a session that is closed has no turn that still runs, whatever its workflow knew of it", async () => {
+  await using store = await temporaryStore();
+  const { database } = store;
+  const id = await aSession(database);
+  const turn = await aMessage(database, id);
+  await endStep(database, await aStep(database, turn), anEnding([aCall()]));
+
+  await closeSession(database, id);
+
+  const said = (await logOf(database, id)).slice(-2);
+  expect(said).toMatchObject([
+    { type: "turn.interrupted", reason: "closed", turnId: turn.turnId },
+    { type: "session.closed" },
+  ]);
+});
+
+test("a close that the rows know nothing of ends neither the turn nor the session", async () => {
+  await using store = await temporaryStore();
+  const { database } = store;
+  const id = await aSession(database);
+  const turn = await aMessage(database, id);
+  await aStep(database, turn);
+  const closing = { ...turn, outcome: "interrupted", reason: "closed", onRequest: true } as const;
+
+  expect(await endTurn(database, closing)).toMatchObject({ behind: true });
+  expect(await isWanted(database, id)).toBe(true);
+  await askSessionEnd(database, { sessionId: id }, "close");
+  expect(await isWanted(database, id)).toBe(false);
+  expect(await endTurn(database, closing)).not.toHaveProperty("behind");
 });

@@ -8,8 +8,8 @@ import { writeState } from "../../store/backend-state.ts";
 import type { Database } from "../../store/database.ts";
 import { makeGrant } from "../../store/grants.ts";
 import { beginSandbox } from "../../store/sandboxes.ts";
+import { closeSession } from "../../store/session-closing.ts";
 import {
-  closeSession,
   createSession,
   findSession,
   getSession,

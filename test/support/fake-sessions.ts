@@ -12,8 +12,9 @@ import type { TerminalKey } from "../../contract/terminals.ts";
 import { NO_USAGE } from "../../contract/usage.ts";
 import type { CommandKey, DownloadOrder, WorkspaceAnswer, WorkspaceRequest } from "../../contract/workspace.ts";
 import { removeUnusedBlobs } from "../../store/artifacts.ts";
+import { closeSession } from "../../store/session-closing.ts";
 import { findPlace } from "../../store/session-places.ts";
-import { closeSession, purgeSession } from "../../store/sessions.ts";
+import { purgeSession } from "../../store/sessions.ts";
 import type { Store } from "../../store/store.ts";
 import type { IdleSandboxKey } from "../../workflows/messages.ts";
 

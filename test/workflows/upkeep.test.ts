@@ -62,6 +62,27 @@ test("a message goes ahead of an idle stop that takes long", async () => {
   gate.open();
 });
 
+test("a sandbox that comes up after its turn has ended is stopped when it idles", async () => {
+  const gate = new Gate();
+  let looks = 0;
+  await using run = await world.session(
+    {
+      ensureSandbox: async () => await gate.opened,
+      stopIdleSandbox: async () => {
+        looks++;
+        return { againInMs: 0 };
+      },
+    },
+    { agent: { name: "test", limits, hasTools: true, sandboxIdleMs: 50 } },
+  );
+  await run.submit("a");
+  await waitFor("the turn has ended", () => run.ends.length === 1, LONG_MS);
+  await waitFor("it is idle", async () => (await run.progress()).status === "idle", LONG_MS);
+  gate.open();
+
+  await waitFor("it is being stopped", () => looks === 1, LONG_MS);
+});
+
 test("what a stopped turn has left is ended beside the next one when it cannot be ended at once", async () => {
   let tries = 0;
   const never = new Gate();

@@ -118,10 +118,18 @@ export class FaultMaker {
   }
 
   async #outage(forMs: number): Promise<void> {
-    const { external } = this.#options;
-    await external?.kill();
-    await delay(forMs);
-    await external?.start();
+    const { external, weather } = this.#options;
+    // Nobody hangs who waits for a server that is not there yet, however long it takes to come back.
+    const storming = setInterval(() => {
+      weather.lastStormAt = Date.now();
+    }, 1_000);
+    try {
+      await external?.kill();
+      await delay(forMs);
+      await external?.start();
+    } finally {
+      clearInterval(storming);
+    }
   }
 
   /** A session of its own has a tool called that keeps the loop. It need not answer: whoever waits for it would hang, too. */
