@@ -9,7 +9,7 @@ import { spawnSync } from "node:child_process";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 
-const FILES_MAX = 3;
+const FILES_MAX = 5;
 
 const [reportFile] = process.argv.slice(2);
 const report = read(reportFile);
