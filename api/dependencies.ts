@@ -12,6 +12,7 @@ import { CommandDelivery } from "./command-delivery.ts";
 import { EDGE_BOUNDS, type EdgeBounds } from "./edge-bounds.ts";
 import { EventStreams } from "./event-stream.ts";
 import { IdleWatch } from "./idle-watch.ts";
+import { LeftWorkflows } from "./left-workflows.ts";
 import { MessageDelivery } from "./message-delivery.ts";
 import { Metrics } from "./metrics.ts";
 import { PacedCalls } from "./paced-calls.ts";
@@ -53,6 +54,7 @@ export interface Dependencies extends Outside, AsyncDisposable {
   readonly terminals: TerminalWatches;
   readonly idle: IdleWatch;
   readonly agreement: SessionReconciler;
+  readonly left: LeftWorkflows;
   /** Stops of turns that no row tells of yet. */
   readonly stops: PacedCalls;
 }
@@ -78,6 +80,7 @@ export function createDependencies(outside: Outside): Dependencies {
     { database: store.database, sessions },
     report("a workflow and its rows cannot be brought together"),
   );
+  const left = new LeftWorkflows({ database: store.database, sessions }, report("workflows that are left over stay"));
   const stops = new PacedCalls(LIMITS.stopEveryMs);
   return {
     ...outside,
@@ -97,13 +100,14 @@ export function createDependencies(outside: Outside): Dependencies {
     terminals,
     idle,
     agreement,
+    left,
     stops,
     [Symbol.asyncDispose]: async () => {
       streams[Symbol.dispose]();
       progress[Symbol.dispose]();
       stops[Symbol.dispose]();
       await Promise.all(
-        [delivery, decisions, commands, terminals, idle, agreement].map((one) => one[Symbol.asyncDispose]()),
+        [delivery, decisions, commands, terminals, idle, agreement, left].map((one) => one[Symbol.asyncDispose]()),
       );
       await tail[Symbol.asyncDispose]();
     },

@@ -55,6 +55,7 @@ export async function startServer(
   deps.commands.startReconciler();
   deps.idle.start();
   deps.agreement.start();
+  deps.left.start();
   let draining: Promise<void> | undefined;
   return {
     port: (server.address() as AddressInfo).port,

@@ -21,6 +21,11 @@ export interface RequestKey {
   readonly content: string;
 }
 
+export interface WorkflowRun {
+  readonly workflowId: string;
+  readonly runId: string;
+}
+
 /** Every call is bounded in time and safe to repeat; each throws SessionsError and nothing else. */
 export interface Sessions extends AsyncDisposable {
   /** Starts the session's workflow. One that runs already is left alone; one that has ended is started again. Throws `missing` when the session is gone. */
@@ -36,6 +41,10 @@ export interface Sessions extends AsyncDisposable {
   close(sessionId: SessionId, incarnation?: string): Promise<void>;
   /** Terminates the session's workflow, if it runs: it does not agree with the rows. */
   abandon(sessionId: SessionId): Promise<void>;
+  /** Workflows of this stack's sessions that run, but for the newest. */
+  running(): Promise<readonly WorkflowRun[]>;
+  /** Terminates one whose session is over. */
+  end(run: WorkflowRun): Promise<void>;
   progress(sessionId: SessionId): Promise<Progress>;
   /** Deletes everything of a closed session, its workflow's history included. Only of that incarnation; one that is gone is left so. */
   purge(sessionId: SessionId, incarnation?: string): Promise<void>;

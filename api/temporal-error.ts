@@ -25,6 +25,8 @@ const OVER: readonly (string | null | undefined)[] = ["Superseded", "SandboxStop
 const RUN_ENDED = "AcceptedUpdateCompletedWorkflow";
 /** The workflow of that id carries another session. */
 const STRANGER = "Stranger";
+/** What a workflow of ours says of what it does not take. */
+const REFUSED = "Refused";
 
 export function toSessionsError(thrown: unknown): SessionsError {
   if (thrown instanceof SessionsError) return thrown;
@@ -62,7 +64,11 @@ function fromRefusal(thrown: WorkflowUpdateFailedError): SessionsError {
   if (cause instanceof ApplicationFailure && cause.type === RUN_ENDED) {
     return new SessionsError("missing", "the session's workflow ended", { cause: thrown });
   }
-  return new SessionsError("refused", cause?.message ?? thrown.message, { cause: thrown });
+  if (cause instanceof ApplicationFailure && cause.type === REFUSED) {
+    return new SessionsError("refused", cause.message, { cause: thrown });
+  }
+  // The server gives an update up that a worker did not look at, such as one whose cache was lost: nobody has refused it.
+  return new SessionsError("unanswered", cause?.message ?? thrown.message, { cause: thrown });
 }
 
 function fromGrpc(thrown: unknown): SessionsError {

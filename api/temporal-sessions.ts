@@ -21,13 +21,14 @@ import {
   interruptTurn,
   PURGE_WORKFLOW,
   removeMessage,
+  SESSION_WORKFLOW,
   submitMessage,
   submitToolResult,
 } from "../workflows/messages.ts";
 import { ChangeNews } from "./change-news.ts";
 import { SessionShares } from "./session-shares.ts";
 import { ownRun, startSession } from "./session-start.ts";
-import { type SessionStart, type Sessions, SessionsError } from "./sessions.ts";
+import { type SessionStart, type Sessions, SessionsError, type WorkflowRun } from "./sessions.ts";
 import { toSessionsError } from "./temporal-error.ts";
 import {
   type Bounded,
@@ -126,6 +127,12 @@ export function openTemporalSessions(at: TemporalPlace): Sessions {
         if (!(error instanceof SessionsError && error.kind === "missing")) throw error;
       });
     },
+    running: () => bounded(LIMITS.readyTimeoutMs, () => runningSessions(client, store.stack)),
+    end: async ({ workflowId, runId }) => {
+      await bounded(LIMITS.queryTimeoutMs, async () => {
+        await client.workflow.getHandle(workflowId, runId).terminate("its session is over");
+      });
+    },
     progress: async (sessionId) => {
       const { workflow, of } = await reach(through, sessionId);
       return await bounded(LIMITS.queryTimeoutMs, () => workflow.query(getProgress, of));
@@ -189,6 +196,17 @@ async function reach(
   if (place?.workflowId === undefined) throw new SessionsError("missing", "the session's workflow was not started yet");
   const of = place.incarnation === "" ? {} : { incarnation: place.incarnation };
   return { workflow: client.workflow.getHandle(place.workflowId), of };
+}
+
+async function runningSessions(client: Client, stack: string): Promise<readonly WorkflowRun[]> {
+  const before = new Date(Date.now() - LIMITS.leftOlderMs).toISOString();
+  const query = `WorkflowType = '${SESSION_WORKFLOW}' AND ExecutionStatus = 'Running' AND StartTime < '${before}'`;
+  const runs: WorkflowRun[] = [];
+  for await (const { memo, workflowId, runId } of client.workflow.list({ query, pageSize: 1_000 })) {
+    if (memo?.["stack"] === stack) runs.push({ workflowId, runId });
+    if (runs.length >= LIMITS.leftMax) break;
+  }
+  return runs;
 }
 
 async function purge(through: Through, sessionId: SessionId, incarnation?: string): Promise<void> {

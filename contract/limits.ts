@@ -1,5 +1,6 @@
 /** Every bound of the system in one place. No import but of its own parts, so that workflow code may use it. Times in ms, sizes in bytes. */
 import { EDGE_LIMITS } from "./limits-edges.ts";
+import { RECONCILE_LIMITS } from "./limits-reconcile.ts";
 import { SANDBOX_LIMITS } from "./limits-sandbox.ts";
 
 export const LIMITS = {
@@ -303,25 +304,7 @@ export const LIMITS = {
   streamDrainMs: 60_000,
   /** Two queries for one session's progress lie so far apart, however much happens. */
   progressEveryMs: 100,
-  /** The reconciler's beat, and how old a message is when it takes it for undelivered. */
-  reconcileEveryMs: 1_000,
-  undeliveredAfterMs: 3_000,
-  reconcileSessionsAtOnce: 16,
-  /** Rows of a session at work that have not moved for so long make its workflow be asked; each time it agrees, later again. */
-  quietMs: 5_000,
-  quietPauseMs: { first: 5_000, max: 300_000 },
-  /** Sessions whose workflow disagreed with its rows at one look, and is looked at once more. */
-  suspectsMax: 10_000,
-  /** Stops of a turn that is about to begin are told to its workflow so often at most: each is a part of its history. */
-  stopEveryMs: 2_000,
-  /** Of a round over what is still to be done: items that it reads at once and looks at in one beat, and places for those that failed. */
-  roundPage: 100,
-  roundItemsPerBeat: 1_000,
-  roundRetriesAtOnce: 4,
-  roundPauseMs: { first: 1_000, max: 30_000 },
-  /** A pause that is over for so long is of something that is not there any more. */
-  roundPauseKeptMs: 600_000,
-  roundPausesMax: 10_000,
+  ...RECONCILE_LIMITS,
   /** What `DELETE` waits for the session to close. */
   closeWaitMs: 10_000,
   purgeTimeoutMs: 30_000,

@@ -21,16 +21,17 @@ const ROWS_PER_INSERT = 100;
 /**
  * Appends facts in order, in the caller's transaction, and returns the seq of the last one. The numbers come from the
  * session's own row, which the transaction holds from here on: so they have no gap and no duplicate, whoever writes.
+ * Nothing follows `session.closed`: what is still said of a closed session, such as by a snapshot that was under way, is dropped.
  */
 export async function append(tx: Tx, sessionId: SessionId, facts: readonly Fact[]): Promise<number> {
   const at = Date.now();
-  const session = await tx
+  let counting = tx
     .updateTable("sessions")
     .set((eb) => ({ last_seq: eb("last_seq", "+", facts.length), updated_at: at }))
-    .where("id", "=", sessionId)
-    .returning("last_seq")
-    .executeTakeFirst();
-  if (!session) throw new StoreError("failed", `session ${sessionId} is gone`);
+    .where("id", "=", sessionId);
+  if (!facts.some(({ type }) => type === "session.closed")) counting = counting.where("closed_at", "is", null);
+  const session = await counting.returning("last_seq").executeTakeFirst();
+  if (!session) return await lastOfClosed(tx, sessionId);
   let seq = session.last_seq - facts.length;
   const rows = facts.map((fact) => ({ session_id: sessionId, seq: ++seq, at, fact: JSON.stringify(fact) }));
   for (let start = 0; start < rows.length; start += ROWS_PER_INSERT) {
@@ -39,6 +40,12 @@ export async function append(tx: Tx, sessionId: SessionId, facts: readonly Fact[
       .values(rows.slice(start, start + ROWS_PER_INSERT))
       .execute();
   }
+  return session.last_seq;
+}
+
+async function lastOfClosed(tx: Tx, sessionId: SessionId): Promise<number> {
+  const session = await tx.selectFrom("sessions").select("last_seq").where("id", "=", sessionId).executeTakeFirst();
+  if (!session) throw new StoreError("failed", `session ${sessionId} is gone`);
   return session.last_seq;
 }
 

@@ -19,6 +19,8 @@ export interface AftermathInput {
   readonly place: ClientPlace;
   readonly script: SessionScript;
   readonly effectsFile: string;
+  /** Whether its making was ever answered. */
+  readonly wasMade: boolean;
   /** The losses of the store that there had been when the session began. */
   readonly storeLossesBefore: number;
 }
@@ -26,10 +28,11 @@ export interface AftermathInput {
 /** Speaks to the session until no further loss comes between, closes it, and checks what is left of it. */
 export async function checkAftermath(input: AftermathInput): Promise<readonly Violation[]> {
   const { weather } = input.place;
+  const asked = { close: false };
   for (let round = 0; ; round++) {
     const losses = weather.losses;
     try {
-      return await new Aftermath(input, round).check();
+      return await new Aftermath(input, round, asked).check();
     } catch (error) {
       if (weather.losses !== losses) continue;
       const rule = error instanceof Error ? `after a loss: ${error.name}` : "after a loss";
@@ -41,22 +44,26 @@ export async function checkAftermath(input: AftermathInput): Promise<readonly Vi
 class Aftermath {
   readonly #input: AftermathInput;
   readonly #round: number;
+  /** What an earlier round has asked for may be remembered, and come at any time. */
+  readonly #asked: { close: boolean };
 
-  constructor(input: AftermathInput, round: number) {
+  constructor(input: AftermathInput, round: number, asked: { close: boolean }) {
     this.#input = input;
     this.#round = round;
+    this.#asked = asked;
   }
 
   async check(): Promise<readonly Violation[]> {
-    const { script, place, storeLossesBefore } = this.#input;
+    const { script, place, storeLossesBefore, wasMade } = this.#input;
     const found = await this.#ask("GET", "", undefined, [404]);
     if (found.status === 404) {
-      const isBehind = place.weather.storeLosses > storeLossesBefore;
+      const isBehind = !wasMade || place.weather.storeLosses > storeLossesBefore;
       return isBehind ? [] : this.#violations("no session is forgotten", ["it is not there any more"]);
     }
     const { status } = jsonOf(found) as { readonly status: string };
     if (status !== "closed") {
-      await this.#speak();
+      if (!this.#asked.close) await this.#speak();
+      this.#asked.close = true;
       await this.#ask("POST", "/close", {});
     }
     const log = await this.#logUntil("session.closed", (event) => event.type === "session.closed");

@@ -142,6 +142,13 @@ interface ChaosParts {
   readonly options: Settled;
 }
 
+interface PlayedSession {
+  readonly number: number;
+  readonly effectsFile: string;
+  /** Set once its making was answered. */
+  readonly made: { was: boolean };
+}
+
 class ChaosRun {
   readonly #world: World;
   readonly #options: Settled;
@@ -214,7 +221,8 @@ class ChaosRun {
     this.#commands += script.commands.length;
     this.#decisions += script.acts.flatMap((act) => (act.type === "decide" ? act.decisions : [])).length;
     const { losses, storeLosses } = this.#weather;
-    const played = await this.#playAndCheck(script, number, effectsFile).catch((error: unknown) => {
+    const made = { was: false };
+    const played = await this.#playAndCheck(script, { number, effectsFile, made }).catch((error: unknown) => {
       const rule = error instanceof Error ? error.name : "Error";
       const detail = error instanceof Error ? error.message : String(error);
       return { structure: undefined, violations: [{ session: token, rule, detail }] };
@@ -222,7 +230,7 @@ class ChaosRun {
     if (this.#weather.losses !== losses) {
       this.#behind += 1;
       const place = { world: this.#world, weather: this.#weather };
-      const checked = { place, script, effectsFile, storeLossesBefore: storeLosses };
+      const checked = { place, script, effectsFile, wasMade: made.was, storeLossesBefore: storeLosses };
       this.#violations.push(...(await checkAftermath(checked)));
       return;
     }
@@ -230,9 +238,11 @@ class ChaosRun {
     if (played.structure && !this.#undisturbed.has(number)) this.#undisturbed.set(number, played.structure);
   }
 
-  async #playAndCheck(script: SessionScript, number: number, effectsFile: string): Promise<CheckedSession> {
+  async #playAndCheck(script: SessionScript, of: PlayedSession): Promise<CheckedSession> {
+    const { number, effectsFile, made } = of;
     const place = { world: this.#world, weather: this.#weather };
     const client = await ChaosClient.open(place, { id: script.token, agent: script.agent });
+    made.was = true;
     try {
       await play(client, script);
       return await checkSession({ client, script, effectsFile, expected: this.#undisturbed.get(number) });

@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import type { SessionId } from "../../contract/ids.ts";
 import type { Database } from "../../store/database.ts";
+import { append } from "../../store/event-log.ts";
 import { markSubmitted } from "../../store/messages.ts";
 import { recoverSession } from "../../store/recovery.ts";
 import { closeSession, isWanted } from "../../store/session-closing.ts";
@@ -193,4 +194,16 @@ test("a close that the rows know nothing of ends neither the turn nor the sessio
   await askSessionEnd(database, { sessionId: id }, "close");
   expect(await isWanted(database, id)).toBe(false);
   expect(await endTurn(database, closing)).not.toHaveProperty("behind");
+});
+
+test("nothing follows session.closed, whatever was still under way", async () => {
+  await using store = await temporaryStore();
+  const { database } = store;
+  const id = await aSession(database);
+  await closeSession(database, id);
+  const before = await logOf(database, id);
+
+  await database.write((tx) => append(tx, id, [{ type: "file.changed", path: "late", change: "created", bytes: 1 }]));
+
+  expect(await logOf(database, id)).toEqual(before);
 });

@@ -5,6 +5,7 @@ import {
   type Sessions,
   SessionsError,
   type SessionsErrorKind,
+  type WorkflowRun,
 } from "../../api/sessions.ts";
 import type { CallId, MessageId, SessionId } from "../../contract/ids.ts";
 import type { InterruptTurn, MessageTaken, Progress, SubmitMessage, WaitEnded } from "../../contract/session.ts";
@@ -135,6 +136,20 @@ export class FakeSessions implements Sessions {
     this.#note("close", sessionId);
     this.#reach(sessionId);
     if (this.closes) await closeSession(this.#store.database, sessionId);
+  }
+
+  /** What `running` answers, and what was ended of it. */
+  readonly runs: WorkflowRun[] = [];
+  readonly endedRuns: WorkflowRun[] = [];
+
+  async running(): Promise<readonly WorkflowRun[]> {
+    this.#note("running", "");
+    return this.runs;
+  }
+
+  async end(run: WorkflowRun): Promise<void> {
+    this.#note("end", run.workflowId);
+    this.endedRuns.push(run);
   }
 
   async progress(sessionId: SessionId): Promise<Progress> {
