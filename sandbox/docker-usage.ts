@@ -76,7 +76,7 @@ async function du(args: readonly string[]): Promise<number | undefined> {
 const BLOCKS_PER_KIB = 2;
 
 async function unnamedKiB(first: number): Promise<number> {
-  const root = await stat(`/proc/${first}/root/`).catch(() => undefined);
+  const root = await stat(`/proc/${first}/root`).catch(() => undefined);
   const seen = new Map<string, number>();
   for (const pid of await membersOf(first)) {
     for (const folder of [`/proc/${pid}/fd`, `/proc/${pid}/map_files`]) {
