@@ -154,7 +154,7 @@ export function describeDockerBounds(options: () => Promise<DockerProviderOption
         async (sandbox) => {
           const calm = await run(sandbox, "sleep 3; echo calm");
           const filling =
-            "i=0; while [ $i -lt 100 ]; do head -c 4000000 /dev/zero >f$i; i=$((i+1)); sleep 0.2; done; echo filled";
+            "i=0; while [ $i -lt 180 ]; do head -c 4000000 /dev/zero >f$i; i=$((i+1)); sleep 0.2; done; echo filled";
           const grown = await run(sandbox, filling);
 
           expect(text(calm.stdout)).toBe("calm\n");
