@@ -1,11 +1,10 @@
 /** Workers of one stack that differ, and sessions that ask for more than their share: work finds its worker, and nobody waits for a stranger. */
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { LIMITS } from "../../contract/limits.ts";
+import { type SecondWorker, startSecondWorker } from "../support/second-worker.ts";
 import { scripted, startWorld, type World, waitFor } from "../support/world.ts";
 
 const folder = mkdtempSync(path.join(tmpdir(), "perdure-placement-"));
@@ -18,35 +17,13 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-interface Gifted extends AsyncDisposable {
-  kill(): Promise<void>;
-}
-
 /** A second worker on the same host, which has the tool that the stack's own lacks. */
-async function aGiftedWorker(): Promise<Gifted> {
-  const child: ChildProcess = spawn(process.execPath, ["workers/main.ts"], {
-    env: {
-      ...process.env,
-      OPENAI_API_KEY: "sk-scripted",
-      OPENAI_BASE_URL: world.model.url,
-      PERDURE_MODEL: "scripted-model",
-      PERDURE_SANDBOX: "local",
-      PERDURE_STATE_DIR: world.stateDir,
-      PERDURE_LOG_LEVEL: "warn",
-      PERDURE_TOOLS: path.resolve("test/e2e/fixtures/effect-tools.ts"),
-      EFFECTS_FOLDER: folder,
-      TEMPORAL_ADDRESS: world.stack.temporalAddress,
-    },
-    stdio: ["ignore", "ignore", "inherit", "ipc"],
+function aGiftedWorker(): Promise<SecondWorker> {
+  return startSecondWorker(world, {
+    PERDURE_MODEL: "scripted-model",
+    PERDURE_TOOLS: path.resolve("test/e2e/fixtures/effect-tools.ts"),
+    EFFECTS_FOLDER: folder,
   });
-  await once(child, "message");
-  const kill = async (): Promise<void> => {
-    if (child.exitCode !== null || child.signalCode !== null) return;
-    const gone = once(child, "exit");
-    child.kill("SIGKILL");
-    await gone;
-  };
-  return { kill, [Symbol.asyncDispose]: kill };
 }
 
 const agent = { tools: ["effect_safe"] };

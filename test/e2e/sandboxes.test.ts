@@ -1,6 +1,4 @@
 /** A session's sandbox through its life: idle, stopped, woken, lost, on another host; and what a client and the model are told of it. */
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -10,6 +8,7 @@ import { openDatabase } from "../../store/database.ts";
 import { installationId } from "../../store/installation.ts";
 import { sweepId } from "../../workers/sweeps.ts";
 import type { EventReader } from "../support/event-reader.ts";
+import { type SecondWorker, startSecondWorker } from "../support/second-worker.ts";
 import { processesOf } from "../support/stray-processes.ts";
 import { type SessionClient, scripted, startWorld, type World, waitFor } from "../support/world.ts";
 
@@ -181,33 +180,9 @@ test("workers of two hosts share the sessions: what touches a sandbox is done wh
   expect(stream.ofType("tool.completed").at(-1)?.result).toContain("two");
 }, 150_000);
 
-interface OtherWorker extends AsyncDisposable {
-  kill(): Promise<void>;
-}
-
 /** A second worker of the same store and Temporal, on a host of another name. */
-async function aWorkerElsewhere(hostId: string): Promise<OtherWorker> {
-  const child: ChildProcess = spawn(process.execPath, ["workers/main.ts"], {
-    env: {
-      ...process.env,
-      OPENAI_API_KEY: "sk-scripted",
-      OPENAI_BASE_URL: world.model.url,
-      PERDURE_SANDBOX: "local",
-      PERDURE_HOST_ID: hostId,
-      PERDURE_STATE_DIR: world.stateDir,
-      PERDURE_LOG_LEVEL: "warn",
-      TEMPORAL_ADDRESS: world.stack.temporalAddress,
-    },
-    stdio: ["ignore", "ignore", "inherit", "ipc"],
-  });
-  await once(child, "message");
-  const kill = async (): Promise<void> => {
-    if (child.exitCode !== null || child.signalCode !== null) return;
-    const gone = once(child, "exit");
-    child.kill("SIGKILL");
-    await gone;
-  };
-  return { kill, [Symbol.asyncDispose]: kill };
+function aWorkerElsewhere(hostId: string): Promise<SecondWorker> {
+  return startSecondWorker(world, { PERDURE_HOST_ID: hostId });
 }
 
 async function untilSome<T>(look: () => Promise<T | undefined>): Promise<T> {
