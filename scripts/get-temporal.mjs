@@ -8,7 +8,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { withLock } from "./lock.mjs";
-import { buildTemporal } from "./temporal-build.mjs";
+import { BUILD, buildTemporal } from "./temporal-build.mjs";
 import { downloadTemporal } from "./temporal-download.mjs";
 import { isOlder } from "./version-order.mjs";
 
@@ -35,7 +35,7 @@ export async function getTemporal(options = {}) {
   const fromPath = await onPath(searchPath).catch((error) => void reasons.push(`PATH: ${error.message}`));
   if (fromPath) return fromPath;
 
-  const target = path.join(cacheDir, `temporal-${VERSION}-${process.platform}-${process.arch}`);
+  const target = path.join(cacheDir, `temporal-${VERSION}-${BUILD}-${process.platform}-${process.arch}`);
   const cached = () => usable(target, log);
   const hit = await cached();
   if (hit) return hit;

@@ -13,6 +13,9 @@ const LEFT_OUT = [
   ["conf.RPC.HTTPPort = s.FrontendHTTPPort", ""],
   ["conf.Global.Metrics == nil && s.MetricsPort > 0", "false"],
 ];
+/** Counted up with each change of what is built from the same version, so that a build of before is not taken for it. */
+export const BUILD = 2;
+
 const MODULE = "github.com/temporalio/cli";
 const DEV_SERVER = "internal/devserver/server.go";
 

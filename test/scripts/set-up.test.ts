@@ -105,6 +105,15 @@ describe("finding Temporal", () => {
     expect(readFileSync(file, "utf8")).toBe(GOOD);
   });
 
+  test("what was built from the same version in another way before is not used", async () => {
+    using folder = new Folder();
+    folder.program(`cache/temporal-1.8.2-${process.platform}-${process.arch}`, GOOD);
+
+    const file = await getTemporal({ ...nothing(folder), build: builds(`${GOOD}# closed\n`) });
+
+    expect(readFileSync(file, "utf8")).toContain("# closed");
+  });
+
   test("two at once build once", async () => {
     using folder = new Folder();
     let builtTimes = 0;
