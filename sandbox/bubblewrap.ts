@@ -34,7 +34,7 @@ import { openHostTerminal } from "./host-terminal.ts";
 import { Launcher } from "./launcher.ts";
 import type { CommandStart, Sandbox, SandboxProvider } from "./provider.ts";
 import { SandboxError } from "./provider.ts";
-import { CONFINED_START_SCRIPT } from "./supervisor.ts";
+import { CONFINED_START_SCRIPT, ONCE_AND_NAP, STAND_BY } from "./supervisor.ts";
 import { trimCalls } from "./trimmed-calls.ts";
 import { stopWatch, watchOf } from "./watch.ts";
 
@@ -221,9 +221,10 @@ function createSandbox(
 
 const SHELL = existsSync("/bin/bash") ? "/bin/bash" : "/bin/sh";
 
-const TERMINAL_SCRIPT = `
+const TERMINAL_SCRIPT = `${ONCE_AND_NAP}${STAND_BY}
 profile=$1 joins=$2 disk=$3
 shift 3
+stand_by "\${profile%/*}"
 IFS='
 '
 for file in $joins; do echo 0 >"$file" || exit 126; done

@@ -196,16 +196,20 @@ export class DockerWatch {
     this.#dueAt = Date.now() + PACE_MS.resting;
     const wasThere = (one: Followed): boolean => one.since <= this.#measuredBefore;
     const followed = [...this.#followed].filter((one) => wasThere(one) && !this.#ended.has(one));
-    for (const one of followed) {
-      this.#ended.add(one);
-      await this.#inside(TELL, why, one.sandbox.spoolPath(one.callId, "stderr"));
-      await one.sandbox.kill(one.callId).catch(() => undefined);
-    }
+    for (const one of followed) await this.#endCommand(one, why);
     if (followed.length > 0) return;
     this.#strikes += 1;
     if (this.#strikes < STRIKES.all) return;
+    // One that has begun since ends with all the others, and is told as well.
+    for (const one of this.#followed) if (!this.#ended.has(one)) await this.#endCommand(one, why);
     if (this.#strikes < STRIKES.container) await this.#inside(END_ALL, why);
     else await this.#ask("end it", (docker) => docker.getContainer(this.#container).kill()).catch(() => undefined);
+  }
+
+  async #endCommand(one: Followed, why: string): Promise<void> {
+    this.#ended.add(one);
+    await this.#inside(TELL, why, one.sandbox.spoolPath(one.callId, "stderr"));
+    await one.sandbox.kill(one.callId).catch(() => undefined);
   }
 
   async #inside(script: string, ...args: readonly string[]): Promise<void> {

@@ -39,6 +39,17 @@ once() {
 }
 `;
 
+/**
+ * A function of sh, beside `nap`: `stand_by <sandbox's folder>`. While its watcher ends all that lives there, nothing is begun:
+ * it would be ended as well, without a word, for what others have done. A watcher that was killed meanwhile is not waited for.
+ */
+export const STAND_BY: string = `
+stand_by() {
+  looks=${2 * LIMITS.killRounds}
+  while [ -e "$1/ending" ] && [ "$looks" -gt 0 ]; do nap 20; looks=$((looks - 1)); done
+}
+`;
+
 /** The claim, the spools, the watcher: what comes before the command. */
 const SUPERVISION = `
 # pid, start time and boot name one process for good: a pid alone comes back.
@@ -167,6 +178,7 @@ exit 0
 `;
 
 const CONFINED_COMMAND = `
+${STAND_BY}
 # Our group is told to end; the command's is another one. Until it has begun there is nobody who could handle TERM.
 forward() {
   tries=50
@@ -184,6 +196,8 @@ forward() {
 export PERDURE_CALL=\${call##*/}
 watch &
 watcher=$!
+stand_by "$call/../.."
+[ ! -e "$call/stop" ] || { end killed; kill -TERM "$watcher"; exit 0; }
 # What was ended while no command was there to be told of it.
 [ ! -e "$call/../../notice" ] || ! mv "$call/../../notice" "$call/notice" || cat "$call/notice" >&4
 # What keeps the namespaces is deaf to signals other than KILL; the command itself is given its ears back inside.

@@ -33,6 +33,7 @@ for file in claims/[0-9]*; do [ "\${file#claims/}" -ge "$number" ] || rm -f "$fi
 # A watcher that was killed in the middle may have left it frozen.
 freeze() { [ -z "$freezer" ] || echo "$1" >"$freezer"; }
 freeze "$thawed"
+rm -f "$folder/ending"
 
 members() {
   pids=
@@ -77,6 +78,8 @@ measure() {
 }
 # Ends all that lives in it: $1 is why, $2 the code with which its commands have ended.
 finish() {
+  # Before the calls are listed: one that is not among them has seen it, and waits.
+  : >"$folder/ending"
   freeze "$frozen"
   told= ttys=' '
   for call in "$folder"/calls/*; do
@@ -104,6 +107,7 @@ finish() {
     rounds=$((rounds - 1))
   done
   freeze "$thawed"
+  rm -f "$folder/ending"
   # It has written on until it was gone, which is not the next one's doing.
   last=$disk before=999999999999 due=0
 }

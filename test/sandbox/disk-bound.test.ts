@@ -29,6 +29,26 @@ function held(id: SandboxId): number {
   return Number.parseInt(execFileSync("du", ["-sk", path.join(root, id, "workspace")], { encoding: "utf8" }), 10);
 }
 
+/** Whatever a watcher waits for between two kills takes half a second longer, as on a host that has too much to do. */
+function slowNaps(): Disposable {
+  const before = process.env["PATH"];
+  const folder = mkdtempSync(path.join(os.tmpdir(), "perdure-slow-"));
+  writeFileSync(
+    path.join(folder, "sleep"),
+    '#!/bin/sh\n[ "$1" != 0.020 ] || exec /bin/sleep 0.5\nexec /bin/sleep "$@"\n',
+    {
+      mode: 0o755,
+    },
+  );
+  process.env["PATH"] = `${folder}:${before}`;
+  return {
+    [Symbol.dispose]() {
+      process.env["PATH"] = before;
+      rmSync(folder, { recursive: true });
+    },
+  };
+}
+
 /** They fill one after another, slowly enough to be seen, and fast enough to pass by far if nobody looks. */
 const WAYS: readonly { readonly name: string; readonly program: string }[] = [
   {
@@ -155,6 +175,18 @@ describe.skipIf(!found.works)(
       const cleaning = await run(sandbox, "sleep 0.7; rm -f f*; sleep 0.7; echo clean");
 
       expect(text(cleaning.stdout)).toBe("clean\n");
+      await provider.remove(sandbox.id);
+    });
+
+    test("what begins while what filled it is being ended waits, and is not ended with it", async () => {
+      using _slow = slowNaps();
+      const sandbox = await provider.open(newId(), { diskMiB: 16 });
+      const filling = await run(sandbox, "for i in $(seq 60); do head -c 2000000 /dev/zero >f$i; sleep 0.1; done");
+
+      const next = await run(sandbox, "rm -f f*; sleep 1; echo well");
+
+      expect(text(filling.stderr)).toContain("perdure: the workspace holds more than its 16 MiB");
+      expect([text(next.stdout), text(next.stderr), next.end?.ended]).toEqual(["well\n", "", "exited"]);
       await provider.remove(sandbox.id);
     });
 
