@@ -77,24 +77,30 @@ export async function openSqlite(
 function adapter(
   raw: DatabaseSync,
 ): NonNullable<Exclude<SqliteDialectConfig["database"], (...args: never) => unknown>> {
-  const statements = new Map<string, StatementSync>();
+  const statements = new Map<string, SqliteStatement>();
   return {
     close: () => raw.close(),
     prepare: (query: string) => {
       let statement = statements.get(query);
       if (!statement) {
         if (statements.size >= STATEMENTS_MAX) statements.clear();
-        statement = converted(() => raw.prepare(query));
+        statement = statementOf(converted(() => raw.prepare(query)));
         statements.set(query, statement);
       }
-      const prepared = statement;
-      return {
-        reader: prepared.columns().length > 0,
-        all: (parameters: readonly unknown[]) => converted(() => prepared.all(...(parameters as never[]))),
-        run: (parameters: readonly unknown[]) => converted(() => prepared.run(...(parameters as never[]))),
-        iterate: (parameters: readonly unknown[]) => prepared.iterate(...(parameters as never[])),
-      };
+      return statement;
     },
+  };
+}
+
+type SqliteStatement = ReturnType<Exclude<SqliteDialectConfig["database"], (...args: never) => unknown>["prepare"]>;
+
+function statementOf(prepared: StatementSync): SqliteStatement {
+  return {
+    // Asked once: it makes an object for each column.
+    reader: prepared.columns().length > 0,
+    all: (parameters) => converted(() => prepared.all(...(parameters as never[]))),
+    run: (parameters) => converted(() => prepared.run(...(parameters as never[]))),
+    iterate: (parameters) => prepared.iterate(...(parameters as never[])),
   };
 }
 
