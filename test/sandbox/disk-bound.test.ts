@@ -10,6 +10,7 @@ import { detectBubblewrap } from "../../sandbox/bubblewrap-detect.ts";
 import { readHolder } from "../../sandbox/egress/holder.ts";
 import type { Sandbox } from "../../sandbox/provider.ts";
 import { eventually, newCallId, processesWith, run, text, watch } from "./commands.ts";
+import { type Filling, fillFiles, fillings, python } from "./filling.ts";
 
 const found = await detectBubblewrap();
 const root = mkdtempSync(path.join(os.tmpdir(), "perdure-disk-"));
@@ -17,7 +18,6 @@ const provider = createBubblewrapProvider({ root });
 let count = 0;
 const newId = (): SandboxId => `sbx_disk_${process.pid}_${++count}`;
 const holder = (id: SandboxId) => readHolder(path.join(root, id, "watch"));
-const python = (program: string): string => `exec python3 - <<'PYTHON'\n${program.trim()}\nPYTHON`;
 
 afterAll(async () => {
   for (const { id } of await provider.list()) await provider.remove(id);
@@ -49,22 +49,9 @@ function slowNaps(): Disposable {
   };
 }
 
-/** They fill one after another, slowly enough to be seen, and fast enough to pass by far if nobody looks. */
-const WAYS: readonly { readonly name: string; readonly program: string }[] = [
-  {
-    name: "in files, one after another",
-    program: "for i in $(seq 60); do head -c 2000000 /dev/zero >f$i; sleep 0.1; done; echo filled",
-  },
-  {
-    name: "in a file that is open and has no name",
-    program: python(`
-import os, time
-files = []
-for i in range(60):
-    files.append(os.open("f", os.O_RDWR | os.O_CREAT)); os.unlink("f")
-    os.write(files[-1], b"x" * 2000000); time.sleep(0.1)
-print("filled")`),
-  },
+const PIECES = { count: 60, pause: 0.1 };
+const WAYS: readonly Filling[] = [
+  ...fillings(PIECES),
   {
     name: "in a file that is mapped, has no name and is not open",
     program: python(`
@@ -75,11 +62,6 @@ for i in range(60):
     maps.append(mmap.mmap(f, 2000000)); os.close(f)
     maps[-1].write(b"x" * 2000000); maps[-1].flush(); time.sleep(0.1)
 print("filled")`),
-  },
-  {
-    name: "in many small files",
-    program:
-      "i=0; while [ $i -lt 120000 ]; do : >s$i; i=$((i+1)); [ $((i % 500)) -ne 0 ] || sleep 0.05; done; echo filled",
   },
   {
     name: "in many empty folders",
@@ -170,7 +152,7 @@ describe.skipIf(!found.works)(
 
     test("a workspace that is too full can be cleaned up", async () => {
       const sandbox = await provider.open(newId(), { diskMiB: 16 });
-      await run(sandbox, "for i in $(seq 60); do head -c 2000000 /dev/zero >f$i; sleep 0.1; done");
+      await run(sandbox, fillFiles(PIECES));
 
       const cleaning = await run(sandbox, "sleep 0.7; rm -f f*; sleep 0.7; echo clean");
 
@@ -181,7 +163,7 @@ describe.skipIf(!found.works)(
     test("what begins while what filled it is being ended waits, and is not ended with it", async () => {
       using _slow = slowNaps();
       const sandbox = await provider.open(newId(), { diskMiB: 16 });
-      const filling = await run(sandbox, "for i in $(seq 60); do head -c 2000000 /dev/zero >f$i; sleep 0.1; done");
+      const filling = await run(sandbox, fillFiles(PIECES));
 
       const next = await run(sandbox, "rm -f f*; sleep 1; echo well");
 

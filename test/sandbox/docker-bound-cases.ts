@@ -1,8 +1,6 @@
 /** What programs in a container may fill, however they go about it; and how much of their calls is kept. On a real engine. */
-import { randomUUID } from "node:crypto";
 import { statfsSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import type { SandboxId } from "../../contract/ids.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import type { SandboxSpec } from "../../contract/sandbox.ts";
 import { createDockerProvider, type DockerProviderOptions } from "../../sandbox/docker.ts";
@@ -11,57 +9,19 @@ import { connectDocker } from "../../sandbox/docker-engine.ts";
 import type { Sandbox } from "../../sandbox/provider.ts";
 import { bytes, eventually, run, text } from "./commands.ts";
 import { inContainer } from "./docker-kills.ts";
+import { withSandbox } from "./docker-sandbox.ts";
+import { type Filling, fillFiles, fillings } from "./filling.ts";
 
-const python = (program: string): string => `exec python3 - <<'PYTHON'\n${program.trim()}\nPYTHON`;
-
-/** They fill one after another, slowly enough to be seen, and pass the bound by far if nobody looks. */
-const WAYS: readonly { readonly name: string; readonly program: string }[] = [
-  {
-    name: "in files, one after another",
-    program: "i=0; while [ $i -lt 80 ]; do head -c 2000000 /dev/zero >f$i; i=$((i+1)); sleep 0.2; done; echo filled",
-  },
-  {
-    name: "beside the workspace",
-    program: "i=0; while [ $i -lt 80 ]; do head -c 2000000 /dev/zero >/f$i; i=$((i+1)); sleep 0.2; done; echo filled",
-  },
-  {
-    name: "in a file that is open and has no name",
-    program: python(`
-import os, time
-files = []
-for i in range(80):
-    files.append(os.open("f", os.O_RDWR | os.O_CREAT)); os.unlink("f")
-    os.write(files[-1], b"x" * 2000000); time.sleep(0.2)
-print("filled")`),
-  },
-  {
-    name: "in many small files",
-    program: python(`
-import os, time
-for i in range(120000):
-    os.close(os.open("s%d" % i, os.O_CREAT))
-    if i % 500 == 0: time.sleep(0.1)
-print("filled")`),
-  },
+/** Growth is seen at the engine's pace. */
+const PIECES = { count: 80, pause: 0.2 };
+const WAYS: readonly Filling[] = [
+  ...fillings(PIECES),
+  { name: "beside the workspace", program: fillFiles(PIECES, "/") },
 ];
 
 export function describeDockerBounds(options: () => Promise<DockerProviderOptions>): void {
-  const withSandbox = async (
-    spec: SandboxSpec,
-    work: (sandbox: Sandbox, given: DockerProviderOptions) => Promise<void>,
-    more: Partial<DockerProviderOptions> = {},
-  ): Promise<void> => {
-    const given = { ...(await options()), ...more };
-    const provider = createDockerProvider(given);
-    const id: SandboxId = `sbx_${randomUUID()}`;
-    const sandbox = await provider.open(id, spec);
-    try {
-      await work(sandbox, given);
-    } finally {
-      await sandbox[Symbol.asyncDispose]();
-      await provider.remove(id);
-    }
-  };
+  const within = async (spec: SandboxSpec, work: Parameters<typeof withSandbox>[2]): Promise<void> =>
+    withSandbox(await options(), spec, work);
 
   /** Resolves when no process of that name runs in it. */
   const untilEnded = (given: DockerProviderOptions, sandbox: Sandbox, mark: string): Promise<void> =>
@@ -77,7 +37,7 @@ export function describeDockerBounds(options: () => Promise<DockerProviderOption
 
   describe("what a container may fill", { timeout: 90_000 }, () => {
     test.each(WAYS)("a command that fills more than its bound $name is ended and told why", async ({ program }) => {
-      await withSandbox({ diskMiB: 16 }, async (sandbox) => {
+      await within({ diskMiB: 16 }, async (sandbox) => {
         const ran = await run(sandbox, program);
 
         expect(text(ran.stdout)).not.toContain("filled");
@@ -88,7 +48,7 @@ export function describeDockerBounds(options: () => Promise<DockerProviderOption
     });
 
     test("what a command has left running is held to the bound, although nothing is followed", async () => {
-      await withSandbox({ diskMiB: 16 }, async (sandbox, given) => {
+      await within({ diskMiB: 16 }, async (sandbox, given) => {
         const filling =
           "i=0; while [ $i -lt 200 ]; do head -c 2000000 /dev/zero >f$i; i=$((i+1)); sleep 0.2; done; sleep 971";
         await run(sandbox, `(exec setsid sh -c '${filling}') >/dev/null 2>&1 & :`);
@@ -102,7 +62,7 @@ export function describeDockerBounds(options: () => Promise<DockerProviderOption
     });
 
     test("a terminal is held to the bound, and is told why", async () => {
-      await withSandbox({ diskMiB: 16 }, async (sandbox) => {
+      await within({ diskMiB: 16 }, async (sandbox) => {
         const terminal = await sandbox.openTerminal?.({ columns: 80, rows: 24 });
         if (terminal === undefined) throw new Error("expected a terminal");
         let printed = "";
@@ -122,7 +82,7 @@ export function describeDockerBounds(options: () => Promise<DockerProviderOption
     });
 
     test("one that is watched again by another process, which has not begun any of it, is held", async () => {
-      await withSandbox({ diskMiB: 16 }, async (sandbox, given) => {
+      await within({ diskMiB: 16 }, async (sandbox, given) => {
         await run(sandbox, "head -c 9000000 /dev/zero >a; head -c 9000000 /dev/zero >b");
         const filling = "i=0; while [ $i -lt 300 ]; do head -c 2000000 /dev/zero >f$i; i=$((i+1)); sleep 0.2; done";
         const started = inContainer(
@@ -139,7 +99,7 @@ export function describeDockerBounds(options: () => Promise<DockerProviderOption
     });
 
     test("shared memory is the sandbox's memory", async () => {
-      await withSandbox({ memoryMiB: 64 }, async (sandbox) => {
+      await within({ memoryMiB: 64 }, async (sandbox) => {
         const ran = await run(sandbox, "head -c 200000000 /dev/zero >/dev/shm/f; echo done $?; rm -f /dev/shm/f");
 
         expect(text(ran.stdout)).not.toContain("done 0");
@@ -149,24 +109,20 @@ export function describeDockerBounds(options: () => Promise<DockerProviderOption
     test("one that grows while the host's disk is almost full is ended, one that does not is left alone", async () => {
       const { bavail, bsize } = statfsSync("/tmp");
       const hostFreeMiB = Math.floor((bavail * bsize) / 2 ** 20) + 100_000;
-      await withSandbox(
-        {},
-        async (sandbox) => {
-          const calm = await run(sandbox, "sleep 3; echo calm");
-          const filling =
-            "i=0; while [ $i -lt 180 ]; do head -c 4000000 /dev/zero >f$i; i=$((i+1)); sleep 0.2; done; echo filled";
-          const grown = await run(sandbox, filling);
+      await withSandbox({ ...(await options()), hostFreeMiB }, {}, async (sandbox) => {
+        const calm = await run(sandbox, "sleep 3; echo calm");
+        const filling =
+          "i=0; while [ $i -lt 180 ]; do head -c 4000000 /dev/zero >f$i; i=$((i+1)); sleep 0.2; done; echo filled";
+        const grown = await run(sandbox, filling);
 
-          expect(text(calm.stdout)).toBe("calm\n");
-          expect(text(grown.stdout)).not.toContain("filled");
-          expect(text(grown.stderr)).toContain("the host's disk is almost full");
-        },
-        { hostFreeMiB },
-      );
+        expect(text(calm.stdout)).toBe("calm\n");
+        expect(text(grown.stdout)).not.toContain("filled");
+        expect(text(grown.stderr)).toContain("the host's disk is almost full");
+      });
     });
 
     test("of its calls the newest are kept, and of the older ones what is not committed", async () => {
-      await withSandbox({}, async (sandbox, given) => {
+      await within({}, async (sandbox, given) => {
         const count = LIMITS.callFoldersKept + 20;
         const made = `mkdir -p /perdure/calls && cd /perdure/calls || exit 7; for i in $(seq ${count}); do mkdir call_$i; [ $i = 3 ] || : >call_$i/exit; touch -d "@$((1700000000 + i))" call_$i; done`;
         expect(await inContainer(given, sandbox.id, made)).toBe(0);

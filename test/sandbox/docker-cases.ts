@@ -2,14 +2,13 @@
 import { randomUUID } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import type { SandboxId } from "../../contract/ids.ts";
+import type { SandboxSpec } from "../../contract/sandbox.ts";
 import { createDockerProvider, type DockerProviderOptions } from "../../sandbox/docker.ts";
 import { containerName } from "../../sandbox/docker-container.ts";
 import { connectDocker, detectDocker } from "../../sandbox/docker-engine.ts";
-import type { Sandbox } from "../../sandbox/provider.ts";
 import { bytes, eventually, run, text } from "./commands.ts";
 import { inContainer } from "./docker-kills.ts";
-
-export const testOwner = (): string => `test-${randomUUID().slice(0, 8)}`;
+import { testOwner, withSandbox } from "./docker-sandbox.ts";
 
 export interface DockerCases {
   /** Whether its containers are real ones: held to limits, with terminals and images. */
@@ -20,21 +19,8 @@ export function describeDocker(
   options: (image?: string) => Promise<DockerProviderOptions>,
   { isReal }: DockerCases = { isReal: true },
 ): void {
-  const withSandbox = async (
-    work: (sandbox: Sandbox, given: DockerProviderOptions) => Promise<void>,
-    spec?: Parameters<ReturnType<typeof createDockerProvider>["open"]>[1],
-  ): Promise<void> => {
-    const given = await options();
-    const provider = createDockerProvider(given);
-    const id: SandboxId = `sbx_${randomUUID()}`;
-    const sandbox = await provider.open(id, spec);
-    try {
-      await work(sandbox, given);
-    } finally {
-      await sandbox[Symbol.asyncDispose]();
-      await provider.remove(id);
-    }
-  };
+  const within = async (work: Parameters<typeof withSandbox>[2], spec: SandboxSpec = {}): Promise<void> =>
+    withSandbox(await options(), spec, work);
 
   describe.concurrent("docker", { timeout: 60_000 }, () => {
     test("an engine is detected, and the reason is told when none answers", async () => {
@@ -80,7 +66,7 @@ export function describeDocker(
     });
 
     test("one installation neither sees nor removes what another has made", async () => {
-      await withSandbox(async (sandbox, given) => {
+      await within(async (sandbox, given) => {
         const other = createDockerProvider({ ...given, owner: testOwner() });
 
         await other.remove(sandbox.id);
@@ -127,7 +113,7 @@ export function describeDocker(
     });
 
     test.skipIf(!isReal)("a command sees no network, no capability and no way to gain one", async () => {
-      await withSandbox(async (sandbox) => {
+      await within(async (sandbox) => {
         const status = text((await run(sandbox, "cat /proc/self/status; ls /sys/class/net")).stdout);
 
         expect(status).toMatch(/CapEff:\s+0{16}/);
@@ -140,7 +126,7 @@ export function describeDocker(
     test.skipIf(!isReal)(
       "memory and processes are held, and what breaks a limit leaves the sandbox usable",
       async () => {
-        await withSandbox(
+        await within(
           async (sandbox) => {
             const big = await run(sandbox, "a=x; while :; do a=$a$a$a$a; done");
             expect(["signalled", "exited"]).toContain(big.end?.ended);
@@ -163,7 +149,7 @@ export function describeDocker(
     );
 
     test.skipIf(!isReal)("a command that fills the disk is ended, and one that makes room is not", async () => {
-      await withSandbox(
+      await within(
         async (sandbox) => {
           const filled = await run(
             sandbox,
@@ -182,7 +168,7 @@ export function describeDocker(
     });
 
     test.skipIf(!isReal)("a terminal takes input, has a size, and ends with all that it started", async () => {
-      await withSandbox(async (sandbox, given) => {
+      await within(async (sandbox, given) => {
         const terminal = await sandbox.openTerminal?.({ columns: 91, rows: 33, environment: { MARK: "seen" } });
         if (terminal === undefined) throw new Error("expected a terminal");
         let printed = "";
@@ -221,7 +207,7 @@ export function describeDocker(
     });
 
     test.skipIf(!isReal)("a snapshot is the whole disk, and a new sandbox begins as it was", async () => {
-      await withSandbox(async (sandbox, given) => {
+      await within(async (sandbox, given) => {
         await run(sandbox, "echo kept > file; echo beyond > /opt-file");
         const image = await sandbox.snapshotImage?.();
         if (image === undefined) throw new Error("expected an image");
@@ -240,7 +226,7 @@ export function describeDocker(
     test.skipIf(!isReal)(
       "a program that owns every file and every program of the sandbox neither hangs nor overfills the worker",
       async () => {
-        await withSandbox(
+        await within(
           async (sandbox, given) => {
             await sandbox.writeFile("file", bytes("real"));
             const takeOver =

@@ -5,7 +5,7 @@ import path from "node:path";
 import { afterAll, test } from "vitest";
 import { createDockerProvider } from "../../sandbox/docker.ts";
 import { HOST_IMAGE, startTestEngine, type TestEngine, whichEngine } from "../support/docker-engine.ts";
-import { testOwner } from "./docker-cases.ts";
+import { testOwner } from "./docker-sandbox.ts";
 import { describeHostile } from "./hostile-suite.ts";
 
 const which = await whichEngine();

@@ -6,8 +6,9 @@ import { type DockerStandIn, STAND_IN_IMAGE, startDockerStandIn } from "../suppo
 import { whyNoStandIn } from "../support/docker-stand-in-container.ts";
 import { FROM_START, newCallId, run, text } from "./commands.ts";
 import { describeSandboxProvider } from "./conformance.ts";
-import { describeDocker, testOwner } from "./docker-cases.ts";
+import { describeDocker } from "./docker-cases.ts";
 import { killsByDocker } from "./docker-kills.ts";
+import { testOwner } from "./docker-sandbox.ts";
 
 const reason = whyNoStandIn();
 

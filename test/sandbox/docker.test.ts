@@ -1,20 +1,14 @@
 /** The docker provider on a real engine: the one that answers, or one that is started for it. Skipped, with the reason, where neither can be. */
 import { Readable } from "node:stream";
-import { afterAll, describe, expect, test } from "vitest";
-import { createDockerProvider, type DockerProviderOptions } from "../../sandbox/docker.ts";
-import {
-  BUSYBOX_IMAGE,
-  HOST_IMAGE,
-  hasImage,
-  startTestEngine,
-  type TestEngine,
-  whichEngine,
-} from "../support/docker-engine.ts";
+import { describe, expect, test } from "vitest";
+import { createDockerProvider } from "../../sandbox/docker.ts";
+import { BUSYBOX_IMAGE, hasImage, whichEngine } from "../support/docker-engine.ts";
 import { run, text } from "./commands.ts";
 import { describeSandboxProvider } from "./conformance.ts";
-import { describeDocker, testOwner } from "./docker-cases.ts";
+import { describeDocker } from "./docker-cases.ts";
 import { killsByDocker } from "./docker-kills.ts";
 import { describeDockerNetwork } from "./docker-network-cases.ts";
+import { engineOfFile } from "./docker-sandbox.ts";
 
 const which = await whichEngine();
 const reason = typeof which === "object" ? which.reason : undefined;
@@ -22,21 +16,7 @@ const reason = typeof which === "object" ? which.reason : undefined;
 if (reason !== undefined) {
   test.skip(`the docker provider on a real engine: ${reason}`, () => undefined);
 } else {
-  const owner = testOwner();
-  let starting: Promise<TestEngine> | undefined;
-  const options = async (image = HOST_IMAGE): Promise<DockerProviderOptions> => {
-    starting ??= startTestEngine();
-    const started = await starting;
-    if (started.engine === undefined) throw new Error(started.reason);
-    return { engine: started.engine, owner, image };
-  };
-  afterAll(async () => {
-    const started = await starting;
-    if (started?.engine === undefined) return;
-    const provider = createDockerProvider(await options());
-    for (const { id } of await provider.list()) await provider.remove(id);
-    await started.close();
-  }, 60_000);
+  const options = engineOfFile();
 
   describe(`on a real engine that ${which === "answers" ? "answers" : "is started for this"}`, () => {
     describeSandboxProvider("docker", async () => {
