@@ -315,7 +315,10 @@ class RunningStack implements Stack {
       const temporal = this.temporalAddress === "" ? null : { address: this.temporalAddress, isOwn };
       this.#state.record(this.processes(), { apiUrl: this.apiUrl, temporal });
     } catch (error) {
-      this.#emit({ type: "progress", text: `processes.json cannot be written: ${String(error)}` });
+      this.#emit({
+        type: "progress",
+        text: `processes.json cannot be written: ${error instanceof Error ? error.message : String(error)}`,
+      });
     }
   }
 

@@ -69,7 +69,12 @@ export class StateDirectory {
     this.#lock = lock;
     this.orphans = (readHolder(directory)?.processes ?? []).filter(isAlive);
     // From now on the file names this holder, but keeps the orphans: should we die before they are stopped, the next one finds them.
-    this.#writeHolder(this.orphans, { apiUrl: null, temporal: null });
+    try {
+      this.#writeHolder(this.orphans, { apiUrl: null, temporal: null });
+    } catch (error) {
+      lock.close();
+      throw unusable(directory, "written to", error);
+    }
   }
 
   /**
@@ -82,9 +87,7 @@ export class StateDirectory {
       makeFolders(path.join(directory, "logs"), 0o700);
     } catch (error) {
       if (error instanceof ConfigError) throw error;
-      throw new StackError("state", `the state directory ${directory} cannot be made: ${reason(error)}`, {
-        cause: error,
-      });
+      throw unusable(directory, "made", error);
     }
     return new StateDirectory(directory, lock(directory));
   }
@@ -111,7 +114,12 @@ export class StateDirectory {
   /** Gives the directory back; calling again changes nothing. */
   release(): void {
     if (!this.#lock.isOpen) return;
-    this.#write("processes.json", []);
+    try {
+      this.#write("processes.json", []);
+    } catch {
+      // On a full disk a file can still be removed, and none says the same.
+      for (const name of ["processes.json", "processes.json.tmp"]) rmSync(path.join(this.path, name), { force: true });
+    }
     rmSync(path.join(this.path, "supervisor.json"), { force: true });
     this.#lock.close();
   }
@@ -137,17 +145,14 @@ export class StateDirectory {
 }
 
 function lock(directory: string): DatabaseSync {
-  const database = new DatabaseSync(path.join(directory, "supervisor.lock"), { timeout: 0 });
+  let database: DatabaseSync | undefined;
   try {
+    database = new DatabaseSync(path.join(directory, "supervisor.lock"), { timeout: 0 });
     database.exec("BEGIN EXCLUSIVE");
     return database;
   } catch (error) {
-    database.close();
-    if (!/database is locked/.test(reason(error))) {
-      throw new StackError("state", `the state directory ${directory} cannot be locked: ${reason(error)}`, {
-        cause: error,
-      });
-    }
+    database?.close();
+    if (!/database is locked/.test(reason(error))) throw unusable(directory, "locked", error);
     throw new StackError("held", heldBy(directory), { cause: error });
   }
 }
@@ -170,6 +175,12 @@ function readHolder(directory: string): Holder | undefined {
   } catch {
     return undefined; // Missing, or from another version: then it tells nothing that could be trusted.
   }
+}
+
+function unusable(directory: string, what: string, error: unknown): StackError {
+  const advice = /ENOSPC|EDQUOT|disk is full/.test(reason(error)) ? "; free some space there and start again" : "";
+  const message = `the state directory ${directory} cannot be ${what}: ${reason(error)}${advice}`;
+  return new StackError("state", message, { cause: error });
 }
 
 function reason(error: unknown): string {

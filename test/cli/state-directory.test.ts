@@ -1,12 +1,14 @@
 /** The state directory: strangers that have got an orphan's pid, files from another version, logs that grow. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { statSync, truncateSync, writeFileSync } from "node:fs";
+import { readdirSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import path from "node:path";
 import { expect, test } from "vitest";
 import { boundLog, logTail } from "../../cli/log-file.ts";
 import { identityOf, isAlive, signalKnown, waitGone } from "../../cli/process-identity.ts";
 import { Progress } from "../../cli/progress.ts";
 import { StateDirectory } from "../../cli/state-directory.ts";
 import { LIMITS } from "../../contract/limits.ts";
+import { fillDisk, smallDisk } from "../support/small-disk.ts";
 import { StateFolder, until } from "./fixtures/world.ts";
 
 test("a stranger with an orphan's pid is neither an orphan nor signalled", async () => {
@@ -47,6 +49,26 @@ test("orphans are still known to the next holder when this one dies before it ha
     pid: process.pid,
     processes: [{ name: "worker", pid: orphan.pid }],
   });
+});
+
+test("on a full disk it says so, and is given back all the same", (context) => {
+  const disk = smallDisk("256k");
+  if (disk instanceof Error) return context.skip(`no small disk can be mounted here: ${disk.message}`);
+  const directory = path.join(disk, "state");
+  const claimed = StateDirectory.claim(directory);
+  claimed.record([], { apiUrl: null, temporal: null });
+  fillDisk(disk);
+
+  expect(() => claimed.record([], { apiUrl: null, temporal: null })).toThrow("ENOSPC");
+  claimed.release();
+
+  expect(readdirSync(directory)).not.toContain("supervisor.json");
+  const ballast = fillDisk(disk); // What it has given back.
+  expect(() => StateDirectory.claim(directory)).toThrow(
+    expect.objectContaining({ name: "StackError", kind: "state", message: expect.stringContaining("free some space") }),
+  );
+  rmSync(ballast);
+  StateDirectory.claim(directory).release();
 });
 
 test.each(["", "{", '{"pid":"one"}', "[]"])(

@@ -1,25 +1,12 @@
 /** A full disk is said to be one, loses nothing that was stored, and stops mattering when there is room again. Needs root, to mount a small one. */
-import { spawnSync } from "node:child_process";
-import { mkdirSync, readdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import { readdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { openBlobStore } from "../../store/blobs.ts";
 import { openDatabase } from "../../store/database.ts";
 import { append } from "../../store/event-log.ts";
-import { aSession, logOf, temporaryFolder } from "./store-builder.ts";
-
-/** A small disk, or why there is none. */
-function smallDisk(size: "1m" | "3m"): string | Error {
-  const folder = temporaryFolder();
-  const place = path.join(folder.path, "disk");
-  mkdirSync(place);
-  const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", `size=${size}`, "tmpfs", place], { encoding: "utf8" });
-  onTestFinished(() => {
-    if (mounted.status === 0) spawnSync("umount", ["-l", place]);
-    folder[Symbol.dispose]();
-  });
-  return mounted.status === 0 ? place : new Error(mounted.stderr || String(mounted.error));
-}
+import { fillDisk, smallDisk } from "../support/small-disk.ts";
+import { aSession, logOf } from "./store-builder.ts";
 
 test("a blob that does not fit is StoreError full, leaves nothing, and fits when there is room", async (context) => {
   const disk = smallDisk("1m");
@@ -43,8 +30,7 @@ test("a transaction that does not fit is StoreError full, leaves nothing, and is
   const database = await openDatabase(path.join(disk, "perdure.db"));
   onTestFinished(() => database.close());
   const sessionId = await aSession(database);
-  const { bavail, bsize } = statfsSync(disk);
-  writeFileSync(path.join(disk, "ballast"), Buffer.alloc(bavail * bsize - 200 * 1024));
+  const ballast = fillDisk(disk, 200 * 1024);
   const write = () =>
     database.write((tx) =>
       append(
@@ -57,7 +43,7 @@ test("a transaction that does not fit is StoreError full, leaves nothing, and is
   await expect(write()).rejects.toMatchObject({ name: "StoreError", kind: "full" });
   expect(await logOf(database, sessionId)).toHaveLength(1);
 
-  rmSync(path.join(disk, "ballast"));
+  rmSync(ballast);
   await write();
   expect(await logOf(database, sessionId)).toHaveLength(21);
 });
