@@ -49,15 +49,16 @@ export async function attempted<T>(deps: AttemptDeps, work: (running: RunningAtt
   }
 }
 
-/** The same for a local activity: no heartbeat, no row, no cancel. Its workflow task brings it back when the worker dies. */
-export async function attemptedLocally<T>(work: (running: RunningAttempt) => Promise<T>): Promise<T> {
-  const running: RunningAttempt = {
-    attempt: undefined,
-    signal: Context.current().cancellationSignal,
-    isStopped: () => false,
-  };
+/**
+ * The same for a mere commit. As a local activity, which it was before 0.4, it has no heartbeat, no row and no cancel: its
+ * workflow task brings it back when the worker dies.
+ */
+export async function attemptedBriefly<T>(deps: AttemptDeps, work: () => Promise<T>): Promise<T> {
+  const { info, cancellationSignal } = Context.current();
+  if (!info.isLocal) return await attempted(deps, work);
+  const running: RunningAttempt = { attempt: undefined, signal: cancellationSignal, isStopped: () => false };
   try {
-    return await work(running);
+    return await work();
   } catch (error) {
     throw toFailure(error, running);
   }

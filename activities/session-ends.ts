@@ -11,7 +11,7 @@ import { dropSnapshots } from "../store/snapshots.ts";
 import { endTurn } from "../store/turns.ts";
 import { expireWait } from "../store/waits.ts";
 import { admitted, type SessionKey } from "./admission.ts";
-import { attempted, attemptedLocally } from "./attempt.ts";
+import { attempted, attemptedBriefly } from "./attempt.ts";
 import { placeSandbox, placeStop } from "./place-work.ts";
 import type { RunToolDeps } from "./run-tool.ts";
 import { findSandbox, prepareSandbox, stopSandbox } from "./session-sandbox.ts";
@@ -53,9 +53,9 @@ export function createSessionEnds(deps: RunToolDeps): SessionEnds {
         await Promise.all(commands.map((command) => sandbox?.kill(command)));
       }),
     recoverSession: ({ sessionId }) =>
-      attemptedLocally(async () => (await recoverSession(database, sessionId)) ?? null),
-    endTurn: (ending) => attemptedLocally(() => endTurn(database, ending)),
-    expireWait: (key) => attemptedLocally(() => expireWait(database, key)),
+      attemptedBriefly(deps, async () => (await recoverSession(database, sessionId)) ?? null),
+    endTurn: (ending) => attemptedBriefly(deps, () => endTurn(database, ending)),
+    expireWait: (key) => attemptedBriefly(deps, () => expireWait(database, key)),
     closeSession: (key) =>
       admitted(deps, { key, kinds: ["session"] }, async () => {
         const { sessionId } = key;

@@ -14,6 +14,7 @@ export function createLazySessions(load: () => Promise<Sessions>): Sessions {
     interrupt: async (sessionId, request) => await (await loaded()).interrupt(sessionId, request),
     endWait: async (sessionId, wait) => await (await loaded()).endWait(sessionId, wait),
     close: async (sessionId, incarnation) => await (await loaded()).close(sessionId, incarnation),
+    isStuck: async (sessionId) => await (await loaded()).isStuck(sessionId),
     abandon: async (sessionId) => await (await loaded()).abandon(sessionId),
     running: async () => await (await loaded()).running(),
     end: async (run) => await (await loaded()).end(run),

@@ -9,6 +9,7 @@ import type { Progress, Session } from "../contract/session.ts";
 import { mayRun, type OpenSession, type OpenWork, openSessions, openWork } from "../store/open-sessions.ts";
 import { findSession } from "../store/sessions.ts";
 import { markSessionEndTold, markTurnStopTold } from "../store/stops.ts";
+import { livingWorkers } from "../store/workers.ts";
 import { Rounds, type Tried } from "./rounds.ts";
 import { type Reach, reachWorkflow, restartWorkflow, startWorkflow } from "./session-workflow.ts";
 import { isKind } from "./sessions.ts";
@@ -79,7 +80,9 @@ export class SessionReconciler implements AsyncDisposable {
     if (!session) return;
     if (ending !== undefined) {
       await reachWorkflow(this.#reach, session, () => sessions.close(sessionId, incarnation));
-      return await markSessionEndTold(database, { sessionId, incarnation });
+      await markSessionEndTold(database, { sessionId, incarnation });
+      await this.#progress(session);
+      return;
     }
     if (turn?.isStopping) await this.#stopTurn(session, turn.turnId);
     await this.#compare(session, work);
@@ -90,13 +93,39 @@ export class SessionReconciler implements AsyncDisposable {
     await markTurnStopTold(this.#reach.database, turnId);
   }
 
+  /** What the workflow says. Undefined: there is none. */
+  async #progress(session: Session): Promise<Progress | "begun anew" | undefined> {
+    try {
+      return await this.#reach.sessions.progress(session.id);
+    } catch (error) {
+      if (isKind(error, "missing")) return undefined;
+      // Whoever answers nothing in the time of a question has not been waiting for a worker that was just about to come.
+      if (isKind(error, "unanswered", "failed") && (await this.#endStuck(session))) return "begun anew";
+      throw error;
+    }
+  }
+
+  /**
+   * A workflow that cannot be replayed, or whose task was lost, is of no use, and gets none of what it is sent. Whatever has
+   * brought that about (a bug of an SDK's, code that was changed), another one goes on from the rows. Without a worker all of
+   * them wait, and rightly so.
+   */
+  async #endStuck(session: Session): Promise<boolean> {
+    const { database, sessions } = this.#reach;
+    const hasWorker = (await livingWorkers(database.read)).length > 0;
+    if (!hasWorker || !(await sessions.isStuck(session.id))) return false;
+    this.#onError(
+      new Error(`the workflow of session ${session.id} could not go on; another one was begun from its rows`),
+    );
+    await restartWorkflow(this.#reach, session);
+    return true;
+  }
+
   /** A workflow is given up only when it disagrees at two looks, and nothing has moved in the rows from before the first. */
   async #compare(session: Session, work: OpenWork): Promise<void> {
-    const { database, sessions } = this.#reach;
-    const progress = await sessions.progress(session.id).catch((error: unknown) => {
-      if (isKind(error, "missing")) return undefined;
-      throw error;
-    });
+    const { database } = this.#reach;
+    const progress = await this.#progress(session);
+    if (progress === "begun anew") return;
     if (!progress || progress.status === "closed") return await startWorkflow(this.#reach, session);
     const isOver = progress.turn !== null && !(await mayRun(database, { sessionId: session.id, ...progress.turn }));
     const now = await openWork(database, session.id);

@@ -46,6 +46,8 @@ export interface Sessions extends AsyncDisposable {
   /** Terminates one whose session is over. */
   end(run: WorkflowRun): Promise<void>;
   progress(sessionId: SessionId): Promise<Progress>;
+  /** Whether a task of its workflow waits for long, or fails again and again, as when its history does not lead to what the code does. Throws `missing` without one. */
+  isStuck(sessionId: SessionId): Promise<boolean>;
   /** Deletes everything of a closed session, its workflow's history included. Only of that incarnation; one that is gone is left so. */
   purge(sessionId: SessionId, incarnation?: string): Promise<void>;
   /**

@@ -137,6 +137,13 @@ export function openTemporalSessions(at: TemporalPlace): Sessions {
       const { workflow, of } = await reach(through, sessionId);
       return await bounded(LIMITS.queryTimeoutMs, () => workflow.query(getProgress, of));
     },
+    isStuck: async (sessionId) => {
+      const { workflow } = await reach(through, sessionId);
+      const { raw } = await bounded(LIMITS.queryTimeoutMs, () => workflow.describe());
+      const { attempt, scheduledTime } = raw.pendingWorkflowTask ?? {};
+      const waitsMs = Date.now() - Number(scheduledTime?.seconds ?? Number.POSITIVE_INFINITY) * 1_000;
+      return (attempt ?? 0) >= LIMITS.stuckTaskTries || waitsMs > LIMITS.stuckTaskMs;
+    },
     purge: (sessionId, incarnation) => purge(through, sessionId, incarnation),
     workspace: async (request, key) => {
       const shares = movesMuch(request.operation) ? transfers : looks;

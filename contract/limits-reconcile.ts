@@ -10,6 +10,9 @@ export const RECONCILE_LIMITS = {
   quietPauseMs: { first: 5_000, max: 300_000 },
   /** Sessions whose workflow disagreed with its rows at one look, and is looked at once more. */
   suspectsMax: 10_000,
+  /** A workflow that answers nothing, and whose task was tried so often or has waited for so long, cannot go on. */
+  stuckTaskTries: 3,
+  stuckTaskMs: 20_000,
   /** Workflows of sessions that are over are looked for: first after the start, and then so often; and only so many, older than that. */
   leftFirstMs: 10_000,
   leftEveryMs: 300_000,

@@ -10,6 +10,7 @@ import {
 import type { Activities } from "../activities/index.ts";
 import { LIMITS } from "../contract/limits.ts";
 import { kindQueue, type WorkKind } from "../contract/task-queue.ts";
+import type { SessionInput } from "./messages.ts";
 import { KIND_OF } from "./work-kinds.ts";
 
 export type Reachable = ActivityInterfaceFor<Activities>;
@@ -52,8 +53,31 @@ export function besideAt(asked: Asked): Reachable {
 
 export const beside = besideAt({});
 
-/** Mere commits. Safe to repeat with their workflow task, because what they commit is found again under its key. */
-export const local = proxyLocalActivities<Activities>({ startToCloseTimeout: LIMITS.quickActivityTimeoutMs, retry });
+type Commit = "recoverSession" | "endTurn" | "expireWait";
+
+/** Safe to repeat, because what they commit is found again under its key. */
+const brief = byKind(
+  { startToCloseTimeout: LIMITS.quickActivityTimeoutMs, heartbeatTimeout: LIMITS.heartbeatTimeoutMs, retry },
+  {},
+);
+
+/** Of runs that began before 0.4. */
+const local = proxyLocalActivities<Activities>({ startToCloseTimeout: LIMITS.quickActivityTimeoutMs, retry });
+
+/**
+ * Mere commits. They were local activities before 0.4; but the SDK can end a workflow's task between the end of one and its
+ * use, when the worker's event loop was blocked, and an update that comes just then stands in a history that no worker can
+ * replay (decision 0026).
+ */
+export function commit<N extends Commit>(
+  { recovers }: Pick<SessionInput, "recovers">,
+  name: N,
+  asked: { readonly summary: string; readonly of: Parameters<Activities[N]>[0] },
+): ReturnType<Activities[N]> {
+  const { executeWithOptions } = (recovers ? brief : local)[name];
+  const execute = executeWithOptions as (options: object, args: readonly unknown[]) => unknown;
+  return execute({ summary: asked.summary }, [asked.of]) as ReturnType<Activities[N]>;
+}
 
 /** Each activity goes to the queue of its kind. */
 function byKind(options: ActivityOptions, { queue, kind, startWithinMs }: Asked): Reachable {

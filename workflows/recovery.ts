@@ -8,9 +8,9 @@ import {
   continueAsNew,
   sleep,
 } from "@temporalio/workflow";
-import type { SessionId, TurnId } from "../contract/ids.ts";
+import type { TurnId } from "../contract/ids.ts";
 import type { Recovered } from "../contract/steps.ts";
-import { local } from "./proxies.ts";
+import { commit } from "./proxies.ts";
 import type { SandboxCare } from "./sandbox-care.ts";
 import type { SessionRun } from "./session-run.ts";
 import type { SessionState, StopReason, TurnState } from "./session-state.ts";
@@ -22,8 +22,8 @@ const ANEW_PAUSE_MS = { first: 1_000, max: 60_000 };
 const LEFT_MS_MIN = 1_000;
 
 /** What the store says is going on; null when there is no such session any more, or it is closed. */
-export function recover(sessionId: SessionId): Promise<Recovered | null> {
-  return local.recoverSession.executeWithOptions({ summary: "what is going on" }, [{ sessionId }]);
+export function recover(run: SessionRun): Promise<Recovered | null> {
+  return commit(run, "recoverSession", { summary: "what is going on", of: { sessionId: run.sessionId } });
 }
 
 /** The store knows nothing of what this run would go on from: what it does know is what there is. */

@@ -29,7 +29,7 @@ import {
   submitToolResult,
 } from "./messages.ts";
 import { endedOrParked } from "./parking.ts";
-import { local } from "./proxies.ts";
+import { commit } from "./proxies.ts";
 import { beginAnew, EarlyStops, isOvertaken, recover, restored } from "./recovery.ts";
 import { SandboxCare } from "./sandbox-care.ts";
 import { SandboxRoute } from "./sandbox-route.ts";
@@ -93,7 +93,7 @@ class SessionWorkflow {
     this.#early = input.recovers && !input.carried ? new EarlyStops() : undefined;
     const [{ sessionId }, isBeside] = [input, input.continuesAnywhere === true];
     this.#waitingFor = kindsOf((this.#state.turn?.calls ?? []).flatMap(({ wait }) => wait ?? []));
-    this.#waits = new Waits({ sessionId, ended: this.#state.turn?.ended ?? [] }, () => this.#waitsChanged());
+    this.#waits = new Waits({ run: input, ended: this.#state.turn?.ended ?? [] }, () => this.#waitsChanged());
     this.#route = new SandboxRoute(this.#state.sandboxQueue, (sandboxQueue) => {
       this.#state = change(this.#state, { sandboxQueue });
     });
@@ -212,7 +212,7 @@ class SessionWorkflow {
   /** False: there is no such session any more, or it is closed. */
   async #recover(): Promise<boolean> {
     if (!this.#early) return true;
-    const recovered = await recover(this.#input.sessionId);
+    const recovered = await recover(this.#input);
     if (!recovered) return false;
     this.#agent = recovered.configured.agent;
     this.#state = restored(recovered, this.#state, { now: Date.now() });
@@ -296,7 +296,7 @@ class SessionWorkflow {
       await this.#upkeep.settle(uploads);
       const [limits, onRequest] = [this.#agent.limits, isOnRequest(this.#input, this.#state)];
       const ending = turnEnding({ sessionId, turn: this.#state.turn ?? turn, end, limits, onRequest });
-      const ended = await local.endTurn.executeWithOptions({ summary: ending.outcome }, [ending]);
+      const ended = await commit(this.#input, "endTurn", { summary: ending.outcome, of: ending });
       if (ended?.behind && this.#input.recovers) await this.#beginAnew();
       this.#state = endTurn(this.#state, ending.outcome, ended?.requeued);
       // After the turn's end is told, and beside whatever comes next.

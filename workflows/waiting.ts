@@ -6,11 +6,11 @@
  * run by their calls' ids and deadlines, and begun again there.
  */
 import { condition } from "@temporalio/workflow";
-import type { SessionId } from "../contract/ids.ts";
 import type { Progress, WaitEnded } from "../contract/session.ts";
 import type { PlannedWait } from "../contract/steps.ts";
 import type { WaitVerdict } from "../contract/waits.ts";
-import { local } from "./proxies.ts";
+import type { SessionInput } from "./messages.ts";
+import { commit } from "./proxies.ts";
 import type { CallToRun } from "./session-state.ts";
 
 interface Pending extends PlannedWait {
@@ -27,7 +27,7 @@ export interface Parked {
 }
 
 export class Waits {
-  readonly #sessionId: SessionId;
+  readonly #run: SessionInput;
   readonly #changed: () => void;
   readonly #pending = new Map<string, Pending>();
   /** Ends that came before the turn had heard of its wait: the step commits it, and answers a moment later. */
@@ -35,8 +35,8 @@ export class Waits {
   #isParked = false;
 
   /** `changed` is called whenever something begins or ceases to wait. `ended`: what a run before was told and has not used. */
-  constructor(of: { readonly sessionId: SessionId; readonly ended: readonly WaitEnded[] }, changed: () => void) {
-    this.#sessionId = of.sessionId;
+  constructor(of: { readonly run: SessionInput; readonly ended: readonly WaitEnded[] }, changed: () => void) {
+    this.#run = of.run;
     this.#changed = changed;
     for (const ended of of.ended) this.#early.set(keyOf(ended), ended);
   }
@@ -80,8 +80,8 @@ export class Waits {
       if (pending.verdict) return pending.verdict;
       pending.isOver = true;
       // A decision may be committed by now that nobody could tell us of: the store knows which came first.
-      const key = { sessionId: this.#sessionId, callId, kind };
-      return await local.expireWait.executeWithOptions({ summary: `deadline of ${call.name}` }, [key]);
+      const key = { sessionId: this.#run.sessionId, callId, kind };
+      return await commit(this.#run, "expireWait", { summary: `deadline of ${call.name}`, of: key });
     } finally {
       this.#pending.delete(key);
       this.#changed();

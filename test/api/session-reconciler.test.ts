@@ -9,6 +9,7 @@ import { closeSession } from "../../store/session-closing.ts";
 import { findSession, getSession } from "../../store/sessions.ts";
 import { askSessionEnd, askTurnStop } from "../../store/stops.ts";
 import type { TurnIds } from "../../store/turns.ts";
+import { announceWorker } from "../../store/workers.ts";
 import { aMessage, aSession, aStep, type TemporaryStore, temporaryStore } from "../store/store-builder.ts";
 import { FakeSessions } from "../support/fake-sessions.ts";
 
@@ -34,6 +35,12 @@ afterEach(async () => {
 /** Looks once more, when what was looked at before may be again. */
 async function look(): Promise<void> {
   vi.setSystemTime(Date.now() + LIMITS.quietPauseMs.max + 1);
+  await reconciler.look();
+}
+
+async function lookWithWorker(): Promise<void> {
+  vi.setSystemTime(Date.now() + LIMITS.quietPauseMs.max + 1);
+  await announceWorker(store.database, { id: "w", announcement: { tools: [], backends: [] } });
   await reconciler.look();
 }
 
@@ -180,6 +187,38 @@ test("a session that is to be closed, and whose workflow is gone, is closed by a
 
   expect(await isOpen(sessionId)).toBe(false);
   expect(sessions.count("start")).toBe(1);
+});
+
+test.each(["unanswered", "failed"] as const)(
+  "a workflow that cannot go on (%s) is begun anew, not while there is no worker, and it is told",
+  async (kind) => {
+    const { sessionId } = await runningTurn();
+    sessions.fail(kind, "progress");
+
+    await look();
+    sessions.stuck.add(sessionId);
+    await look();
+    expect(sessions.abandoned).toEqual([]);
+    await lookWithWorker();
+
+    expect(sessions.abandoned).toEqual([sessionId]);
+    expect(sessions.count("start")).toBe(1);
+    expect(String(errors.pop())).toContain(`session ${sessionId} could not go on`);
+    errors.length = 0; // Of "failed" each look tells.
+  },
+);
+
+test("a session that is to be closed, and whose workflow cannot go on, is closed by another one", async () => {
+  const { sessionId } = await runningTurn();
+  sessions.stuck.add(sessionId);
+  sessions.closes = false;
+  sessions.fail("unanswered", "progress");
+  await askSessionEnd(store.database, { sessionId }, "close");
+  await lookWithWorker();
+
+  expect(sessions.abandoned).toEqual([sessionId]);
+  expect(sessions.count("start")).toBe(1);
+  expect(errors.splice(0)).toHaveLength(1);
 });
 
 test("a session that is to be deleted is closed, and then deleted, with no caller waiting", async () => {

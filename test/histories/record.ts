@@ -5,14 +5,14 @@
  * stands for the sessions that run somewhere with it.
  */
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { findTemporal } from "../../cli/temporal-server.ts";
 import { scripted, startWorld, type World } from "../support/world.ts";
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
-const RELEASE = "0.3";
+const RELEASE = "0.4";
 
 const list = { name: "list_files", args: {} };
 const bash = (command: string) => ({ name: "bash", args: { command } });
@@ -105,8 +105,23 @@ const SHAPES: Readonly<Record<string, (world: World, id: string) => Promise<void
     await stream.next("sandbox.snapshotted");
     await session.post(scripted({ tools: [bash("echo begun; sleep 60")] }, { text: "never mind" }));
     await stream.next("tool.output", ({ text }) => text.includes("begun"));
-    rmSync(path.join(world.stateDir, "sandboxes", `sbx_${id}-1`), { recursive: true, force: true });
+    const folder = path.join(world.stateDir, "sandboxes");
+    for (const name of readdirSync(folder)) if (name.includes(id)) rmSync(path.join(folder, name), { recursive: true });
     await stream.next("turn.completed", ({ output }) => output === "never mind");
+  },
+  // Its workflow is lost in a command, and again while it waits for a person: other runs go on from the rows.
+  recovered: async (world, id) => {
+    const session = world.session(id);
+    const stream = session.stream();
+    const lose = async (): Promise<unknown> => (await world.temporal()).workflow.getHandle(id).terminate("lost");
+    await session.post(scripted({ tools: [bash("echo here; sleep 4; echo there")] }, { tools: [ask("Which?")] }, { text: "both" }));
+    await stream.next("tool.output", ({ text }) => text.includes("here"));
+    await session.post({ id: "waits", content: scripted({ text: "queued" }) });
+    await lose();
+    const asked = await stream.next("question.asked");
+    await lose();
+    await world.request("POST", `/v1/sessions/${id}/answers/${asked.callId}`, { answer: "this" });
+    await stream.next("turn.completed", ({ output }) => output === "queued");
   },
 };
 
@@ -144,8 +159,9 @@ for (const [shape, play] of Object.entries(SHAPES)) {
   await play(world, id);
   await session.close();
   await stream.until("it is closed", () => stream.isClosed);
-  const runs = new Set([firstExecutionRunId, (await client.workflow.getHandle(id).describe()).runId]);
-  for (const [index, runId] of [...runs].entries()) {
+  const runs = [firstExecutionRunId];
+  for await (const { runId } of client.workflow.list({ query: `WorkflowId = "${id}"` })) if (!runs.includes(runId)) runs.push(runId);
+  for (const [index, runId] of runs.entries()) {
     const name = index === 0 ? file : file.replace(/\.json$/, `-run-${index + 1}.json`);
     const json = execFileSync(
       temporal,

@@ -157,6 +157,14 @@ export class FakeSessions implements Sessions {
     return this.snapshot;
   }
 
+  /** Sessions whose workflow cannot go on. */
+  readonly stuck = new Set<SessionId>();
+
+  async isStuck(sessionId: SessionId): Promise<boolean> {
+    this.#note("isStuck", sessionId);
+    return this.stuck.has(sessionId);
+  }
+
   async purge(sessionId: SessionId, incarnation?: string): Promise<void> {
     this.#note("purge", sessionId);
     const place = await findPlace(this.#store.database, sessionId);

@@ -21,7 +21,13 @@ const read = (name: string): unknown => JSON.parse(readFileSync(path.join(HISTOR
 
 const FIRST = ["plain-turn", "tool-loop", "interrupt", "continue-as-new", "continue-as-new-run-2", "failed-turn"];
 const SECOND = [...FIRST, "approvals", "people", "steering", "configured"];
-const SHAPES = { "0.1": FIRST, "0.2": SECOND, "0.3": [...SECOND, "idle", "lost"] };
+const THIRD = [...SECOND, "idle", "lost"];
+const SHAPES = {
+  "0.1": FIRST,
+  "0.2": SECOND,
+  "0.3": THIRD,
+  "0.4": [...THIRD, "recovered", "recovered-run-2", "recovered-run-3"],
+};
 
 test.each(Object.entries(SHAPES))(
   "there is a history of each shape that a session of %s can take",
