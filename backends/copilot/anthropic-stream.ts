@@ -3,41 +3,13 @@ import type { Usage } from "../../contract/usage.ts";
 import type { StepOutput, StepSink } from "../backend.ts";
 import { BackendError } from "../backend.ts";
 import { brokenStream, type ErrorContext, providerError, saidIn } from "../openai/errors.ts";
+import { argumentsIn, isWholeJson, place, type Raw, record, textIn, word } from "../openai/raw.ts";
 import { type OpenBlock, Reply, type ReplyReader, tokens } from "../openai/reply.ts";
 import { incomplete } from "../openai/responses-stream.ts";
 
-interface RawUsage {
-  readonly input_tokens?: number;
-  readonly output_tokens?: number;
-  readonly cache_read_input_tokens?: number | null;
-  readonly cache_creation_input_tokens?: number | null;
-}
-
-interface RawEvent {
-  readonly type?: string;
-  readonly index?: number;
-  readonly message?: { readonly model?: string; readonly usage?: RawUsage };
-  readonly content_block?: {
-    readonly type?: string;
-    readonly id?: string;
-    readonly name?: string;
-    readonly input?: unknown;
-    readonly text?: string;
-    readonly thinking?: string;
-  };
-  readonly delta?: {
-    readonly text?: string;
-    readonly thinking?: string;
-    readonly partial_json?: string;
-    readonly stop_reason?: string | null;
-  };
-  readonly usage?: RawUsage;
-  readonly error?: unknown;
-}
-
 interface OpenContent {
   readonly block: OpenBlock;
-  readonly id: string | undefined;
+  readonly id: string;
   readonly name: string;
   /** What a call began with. */
   readonly input?: unknown;
@@ -47,10 +19,15 @@ export class AnthropicReader implements ReplyReader {
   readonly #reply: Reply;
   readonly #context: ErrorContext;
   readonly #open = new Map<number, OpenContent>();
-  #usage: RawUsage = {};
-  #model: string | undefined;
-  #stopReason: string | undefined;
+  /** Numbers of what has ended. */
+  readonly #done = new Set<number>();
+  /** Something came that belongs to nothing, or a call of no name: a part of the stream is missing. */
+  #isTorn = false;
+  #usage: Raw = {};
+  #model = "";
+  #stopReason = "";
   #isWhole = false;
+  #isOver = false;
   #failure: BackendError | undefined;
 
   constructor(sink: StepSink, context: ErrorContext) {
@@ -63,24 +40,26 @@ export class AnthropicReader implements ReplyReader {
   }
 
   read(raw: unknown): void {
-    const event = raw as RawEvent;
-    switch (event.type) {
+    const event = record(raw);
+    const message = record(event["message"]);
+    const at = place(event["index"]);
+    switch (event["type"]) {
       case "message_start":
-        this.#model = event.message?.model;
-        this.#usage = { ...this.#usage, ...event.message?.usage };
+        this.#model = word(message["model"]);
+        this.#usage = { ...this.#usage, ...record(message["usage"]) };
         break;
       case "content_block_start":
-        this.#start(event.index ?? 0, event.content_block ?? {});
+        this.#start(at ?? this.#open.size + this.#done.size, record(event["content_block"]));
         break;
       case "content_block_delta":
-        this.#grow(event.index ?? 0, event.delta ?? {});
+        this.#grow(at, record(event["delta"]));
         break;
       case "content_block_stop":
-        this.#complete(event.index ?? 0);
+        this.#complete(at ?? this.#newest);
         break;
       case "message_delta":
-        this.#stopReason = event.delta?.stop_reason ?? this.#stopReason;
-        this.#usage = { ...this.#usage, ...event.usage };
+        this.#stopReason = word(record(event["delta"])["stop_reason"]) || this.#stopReason;
+        this.#usage = { ...this.#usage, ...record(event["usage"]) };
         break;
       case "message_stop":
         this.#isWhole = true;
@@ -90,7 +69,7 @@ export class AnthropicReader implements ReplyReader {
         break;
       default:
         // A gateway puts in an error of its own, of no type.
-        if (event.error) this.#failure ??= this.#failureIn(event);
+        if (event["error"]) this.#failure ??= this.#failureIn(event);
         // Pings, and kinds that are yet to come: none of them changes what the known ones mean.
         break;
     }
@@ -108,69 +87,106 @@ export class AnthropicReader implements ReplyReader {
     }
   }
 
+  end(): void {
+    this.#isOver = true;
+  }
+
   finish(): StepOutput {
     const failure = this.failure();
     if (failure !== undefined) throw failure;
-    if (!this.#isWhole || this.#stopReason === undefined) throw brokenStream(this.#context);
-    const output = this.#reply.output(this.#count(), this.#model ?? this.#context.model);
+    // Of the two last events some gateways leave one out.
+    const areWhole = [...this.#open.values()].every(
+      ({ block }) => block.type !== "tool_call" || isWholeJson(block.text),
+    );
+    const isWhole = this.#isWhole || this.#stopReason !== "" || (this.#isOver && areWhole);
+    if (!isWhole) throw brokenStream(this.#context);
+    for (const index of [...this.#open.keys()]) this.#complete(index);
+    if (this.#isTorn) throw brokenStream(this.#context);
+    const output = this.#reply.output(this.#count(), this.#model || this.#context.model, this.#stopReason);
     if (this.#stopReason !== "refusal") return output;
     const words = output.blocks.flatMap((block) => (block.type === "text" ? [block.text] : [])).join("\n");
     return { ...output, refusal: words === "" ? "the provider gives no reason" : words };
   }
 
   #count(): Usage {
-    const cached = tokens(this.#usage.cache_read_input_tokens);
+    const cached = tokens(this.#usage["cache_read_input_tokens"]);
+    const written = tokens(this.#usage["cache_creation_input_tokens"]);
     return {
       // This wire counts what was read from its cache apart; the others count it in.
-      inputTokens: tokens(this.#usage.input_tokens) + cached + tokens(this.#usage.cache_creation_input_tokens),
-      outputTokens: tokens(this.#usage.output_tokens),
+      inputTokens: tokens(this.#usage["input_tokens"]) + cached + written,
+      outputTokens: tokens(this.#usage["output_tokens"]),
       cachedTokens: cached,
       reasoningTokens: 0, // Not told: it is part of the output.
     };
   }
 
   /** The event's own type says that it is an error, and not which. */
-  #failureIn({ type: _, ...said }: RawEvent): BackendError {
+  #failureIn({ type: _, ...said }: Raw): BackendError {
     return providerError(saidIn(said), this.#context);
   }
 
-  #start(index: number, content: NonNullable<RawEvent["content_block"]>): void {
-    const { id, name = "" } = content;
-    if (content.type === "tool_use") {
-      this.#open.set(index, { block: this.#reply.start("tool_call", name), id, name, input: content.input });
-    } else if (content.type === "thinking") {
-      this.#open.set(index, { block: this.#reply.start("thinking"), id, name });
-      this.#grow(index, { thinking: content.thinking ?? "" });
-    } else if (content.type === "text" && content.text) {
-      this.#grow(index, { text: content.text });
-    }
+  get #newest(): number {
+    return [...this.#open.keys()].at(-1) ?? -1;
   }
 
-  #grow(index: number, delta: NonNullable<RawEvent["delta"]>): void {
-    const text = delta.text ?? delta.thinking ?? delta.partial_json ?? "";
+  #start(index: number, content: Raw): void {
+    const [id, name] = [word(content["id"]), word(content["name"])];
+    if (content["type"] === "tool_use" && typeof content["name"] !== "string") this.#isTorn = true;
+    const kind = kindOf(word(content["type"]));
+    const known = this.#open.get(index);
+    if (known !== undefined) {
+      // Said twice; else some gateways give all of them the same number.
+      if (known.block.type === kind && known.id === id) return;
+      this.#complete(index);
+    }
+    this.#done.delete(index);
+    if (kind === "tool_call")
+      this.#open.set(index, { block: this.#reply.start(kind, name), id, name, input: content["input"] });
+    else if (kind === "thinking") this.#open.set(index, { block: this.#reply.start(kind), id, name });
+    const begun = textIn(content["text"] ?? content["thinking"]);
+    if (kind === "text" || kind === "thinking") this.#growBlock(index, kind, begun);
+  }
+
+  #grow(at: number | undefined, delta: Raw): void {
+    const [said, thought, written] = [
+      textIn(delta["text"]),
+      textIn(delta["thinking"]),
+      argumentsIn(delta["partial_json"]),
+    ];
+    const kind = said !== "" ? "text" : thought !== "" ? "thinking" : "tool_call";
+    this.#growBlock(at ?? this.#newest, kind, said || thought || written);
+  }
+
+  #growBlock(index: number, kind: OpenBlock["type"], text: string): void {
     if (text === "") return;
     // A text begins with its first delta, so that an empty one never shows.
-    if (delta.text !== undefined && !this.#open.has(index)) {
-      this.#open.set(index, { block: this.#reply.start("text"), id: undefined, name: "" });
+    if (kind !== "tool_call" && !this.#open.has(index) && !this.#done.has(index)) {
+      this.#open.set(index, { block: this.#reply.start(kind), id: "", name: "" });
     }
     const content = this.#open.get(index);
-    if (content !== undefined) this.#reply.grow(content.block, text);
+    if (content === undefined) this.#isTorn = true;
+    else this.#reply.grow(content.block, text);
   }
 
   #complete(index: number): void {
     const content = this.#open.get(index);
     if (content === undefined) return;
     this.#open.delete(index);
+    this.#done.add(index);
     const { block, id, name, input } = content;
     if (block.type === "text") this.#reply.completeText(block, block.text);
     else if (block.type === "thinking") this.#reply.completeThinking(block, block.text);
     // Some servers give a call's arguments at its start, and no delta of them.
-    else this.#reply.completeCall(block, { name, arguments: block.text || textOf(input), id });
+    else this.#reply.completeCall(block, { name, arguments: block.text || givenIn(input), id: id || undefined });
   }
 }
 
+function kindOf(type: string): OpenBlock["type"] | undefined {
+  if (type === "tool_use") return "tool_call";
+  return type === "thinking" || type === "text" ? type : undefined;
+}
+
 /** Nothing for an empty one: that is how each call begins. */
-function textOf(input: unknown): string {
-  const isEmpty = typeof input !== "object" || input === null || Object.keys(input).length === 0;
-  return isEmpty ? "" : JSON.stringify(input);
+function givenIn(input: unknown): string {
+  return Object.keys(record(input)).length === 0 ? "" : argumentsIn(input);
 }

@@ -11,11 +11,11 @@ import { ChatReader } from "../openai/chat-stream.ts";
 import type { Send } from "../openai/connection.ts";
 import { type ErrorContext, toBackendError } from "../openai/errors.ts";
 import { ResponsesReader } from "../openai/responses-stream.ts";
+import { ServerSentReader } from "../server-sent.ts";
 import { SilenceGuard } from "../silence.ts";
 import { AnthropicReader } from "./anthropic-stream.ts";
 import { type Wire, wireOf } from "./connection.ts";
 import { shapeRequest } from "./request.ts";
-import { ServerSentReader } from "./server-sent.ts";
 
 export interface ModelCallParts {
   readonly input: StepInput;
@@ -145,6 +145,7 @@ export class ModelCall {
         io.take(bytes);
       }
       for (const event of events.end()) reader.read(event);
+      if (events.isDone) reader.end();
       this.#isEnded = true;
       this.#reply.resolve(reader.finish());
     } catch (error) {

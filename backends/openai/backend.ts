@@ -18,6 +18,7 @@ import { Concessions } from "./concessions.ts";
 import { createSend } from "./connection.ts";
 import { type ErrorContext, toBackendError } from "./errors.ts";
 import { TranscriptEncoder, type Wire } from "./items.ts";
+import { readAnswer } from "./read-answer.ts";
 import { modelRequest } from "./request.ts";
 import { BodySplicer } from "./request-body.ts";
 import { ResponsesReader } from "./responses-stream.ts";
@@ -102,9 +103,11 @@ class OpenAiBackend implements SteppedBackend {
     const { api } = input.agent.modelSettings;
     const wire: Wire = api ?? "responses";
     using silence = new SilenceGuard(input.agent.limits.modelIdleTimeoutMs);
-    using conversation = this.#splicer.splice(this.#pieces(input, wire), (answer) =>
-      watched(answer, { context, heard: (bytes) => silence.heard(bytes) }),
-    );
+    const reader = wire === "responses" ? new ResponsesReader(sink, context) : new ChatReader(sink, context);
+    using conversation = this.#splicer.splice(this.#pieces(input, wire), (answer) => {
+      const response = watched(answer, { context, heard: (bytes) => silence.heard(bytes) });
+      return readAnswer(response, { wire, reader, silence });
+    });
     const request = modelRequest({
       input,
       wire,
@@ -112,13 +115,10 @@ class OpenAiBackend implements SteppedBackend {
       leaveOut: this.#concessions.of(model),
       signal: AbortSignal.any([signal, silence.signal]),
     });
-    const reader = wire === "responses" ? new ResponsesReader(sink, context) : new ChatReader(sink, context);
     const speaker = await this.#model(client, model, wire);
     try {
-      for await (const event of speaker.getStreamedResponse(request)) {
-        silence.eventRead();
-        if (event.type === "model") reader.read(event.event);
-      }
+      // Until the answer is at its end: by then the reader has all of it.
+      for await (const _ of speaker.getStreamedResponse(request));
     } catch (error) {
       if (reader.sinkFailure !== undefined) throw new SinkFailure(reader.sinkFailure.error);
       if (signal.aborted) throw aborted();

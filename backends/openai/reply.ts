@@ -13,7 +13,9 @@ export interface ReplyReader {
   read(event: unknown): void;
   /** What the provider itself said to have gone wrong, once it has. The SDK's own error for it holds no reason. */
   failure(): BackendError | undefined;
-  /** The result. Throws BackendError when the provider never said that the reply is whole. */
+  /** The stream has said, in the words of no wire, that nothing comes any more: what came counts when it is whole. */
+  end(): void;
+  /** The result. Throws BackendError when the provider never said that the reply is whole, or it says nothing. */
   finish(): StepOutput;
 }
 
@@ -93,9 +95,15 @@ export class Reply {
     this.#refusal += words;
   }
 
-  output(usage: Usage, model: string): StepOutput {
-    const refusal = this.#refusal === "" ? {} : { refusal: this.#refusal };
-    return { blocks: this.#blocks.filter((block) => block !== undefined), usage, model, ...refusal };
+  /** Throws BackendError for a reply that says nothing: nobody could tell it from one that was lost. `why` is how it ended. */
+  output(usage: Usage, model: string, why = "stop"): StepOutput {
+    const blocks = this.#blocks.filter((block) => block !== undefined);
+    if (!blocks.some(saysSomething)) {
+      const thought = blocks.length > 0 ? "only thoughts" : "nothing";
+      const message = `the model's reply holds ${thought}, and ended as if it were whole (${why.slice(0, 40)}, ${usage.outputTokens} tokens)`;
+      throw new BackendError("INVALID_RESPONSE", message, { retryable: true, usage });
+    }
+    return { blocks, usage, model, ...(this.#refusal === "" ? {} : { refusal: this.#refusal }) };
   }
 
   #complete(index: number, block: ReplyBlock): void {
@@ -111,6 +119,10 @@ export class Reply {
       throw error;
     }
   }
+}
+
+function saysSomething(block: ReplyBlock): boolean {
+  return block.type === "tool_call" || (block.type === "text" && block.text.trim() !== "");
 }
 
 /** An object, or the raw text when the model did not write one: the tool then tells it so. */

@@ -206,12 +206,16 @@ export function describeReplies(given: () => Given): void {
       expect(output.refusal).toBe("I would rather not");
     });
 
-    test("may be empty", async () => {
+    test("that holds nothing is no reply, and is tried again", async () => {
       const { run, session } = given();
       const played = session();
       played.say(scripted({}, { text: "now" }));
 
-      expect((await played.step(run)).blocks).toEqual([]);
+      await expect(played.step(run)).rejects.toMatchObject({
+        code: "INVALID_RESPONSE",
+        retryable: true,
+        message: expect.stringContaining("holds nothing"),
+      });
     });
 
     test("that is large comes whole", async () => {

@@ -1,7 +1,7 @@
 /** Anthropic's stream, event by event, and the bytes that carry it. */
 import { describe, expect, test } from "vitest";
 import { AnthropicReader } from "../../../backends/copilot/anthropic-stream.ts";
-import { ServerSentReader } from "../../../backends/copilot/server-sent.ts";
+import { ServerSentReader } from "../../../backends/server-sent.ts";
 import { LIMITS } from "../../../contract/limits.ts";
 import { Memory } from "../openai/step-builder.ts";
 
@@ -38,10 +38,16 @@ describe("a stream of Anthropic's", () => {
 
   test.each([
     ["before its end", [START, ...text(0, "a")]],
-    ["before it says why it ended", [START, ...text(0, "a"), STOP]],
-    ["before its last event", [START, ...text(0, "a"), ended("end_turn")]],
+    ["before its block is at its end", [START, ...text(0, "a").slice(0, -1)]],
   ])("that ends %s was cut", (_, events) => {
     expect(() => read(...events).finish()).toThrow(expect.objectContaining({ code: "NETWORK" }));
+  });
+
+  test.each([
+    ["does not say why it ended", [START, ...text(0, "a"), STOP]],
+    ["has no last event", [START, ...text(0, "a"), ended("end_turn")]],
+  ])("that %s is whole, as some gateways leave one of the two out", (_, events) => {
+    expect(read(...events).finish().blocks).toEqual([{ type: "text", text: "a" }]);
   });
 
   test.each([
@@ -111,6 +117,15 @@ describe("server-sent events", () => {
 
       expect(found).toEqual([{ n: 1 }, { t: "ü" }, { n: 3 }]);
     }
+  });
+
+  test("without data say nothing, and a mark before the first is no part of it", () => {
+    const reader = new ServerSentReader();
+
+    const found = [...reader.read(Buffer.from('\ufeffdata: {"n":1}\n\ndata:\n\ndata: \n\ndata:[DONE]\n\n'))];
+
+    expect(found).toEqual([{ n: 1 }]);
+    expect(reader.isDone).toBe(true);
   });
 
   test("that are cut at the end are none, and what is neither object nor list is none", () => {

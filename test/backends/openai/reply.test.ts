@@ -116,12 +116,12 @@ describe.each(WIRES)("over the %s wire", (wire) => {
     expect(output.model).toBe("gpt-5-mini");
   });
 
-  test("an empty reply is a reply without blocks", async () => {
+  test("an empty reply is told as what it is, and shows nothing", async () => {
     const sink = new Memory();
 
-    const output = await run(world, anInput({ wire, transcript: [scripted({})] }), sink);
+    const ran = run(world, anInput({ wire, transcript: [scripted({})] }), sink);
 
-    expect(output.blocks).toEqual([]);
+    await expect(ran).rejects.toMatchObject({ code: "INVALID_RESPONSE", retryable: true });
     expect(sink.lines).toEqual([]);
   });
 

@@ -67,7 +67,7 @@ test("a call whose pieces have an id each is one call; a new id with a name is a
 test("a count of tokens that cannot be true is none", () => {
   const usage = { prompt_tokens: 1e30, completion_tokens: -3 };
 
-  expect(chat(delta({}, "stop"), { choices: [], usage }).finish().usage).toMatchObject({
+  expect(chat(delta({ content: "a" }, "stop"), { choices: [], usage }).finish().usage).toMatchObject({
     inputTokens: 0,
     outputTokens: 0,
   });

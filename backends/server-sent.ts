@@ -1,7 +1,7 @@
 /** Reads a stream of server-sent events into the JSON that each holds. */
-import { jsonFault } from "../../contract/bounded-json.ts";
-import { LIMITS } from "../../contract/limits.ts";
-import { BackendError } from "../backend.ts";
+import { jsonFault } from "../contract/bounded-json.ts";
+import { LIMITS } from "../contract/limits.ts";
+import { BackendError } from "./backend.ts";
 
 export class ServerSentReader {
   readonly #decoder = new TextDecoder();
@@ -10,6 +10,12 @@ export class ServerSentReader {
   #restCharacters = 0;
   #data: string[] = [];
   #dataCharacters = 0;
+  #isDone = false;
+
+  /** The stream has said by its last line that nothing comes any more. */
+  get isDone(): boolean {
+    return this.#isDone;
+  }
 
   /** The events that these bytes complete: objects and lists, for nothing else says anything here. Throws SyntaxError when one holds no JSON. */
   *read(bytes: Uint8Array): Generator<object> {
@@ -46,7 +52,10 @@ export class ServerSentReader {
       const data = this.#data.join("\n");
       this.#data = [];
       this.#dataCharacters = 0;
-      const event: unknown = data === "[DONE]" ? undefined : parsed(data);
+      const isLast = data.trim() === "[DONE]";
+      this.#isDone ||= isLast;
+      // An event without data says nothing: some gateways keep a connection open by it.
+      const event: unknown = isLast || data.trim() === "" ? undefined : parsed(data);
       if (typeof event === "object" && event !== null) yield event;
     }
   }
