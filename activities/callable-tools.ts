@@ -1,5 +1,6 @@
 /** The tools of one session, whoever runs them: this worker, the session's caller, or (a question) a person. */
 import { type ClientTool, HANDOFF_PREFIX } from "../contract/agents.ts";
+import { cutText } from "../contract/cut-text.ts";
 import type { Question } from "../contract/waits.ts";
 import type { SessionSetup } from "../store/session-setup.ts";
 import { argumentsBySchema, checkOutput } from "../threads/schemas.ts";
@@ -118,7 +119,7 @@ const NAMES = { value: "the arguments", schema: "the tool's schema" };
 async function parseForClient(tool: ClientTool, raw: unknown, key: string): Promise<Parsed> {
   if (typeof raw === "string") {
     return {
-      error: `The arguments of ${tool.name} are not a JSON object: ${raw.slice(0, 500)}\nSend one JSON object.`,
+      error: `The arguments of ${tool.name} are not a JSON object: ${cutText(raw, 500)}\nSend one JSON object.`,
     };
   }
   const checked = await checkOutput(tool.parameters, JSON.stringify(raw), { names: NAMES, key });

@@ -5,6 +5,7 @@
  */
 import { HANDOFF_PREFIX, type Handoff } from "../contract/agents.ts";
 import type { ToolCallBlock } from "../contract/blocks.ts";
+import { cutText } from "../contract/cut-text.ts";
 import type { SessionId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { PlannedCall, PlannedWait } from "../contract/steps.ts";
@@ -115,7 +116,7 @@ function withHidden(reason: string, args: unknown): string {
   const hidden = hiddenIn(texts.join("\n").replaceAll("\r\n", "\n"));
   if (hidden === "") return reason;
   const said = `the arguments hold characters that do not show, or show as others: ${hidden}; `;
-  return `${said}${reason}`.slice(0, LIMITS.reasonCharactersMax);
+  return cutText(`${said}${reason}`, LIMITS.reasonCharactersMax);
 }
 
 async function findGrant(
@@ -225,5 +226,5 @@ function callToJudge(tool: CallableTool, block: ToolCallBlock): CallToJudge {
 function noSuchTool({ tools, setup }: Gatekeeper, block: ToolCallBlock): string {
   const names = toolNames(tools, setup);
   const have = names.length > 0 ? names.join(", ") : "none";
-  return `There is no tool "${block.name.slice(0, 100)}". The tools are: ${have}.`;
+  return `There is no tool "${cutText(block.name, 100)}". The tools are: ${have}.`;
 }

@@ -1,6 +1,7 @@
 /** What becomes of each call of a reply: it runs, it waits for somebody, or it has its answer at once. */
 import { HANDOFF_PREFIX } from "../contract/agents.ts";
 import type { ReplyBlock, ToolCallBlock } from "../contract/blocks.ts";
+import { cutText } from "../contract/cut-text.ts";
 import { LIMITS } from "../contract/limits.ts";
 import { redact } from "../contract/redaction.ts";
 import type { PlannedCall } from "../contract/steps.ts";
@@ -58,8 +59,8 @@ function shown(summary: string): string {
 
 /** Its beginning, as far as that fits. The text is plain ASCII, but a quote takes two bytes in JSON. */
 function fitting(text: string, bytes: number): string {
-  let cut = text.slice(0, SUMMARY_CHARACTERS);
-  while (cut !== "" && JSON.stringify(cut).length - 2 > bytes) cut = cut.slice(0, -1);
+  let cut = cutText(text, SUMMARY_CHARACTERS);
+  while (cut !== "" && JSON.stringify(cut).length - 2 > bytes) cut = cutText(cut, cut.length - 1);
   return cut;
 }
 

@@ -1,6 +1,7 @@
 /** One step: one model call, streamed to the log while it comes, committed whole. */
 import { ApplicationFailure } from "@temporalio/activity";
 import { BackendError, type StepOutput, type SteppedBackend } from "../backends/backend.ts";
+import { cutText } from "../contract/cut-text.ts";
 import { LIMITS } from "../contract/limits.ts";
 import {
   type Configured,
@@ -172,7 +173,7 @@ async function conclude(
 ): Promise<Pick<StepEnding, "result" | "reAsk" | "structuredOutput">> {
   const { usage } = output;
   if (output.refusal !== undefined) {
-    const message = `the model declined: ${output.refusal.slice(0, 300)}`;
+    const message = `the model declined: ${cutText(output.refusal, 300)}`;
     return { result: { next: "failed", usage, failure: { code: "INVALID_RESPONSE", message, retryable: false } } };
   }
   const checked = await checkAnswer(begun, output);
@@ -200,7 +201,7 @@ async function checkAnswer(
   const text = output.blocks.flatMap((block) => (block.type === "text" ? [block.text] : [])).join("");
   const checked = await checkOutput(outputSchema, text, { key: key.sessionId });
   return "errors" in checked
-    ? { state: "differs", errors: checked.errors.slice(0, 2_000) }
+    ? { state: "differs", errors: cutText(checked.errors, 2_000) }
     : { state: "fits", value: checked.value };
 }
 
@@ -252,7 +253,7 @@ function lostBackend(error: BackendError): ApplicationFailure {
 function brief(message: string): string {
   const text = message.replace(/\p{Cc}+/gu, " ");
   for (let length = Math.min(text.length, FAILURE_BYTES); ; length -= 50) {
-    if (Buffer.byteLength(text.slice(0, length)) <= FAILURE_BYTES) return text.slice(0, length);
+    if (Buffer.byteLength(text.slice(0, length)) <= FAILURE_BYTES) return cutText(text, length);
   }
 }
 

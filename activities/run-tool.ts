@@ -1,4 +1,6 @@
 /** One tool call: begun once, re-attached as often as it takes, ended once with a result that the model can be shown. */
+
+import { cutText } from "../contract/cut-text.ts";
 import type { CallId, SessionId, TurnId } from "../contract/ids.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { CallKey, CallResult } from "../contract/steps.ts";
@@ -154,5 +156,5 @@ async function askWhetherAgain(
 
 /** Tools cut their results themselves, with words; this is the bound that holds whatever they do. */
 function bounded(text: string): string {
-  return text.length <= LIMITS.toolResultBytes * 2 ? text : `${text.slice(0, LIMITS.toolResultBytes * 2)}\n[cut]`;
+  return text.length <= LIMITS.toolResultBytes * 2 ? text : `${cutText(text, LIMITS.toolResultBytes * 2)}\n[cut]`;
 }

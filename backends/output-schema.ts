@@ -1,6 +1,7 @@
 /** Checks an agent's answer against its outputSchema, which is a stranger's: `threads/schemas.ts` runs it on a thread. */
 import type { ErrorObject } from "ajv/dist/2020.js";
 import { jsonFault } from "../contract/bounded-json.ts";
+import { cutText } from "../contract/cut-text.ts";
 import { LIMITS } from "../contract/limits.ts";
 import {
   type CompiledSchema,
@@ -85,7 +86,7 @@ function parse(text: string): OutputCheck {
   try {
     return { value: JSON.parse(fenced ?? text) as unknown };
   } catch (error) {
-    return { errors: `expected JSON, found ${JSON.stringify(text.slice(0, VALUE_SHOWN))} (${words(error)})` };
+    return { errors: `expected JSON, found ${JSON.stringify(cutText(text, VALUE_SHOWN))} (${words(error)})` };
   }
 }
 
@@ -93,7 +94,7 @@ function describe(error: ErrorObject, names: OutputNames): string {
   const place = error.instancePath === "" ? names.value : error.instancePath;
   const parameters: Record<string, unknown> = error.params;
   const extra = parameters["additionalProperty"] ?? parameters["allowedValues"] ?? parameters["allowedValue"];
-  const more = extra === undefined ? "" : `: ${JSON.stringify(extra).slice(0, VALUE_SHOWN)}`;
+  const more = extra === undefined ? "" : `: ${cutText(JSON.stringify(extra), VALUE_SHOWN)}`;
   return `${place} ${error.message ?? "is not valid"}${more}`;
 }
 

@@ -62,7 +62,7 @@ export const ToolCallBlock = z.object({
   callId: CallId,
   name: z.string(),
   arguments: z.union([z.record(z.string(), z.unknown()), z.string()]),
-  /** The provider's own id of the call, which it wants to see again with the result. */
+  /** The provider's own id of the call. It gets ids of ours back: its own may come again in each turn, or be refused by the next provider. */
   providerCallId: z.string().optional(),
 });
 export type ToolCallBlock = z.infer<typeof ToolCallBlock>;

@@ -3,6 +3,8 @@
  *
  * Rows keep the fact as the JSON text that clients get, so that a reader with 300 watchers parses nothing.
  */
+
+import { wellFormedJson } from "../contract/cut-text.ts";
 import { Fact, type SessionEvent } from "../contract/events.ts";
 import type { SessionId } from "../contract/ids.ts";
 import type { Database, Tx } from "./database.ts";
@@ -33,7 +35,7 @@ export async function append(tx: Tx, sessionId: SessionId, facts: readonly Fact[
   const session = await counting.returning("last_seq").executeTakeFirst();
   if (!session) return await lastOfClosed(tx, sessionId);
   let seq = session.last_seq - facts.length;
-  const rows = facts.map((fact) => ({ session_id: sessionId, seq: ++seq, at, fact: JSON.stringify(fact) }));
+  const rows = facts.map((fact) => ({ session_id: sessionId, seq: ++seq, at, fact: wellFormedJson(fact) }));
   for (let start = 0; start < rows.length; start += ROWS_PER_INSERT) {
     await tx
       .insertInto("events")

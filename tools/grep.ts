@@ -3,6 +3,7 @@
  * its time is bounded by the supervisor, and no file has to leave the sandbox to be searched.
  */
 import { z } from "zod";
+import { cutText } from "../contract/cut-text.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { CommandEnd } from "../sandbox/provider.ts";
 import { failed, refusalsAsResults } from "./failure.ts";
@@ -180,7 +181,7 @@ function fitting(matches: readonly string[]): { readonly shown: string[]; readon
 /** Redacted where it is cut: half a secret looks like none. */
 function shortened(line: string, redactor: Redactor): string {
   const isCut = line.length > LINE_CHARACTERS;
-  return isCut ? `${redactor.text(line.slice(0, LINE_CHARACTERS), { end: true })}[…]` : line;
+  return isCut ? `${redactor.text(cutText(line, LINE_CHARACTERS), { end: true })}[…]` : line;
 }
 
 /** find gives the order of the disk; a model wants the same each time. */

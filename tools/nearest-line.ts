@@ -1,4 +1,6 @@
 /** Helps a model whose text is not in a file: names the line that is most like the text's first one. */
+
+import { cutText } from "../contract/cut-text.ts";
 import { NO_REDACTION, type Redactor } from "./redactor.ts";
 
 const LINES_MAX = 20_000;
@@ -17,7 +19,7 @@ export function nearestLine(content: string, wanted: string, redactor: Redactor 
   }
   if (best.line === 0) return " No line of it is like it either. Read the file again.";
   const isCut = best.text.length > SHOWN_CHARACTERS;
-  const shown = JSON.stringify(redactor.text(best.text.slice(0, SHOWN_CHARACTERS), { end: isCut }));
+  const shown = JSON.stringify(redactor.text(cutText(best.text, SHOWN_CHARACTERS), { end: isCut }));
   const difference =
     best.alike < 1
       ? "The nearest line is"

@@ -1,5 +1,6 @@
 /** The tool `read_file`: lines of a text file with their numbers, and words on what was left out. */
 import { z } from "zod";
+import { cutText } from "../contract/cut-text.ts";
 import { LIMITS } from "../contract/limits.ts";
 import { SandboxError } from "../sandbox/provider.ts";
 import { failed, refusalsAsResults } from "./failure.ts";
@@ -103,5 +104,5 @@ function numbered(lines: readonly string[], first: number, redactor: Redactor): 
 function shortened(line: string, redactor: Redactor): string {
   if (line.length <= LIMITS.lineCharactersMax) return line;
   // Half a secret would look like none to whoever redacts the whole.
-  return `${redactor.text(line.slice(0, LIMITS.lineCharactersMax), { end: true })}[… this line has ${line.length} characters]`;
+  return `${redactor.text(cutText(line, LIMITS.lineCharactersMax), { end: true })}[… this line has ${line.length} characters]`;
 }

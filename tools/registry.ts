@@ -1,6 +1,7 @@
 /** The table of built-in tools, what of it a model is told, and how what a model asks for is checked. */
 import { z } from "zod";
 import type { BuiltInTool } from "../contract/agents.ts";
+import { cutText } from "../contract/cut-text.ts";
 import { LIMITS } from "../contract/limits.ts";
 import type { ArgumentIssue, CheckedArguments } from "../schemas/arguments.ts";
 import { askUser } from "./ask-user.ts";
@@ -98,7 +99,7 @@ type Arguments = Readonly<Record<string, unknown>>;
 function misshapen(tool: Tool, raw: unknown): string | undefined {
   if (!isRecord(raw)) {
     const text = typeof raw === "string" ? raw : (JSON.stringify(raw) ?? "nothing");
-    const shown = text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
+    const shown = text.length > SHOWN_CHARACTERS ? `${cutText(text, SHOWN_CHARACTERS)}…` : text;
     return `The arguments of ${tool.name} are not a JSON object: ${shown}\nSend one JSON object.`;
   }
   if (Buffer.byteLength(JSON.stringify(raw)) <= LIMITS.toolArgumentsBytes) return undefined;

@@ -5,6 +5,8 @@
  * written, and its errors in its own words, none of which the runtime hands on. What the runtime gets besides is for its
  * log alone. A call that failed is shown to it as one that is not worth a retry, and it gets no second one.
  */
+
+import { wellFormedJson } from "../../contract/cut-text.ts";
 import { BackendError, type StepInput, type StepOutput, type StepSink } from "../backend.ts";
 import { errorIn, watched } from "../openai/answer.ts";
 import { ChatReader } from "../openai/chat-stream.ts";
@@ -79,7 +81,7 @@ export class ModelCall {
   async #forward(request: Request, wire: Wire): Promise<Response> {
     const { input, context, send, isGithub } = this.#parts;
     const raw = (await request.json()) as Record<string, unknown>;
-    const body = Buffer.from(JSON.stringify(shapeRequest(raw, { input, wire, isGithub })));
+    const body = Buffer.from(wellFormedJson(shapeRequest(raw, { input, wire, isGithub })));
     const headers = new Headers(request.headers);
     for (const name of ["content-length", "accept-encoding", "host", "connection"]) headers.delete(name);
     this.#parts.authorize(headers);

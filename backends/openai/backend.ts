@@ -2,6 +2,7 @@
 import type { Model } from "@openai/agents";
 import type OpenAI from "openai";
 import type { ModelInfo } from "../../contract/backends.ts";
+import { wellFormedJson } from "../../contract/cut-text.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import {
   BackendError,
@@ -134,7 +135,7 @@ class OpenAiBackend implements SteppedBackend {
   #pieces({ agent, transcript }: StepInput, wire: Wire): readonly Uint8Array[] {
     const conversation = this.#encoder.encode(transcript, wire);
     if (wire === "responses" || agent.instructions === undefined) return [conversation];
-    return [Buffer.from(JSON.stringify({ role: "system", content: agent.instructions })), conversation];
+    return [Buffer.from(wellFormedJson({ role: "system", content: agent.instructions })), conversation];
   }
 
   async #model(client: OpenAI, model: string, wire: Wire): Promise<Model> {

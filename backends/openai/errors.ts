@@ -1,4 +1,6 @@
 /** The one classification of everything that can go wrong between us and a provider; nobody else looks at vendor errors. */
+
+import { cutText } from "../../contract/cut-text.ts";
 import type { TurnCode } from "../../contract/errors.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import { BackendError } from "../backend.ts";
@@ -214,11 +216,12 @@ export function redact(text: string, context: ErrorContext): string {
   const key = context.apiKey ?? "";
   const line = (key.length >= 4 ? text.replaceAll(key, "[key]") : text)
     .slice(0, LIMITS.providerWordsMax * 8)
+    .toWellFormed()
     .replace(/<[^>]*>/g, " ")
     .replace(/\b(?:sk|rk|pk|key|gsk|xai)-[\w*-]{6,}/gi, "[key]")
     .replace(/\bBearer\s+[\w.~+/*=-]+/gi, "Bearer [key]")
     .replace(/\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*/g, "[key]")
     .replace(/[\s\p{Cc}]+/gu, " ")
     .trim();
-  return line.length > LIMITS.providerWordsMax ? `${line.slice(0, LIMITS.providerWordsMax)}…` : line;
+  return line.length > LIMITS.providerWordsMax ? `${cutText(line, LIMITS.providerWordsMax)}…` : line;
 }

@@ -1,4 +1,5 @@
 /** The transcript as the two wires want it: each message is turned into bytes once, and these are kept for as long as the conversation is. */
+import { createHash } from "node:crypto";
 import type {
   Block,
   FileBlock,
@@ -7,6 +8,7 @@ import type {
   ToolCallBlock,
   TranscriptMessage,
 } from "../../contract/blocks.ts";
+import { wellFormedJson } from "../../contract/cut-text.ts";
 import { INTERRUPTED_NOTE } from "../interrupted-note.ts";
 import { shownToolName } from "../tool-name.ts";
 import { unshownFile } from "../unshown-file.ts";
@@ -45,7 +47,7 @@ export class TranscriptEncoder {
       append(
         encoded,
         itemsOf(message, { wire, isNew: message === transcript.at(-1) })
-          .map((item) => JSON.stringify(item))
+          .map((item) => wellFormedJson(item))
           .join(","),
       );
       encoded.messages.push(message);
@@ -86,7 +88,7 @@ function responsesItems(message: TranscriptMessage): readonly Json[] {
   if (message.role === "tool") {
     return message.blocks.map((block) => {
       const result = asKind(block, "tool_result", message);
-      return { type: "function_call_output", call_id: result.providerCallId ?? result.callId, output: result.text };
+      return { type: "function_call_output", call_id: wireCallId(result.callId), output: result.text };
     });
   }
   const items = message.blocks.map((block) => outputItem(block, message));
@@ -117,7 +119,7 @@ function outputItem(block: Block, message: TranscriptMessage): Json | undefined 
     const name = shownToolName(block.name);
     return {
       type: "function_call",
-      call_id: wireCallId(block),
+      call_id: wireCallId(block.callId),
       name,
       arguments: argumentsText(block),
       status: "completed",
@@ -142,7 +144,7 @@ function chatMessages(message: TranscriptMessage, isNew: boolean): readonly Json
   if (message.role === "tool") {
     return message.blocks.map((block) => {
       const result = asKind(block, "tool_result", message);
-      return { role: "tool", tool_call_id: result.providerCallId ?? result.callId, content: result.text };
+      return { role: "tool", tool_call_id: wireCallId(result.callId), content: result.text };
     });
   }
   if (message.role === "user") {
@@ -159,7 +161,7 @@ function chatMessages(message: TranscriptMessage, isNew: boolean): readonly Json
     if (block.type === "thinking") continue;
     if (block.type === "tool_call") {
       const call = { name: shownToolName(block.name), arguments: argumentsText(block) };
-      calls.push({ id: wireCallId(block), type: "function", function: call });
+      calls.push({ id: wireCallId(block.callId), type: "function", function: call });
     } else texts.push(asKind(block, "text", message).text);
   }
   const text = texts.filter((part) => part !== "").join("\n\n");
@@ -208,8 +210,21 @@ function link(block: ImageBlock | FileBlock): string {
   return block.url ?? `data:${block.mediaType ?? "application/octet-stream"};base64,${block.data ?? ""}`;
 }
 
-function wireCallId(call: ToolCallBlock): string {
-  return call.providerCallId ?? call.callId;
+const LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const ID_LETTERS = 9;
+
+/**
+ * An id of ours for a call. Those of providers come again in each turn, or are such as another provider refuses; nine letters
+ * and digits are what the strictest of them takes (Mistral).
+ */
+function wireCallId(callId: string): string {
+  let left = createHash("sha256").update(callId).digest().readBigUInt64BE();
+  let id = "";
+  for (let count = 0; count < ID_LETTERS; count++) {
+    id += LETTERS[Number(left % 62n)];
+    left /= 62n;
+  }
+  return id;
 }
 
 /** Always valid JSON: some providers parse what the model once wrote, and would refuse the whole conversation for ever. */

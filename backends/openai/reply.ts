@@ -2,6 +2,7 @@
 
 import type { ReplyBlock, ThinkingBlock, ToolCallBlock } from "../../contract/blocks.ts";
 import { jsonFault } from "../../contract/bounded-json.ts";
+import { cutText, endsInside } from "../../contract/cut-text.ts";
 import { type CallId, newId } from "../../contract/ids.ts";
 import { LIMITS } from "../../contract/limits.ts";
 import type { Usage } from "../../contract/usage.ts";
@@ -25,6 +26,8 @@ export interface OpenBlock {
   readonly type: ReplyBlock["type"];
   readonly callId: CallId | undefined;
   text: string;
+  /** The first half of a character, whose other half comes with the next piece. */
+  half?: string | undefined;
 }
 
 /** Of a call's name: no tool has a longer one. */
@@ -47,13 +50,17 @@ export class Reply {
   start(type: ReplyBlock["type"], name?: string): OpenBlock {
     const callId = type === "tool_call" ? newId("call") : undefined;
     const block: OpenBlock = { index: this.#started++, type, callId, text: "" };
-    const named = name === undefined ? {} : { name: name.slice(0, NAME_CHARACTERS) };
+    const named = name === undefined ? {} : { name: cutText(name, NAME_CHARACTERS) };
     const about = { type, ...(callId === undefined ? {} : { callId }), ...named };
     this.#tell(() => this.#sink.blockStarted(block.index, about));
     return block;
   }
 
-  grow(block: OpenBlock, text: string): void {
+  grow(block: OpenBlock, piece: string): void {
+    if (piece === "") return;
+    const joined = (block.half ?? "") + piece;
+    block.half = endsInside(joined) ? joined.slice(-1) : undefined;
+    const text = block.half === undefined ? joined : joined.slice(0, -1);
     if (text === "") return;
     this.#characters += text.length;
     if (this.#characters > LIMITS.replyCharactersMax) {
@@ -61,7 +68,7 @@ export class Reply {
       throw new BackendError("INVALID_RESPONSE", message);
     }
     block.text += text;
-    this.#tell(() => this.#sink.blockDelta(block.index, text));
+    this.#tell(() => this.#sink.blockDelta(block.index, text.toWellFormed()));
   }
 
   /** Ends a text. `whole` is the provider's last word on it; what was not streamed of it is streamed now. */
@@ -84,7 +91,7 @@ export class Reply {
     const made: ToolCallBlock = {
       type: "tool_call",
       callId: block.callId ?? newId("call"),
-      name: call.name.slice(0, NAME_CHARACTERS),
+      name: cutText(call.name, NAME_CHARACTERS),
       arguments: parseArguments(call.arguments),
       ...(isOwn ? { providerCallId: call.id } : {}),
     };

@@ -226,3 +226,12 @@ describe("calls without a number or an id", () => {
     expect(chat([...pieces, delta({}, "tool_calls")]).blocks).toMatchObject([bash("one")]);
   });
 });
+
+test("a character whose halves come in two pieces is one, and none of it is shown before", () => {
+  const sink = new Memory();
+  const reader = new ChatReader(sink, CONTEXT);
+  for (const event of [delta({ content: "a\ud83d" }), delta({ content: "\ude00b" }), STOP]) reader.read(event);
+
+  expect(textOf(reader.finish())).toBe("a😀b");
+  expect(sink.lines.join("\n").isWellFormed()).toBe(true);
+});

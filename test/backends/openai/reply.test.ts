@@ -92,19 +92,31 @@ describe.each(WIRES)("over the %s wire", (wire) => {
     expect(sent).toContain(JSON.stringify(JSON.stringify({ malformed_arguments: "{bad" })));
   });
 
-  test("a result goes back under the provider's own id of the call", async () => {
-    const first = scripted({ tools: [{ name: "look" }] }, { text: "seen" });
+  test("calls and their results go back under ids of ours, which every provider takes and no two calls share", async () => {
+    const two = { tools: [{ name: "look" }, { name: "look" }] };
+    const first = scripted(two, { text: "seen" });
     const { blocks } = await run(world, anInput({ wire, transcript: [first] }));
+    const again = scripted(two, { text: "seen again" });
+    const second = await run(world, anInput({ wire, transcript: [again] }));
 
-    const output = await run(world, anInput({ wire, transcript: [first, ...answered(blocks)] }));
+    const transcript = [first, ...answered(blocks), again, ...answered(second.blocks)];
+    const output = await run(world, anInput({ wire, transcript }));
 
     const body = lastBody(world);
     const sent = (wire === "responses" ? body["input"] : body["messages"]) as Record<string, unknown>[];
-    const providerCallId = blocks[0]?.type === "tool_call" ? blocks[0].providerCallId : undefined;
-    const id = wire === "responses" ? "call_id" : "tool_call_id";
-    expect(providerCallId).toMatch(/^call_/);
-    expect(sent.at(-1)).toMatchObject({ [id]: providerCallId });
-    expect(output.blocks).toEqual([{ type: "text", text: "seen" }]);
+    const made = sent.flatMap((item) =>
+      wire === "responses"
+        ? item["type"] === "function_call"
+          ? [item["call_id"]]
+          : []
+        : ((item["tool_calls"] ?? []) as { readonly id: string }[]).map(({ id }) => id),
+    );
+    const results = sent.flatMap((item) => item[wire === "responses" ? "call_id" : "tool_call_id"] ?? []);
+    expect(made).toHaveLength(4);
+    expect(new Set(made).size).toBe(4);
+    expect(made.every((id) => /^[0-9A-Za-z]{9}$/.test(String(id)))).toBe(true);
+    expect(new Set(results)).toEqual(new Set(made));
+    expect(output.blocks).toEqual([{ type: "text", text: "seen again" }]);
   });
 
   test("usage tells cached and reasoning tokens, and the model as the provider names it", async () => {
