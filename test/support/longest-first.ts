@@ -4,12 +4,16 @@ import { BaseSequencer, type TestSpecification } from "vitest/node";
 /** Files that take more than about eight seconds alone, the longest first. Others come behind them in vitest's own order. */
 const LONG: readonly string[] = [
   "e2e/chaos.test.ts",
+  "e2e/two-databases.test.ts",
   "sandbox/docker.test.ts",
   "backends/copilot/conformance.test.ts",
   "sandbox/docker-stand-in.test.ts",
   "sandbox/modal.test.ts",
   "sandbox/bubblewrap.test.ts",
   "backends/copilot/conformance-resumed.test.ts",
+  "e2e/placement.test.ts",
+  "e2e/stuck-workflow.test.ts",
+  "policy/real-shell.test.ts",
   "e2e/recovery.test.ts",
   "e2e/sandboxes.test.ts",
   "sandbox/remote.test.ts",
