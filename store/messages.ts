@@ -36,16 +36,19 @@ export async function receiveMessage(database: Database, wanted: NewMessage): Pr
   const hash = contentHash({ content: wanted.content, mode: wanted.mode });
   const { sessionId, id: messageId, mode } = wanted;
   return await database.write(async (tx) => {
-    const session = await tx.selectFrom("sessions").select("closed_at").where("id", "=", sessionId).executeTakeFirst();
+    const session = await tx
+      .selectFrom("sessions")
+      .select(["closed_at", "ending"])
+      .where("id", "=", sessionId)
+      .executeTakeFirst();
     if (!session)
       throw new ProblemError("SESSION_NOT_FOUND", `there is no session ${sessionId}; POST /v1/sessions makes one`);
     const repeat = await repeated(tx, wanted, hash);
     if (repeat) return repeat;
-    if (session.closed_at !== null) {
-      throw new ProblemError(
-        "SESSION_CLOSED",
-        `session ${sessionId} is closed and takes no messages; make a new session`,
-      );
+    // What is asked to end may take a while to: whatever comes meanwhile would only be refused when it has.
+    if (session.closed_at !== null || session.ending !== null) {
+      const is = session.closed_at === null ? "is being closed" : "is closed";
+      throw new ProblemError("SESSION_CLOSED", `session ${sessionId} ${is} and takes no messages; make a new session`);
     }
     const joins = mode === "steer" && (await count(tx, sessionId, ["taken"])) > 0;
     const position = joins ? 0 : await count(tx, sessionId, ["received", "submitted", "taken"]);

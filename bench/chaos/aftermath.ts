@@ -21,6 +21,8 @@ export interface AftermathInput {
   readonly effectsFile: string;
   /** Whether its making was ever answered. */
   readonly wasMade: boolean;
+  /** What has been asked of it before, and may be remembered: it comes at any time. */
+  readonly asked: { close: boolean };
   /** The losses of the store that there had been when the session began. */
   readonly storeLossesBefore: number;
 }
@@ -28,11 +30,10 @@ export interface AftermathInput {
 /** Speaks to the session until no further loss comes between, closes it, and checks what is left of it. */
 export async function checkAftermath(input: AftermathInput): Promise<readonly Violation[]> {
   const { weather } = input.place;
-  const asked = { close: false };
   for (let round = 0; ; round++) {
     const losses = weather.losses;
     try {
-      return await new Aftermath(input, round, asked).check();
+      return await new Aftermath(input, round).check();
     } catch (error) {
       if (weather.losses !== losses) continue;
       const rule = error instanceof Error ? `after a loss: ${error.name}` : "after a loss";
@@ -44,17 +45,14 @@ export async function checkAftermath(input: AftermathInput): Promise<readonly Vi
 class Aftermath {
   readonly #input: AftermathInput;
   readonly #round: number;
-  /** What an earlier round has asked for may be remembered, and come at any time. */
-  readonly #asked: { close: boolean };
 
-  constructor(input: AftermathInput, round: number, asked: { close: boolean }) {
+  constructor(input: AftermathInput, round: number) {
     this.#input = input;
     this.#round = round;
-    this.#asked = asked;
   }
 
   async check(): Promise<readonly Violation[]> {
-    const { script, place, storeLossesBefore, wasMade } = this.#input;
+    const { script, place, storeLossesBefore, wasMade, asked } = this.#input;
     const found = await this.#ask("GET", "", undefined, [404]);
     if (found.status === 404) {
       const isBehind = !wasMade || place.weather.storeLosses > storeLossesBefore;
@@ -62,8 +60,8 @@ class Aftermath {
     }
     const { status } = jsonOf(found) as { readonly status: string };
     if (status !== "closed") {
-      if (!this.#asked.close) await this.#speak();
-      this.#asked.close = true;
+      if (!asked.close) await this.#speak();
+      asked.close = true;
       await this.#ask("POST", "/close", {});
     }
     const log = await this.#logUntil("session.closed", (event) => event.type === "session.closed");

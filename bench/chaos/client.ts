@@ -46,6 +46,8 @@ export class ChaosClient {
   readonly reader: EventReader;
   /** What was wrong on the way. */
   readonly faults: string[] = [];
+  /** What it has asked for, whether or not that was answered. */
+  readonly asked = { close: false };
   readonly #place: ClientPlace;
   readonly #startedAt = Date.now();
 
@@ -66,6 +68,7 @@ export class ChaosClient {
   }
 
   async close(): Promise<void> {
+    this.asked.close = true;
     await this.ask({ method: "POST", route: "/close", body: {} });
     await this.until("session.closed", () => this.reader.isClosed);
   }

@@ -146,7 +146,7 @@ interface PlayedSession {
   readonly number: number;
   readonly effectsFile: string;
   /** Set once its making was answered. */
-  readonly made: { was: boolean };
+  readonly made: { was: boolean; asked: { close: boolean } };
 }
 
 class ChaosRun {
@@ -221,7 +221,7 @@ class ChaosRun {
     this.#commands += script.commands.length;
     this.#decisions += script.acts.flatMap((act) => (act.type === "decide" ? act.decisions : [])).length;
     const { losses, storeLosses } = this.#weather;
-    const made = { was: false };
+    const made: PlayedSession["made"] = { was: false, asked: { close: false } };
     const played = await this.#playAndCheck(script, { number, effectsFile, made }).catch((error: unknown) => {
       const rule = error instanceof Error ? error.name : "Error";
       const detail = error instanceof Error ? error.message : String(error);
@@ -230,7 +230,14 @@ class ChaosRun {
     if (this.#weather.losses !== losses) {
       this.#behind += 1;
       const place = { world: this.#world, weather: this.#weather };
-      const checked = { place, script, effectsFile, wasMade: made.was, storeLossesBefore: storeLosses };
+      const checked = {
+        place,
+        script,
+        effectsFile,
+        wasMade: made.was,
+        asked: made.asked,
+        storeLossesBefore: storeLosses,
+      };
       this.#violations.push(...(await checkAftermath(checked)));
       return;
     }
@@ -243,6 +250,7 @@ class ChaosRun {
     const place = { world: this.#world, weather: this.#weather };
     const client = await ChaosClient.open(place, { id: script.token, agent: script.agent });
     made.was = true;
+    made.asked = client.asked;
     try {
       await play(client, script);
       return await checkSession({ client, script, effectsFile, expected: this.#undisturbed.get(number) });

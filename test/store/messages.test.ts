@@ -12,6 +12,7 @@ import {
   undeliveredSessions,
 } from "../../store/messages.ts";
 import { closeSession } from "../../store/session-closing.ts";
+import { askSessionEnd } from "../../store/stops.ts";
 import { endTurn } from "../../store/turns.ts";
 import { aMessage, aSession, aStep, logOf, temporaryStore, typesOf } from "./store-builder.ts";
 
@@ -84,6 +85,21 @@ test("a message to no session is SESSION_NOT_FOUND", async () => {
   await using store = await temporaryStore();
 
   await expect(receiveMessage(store.database, wanted("nobody"))).rejects.toMatchObject({ code: "SESSION_NOT_FOUND" });
+});
+
+test("a session that is being closed takes no message, but still knows one that it took", async () => {
+  await using store = await temporaryStore();
+  const sessionId = await aSession(store.database);
+  const taken = await receiveMessage(store.database, wanted(sessionId));
+  await askSessionEnd(store.database, { sessionId }, "close");
+
+  const late = receiveMessage(store.database, wanted(sessionId, { id: "m2" }));
+
+  await expect(late).rejects.toMatchObject({
+    code: "SESSION_CLOSED",
+    message: expect.stringContaining("being closed"),
+  });
+  expect(await receiveMessage(store.database, wanted(sessionId))).toMatchObject({ turnId: taken.turnId });
 });
 
 test("a closed session takes no message, but still knows one that it took", async () => {
