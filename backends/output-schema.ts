@@ -79,12 +79,36 @@ function check(compiled: CompiledSchema, text: string, names: OutputNames): Outp
 }
 
 function parse(text: string): OutputCheck {
-  // Models like to fence JSON, also when they are asked for JSON alone.
-  const fenced = /^\s*```(?:json)?\s*\n([\s\S]*?)\n?\s*```\s*$/.exec(text)?.[1];
-  const fault = jsonFault(fenced ?? text);
+  let first: OutputCheck | undefined;
+  for (const json of jsonIn(text)) {
+    const parsed = parseJson(json);
+    if ("value" in parsed) return parsed;
+    first ??= parsed;
+  }
+  return first ?? parseJson(text);
+}
+
+/** Models fence JSON, think before it or speak around it, also when they are asked for JSON alone. */
+function jsonIn(text: string): readonly string[] {
+  const said = text
+    .replace(/^\ufeff/, "")
+    .trimStart()
+    .replace(/^<think(?:ing)?>[\s\S]*?<\/think(?:ing)?>/i, "")
+    .trim();
+  const fenced = /```(?:json)?\s*\n([\s\S]*?)\n?\s*```/.exec(said)?.[1];
+  const [from, to] = [said.search(/[{[]/), Math.max(said.lastIndexOf("}"), said.lastIndexOf("]"))];
+  return [
+    said,
+    ...(fenced === undefined ? [] : [fenced]),
+    ...(from >= 0 && to > from ? [said.slice(from, to + 1)] : []),
+  ];
+}
+
+function parseJson(text: string): OutputCheck {
+  const fault = jsonFault(text);
   if (fault !== undefined) return { errors: fault };
   try {
-    return { value: JSON.parse(fenced ?? text) as unknown };
+    return { value: JSON.parse(text) as unknown };
   } catch (error) {
     return { errors: `expected JSON, found ${JSON.stringify(cutText(text, VALUE_SHOWN))} (${words(error)})` };
   }

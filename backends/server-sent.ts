@@ -17,6 +17,11 @@ export class ServerSentReader {
     return this.#isDone;
   }
 
+  /** An event has begun, and is not whole yet. */
+  get isInside(): boolean {
+    return this.#data.length > 0 || (this.#rest[0]?.startsWith("data") ?? false);
+  }
+
   /** The events that these bytes complete: objects and lists, for nothing else says anything here. Throws SyntaxError when one holds no JSON. */
   *read(bytes: Uint8Array): Generator<object> {
     const text = this.#decoder.decode(bytes, { stream: true });

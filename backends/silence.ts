@@ -1,4 +1,4 @@
-/** Aborts a request of which nothing was heard for too long, before the headers too; or too much that says nothing. */
+/** Aborts a request to which nothing was said for too long, before the headers too; or too much that says nothing. */
 import { LIMITS } from "../contract/limits.ts";
 import { BackendError } from "./backend.ts";
 
@@ -22,9 +22,8 @@ export class SilenceGuard {
     return this.#controller.signal.aborted;
   }
 
-  /** Bytes have come, perhaps of an event that is not whole yet, or of none. */
+  /** Bytes have come, perhaps of an event that is not whole yet, or of none: comments come from the gateway and not from the model. */
   heard(bytes: number): void {
-    this.#timer.refresh();
     this.#unread += bytes;
     if (this.#unread <= LIMITS.replyCharactersMax) return;
     this.#isFlooded = true;
@@ -33,7 +32,13 @@ export class SilenceGuard {
 
   /** An event was read. */
   eventRead(): void {
+    this.#timer.refresh();
     this.#unread = 0;
+  }
+
+  /** More of an event has come that is not whole yet. */
+  eventGrew(): void {
+    this.#timer.refresh();
   }
 
   /** @param origin Where the provider is, as shown to people. */

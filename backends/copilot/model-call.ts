@@ -141,6 +141,7 @@ export class ModelCall {
           silence.eventRead();
           reader.read(event);
         }
+        if (events.isInside) silence.eventGrew();
         const failure = reader.failure();
         // What a reply that was cut has cost comes behind the reason.
         if (failure !== undefined && failure.usage === undefined) throw failure;

@@ -6,7 +6,7 @@ import { type ErrorContext, providerError, redact, saidIn } from "./errors.ts";
 
 export interface Watch {
   readonly context: ErrorContext;
-  /** Hears of all bytes of a stream as they come, those that hold no event included: a model that thinks for long is kept company by them. */
+  /** Hears of all bytes of a stream as they come, those that hold no event included: too many of those end it. */
   heard(bytes: number): void;
 }
 
@@ -23,7 +23,7 @@ export function watched(response: Response, { context, heard }: Watch): Response
     if (!ok) return response;
     throw new BackendError("PROVIDER_ERROR", `${context.origin} answered without a body (${status})`);
   }
-  return new Response(body.pipeThrough(ok ? eventsOnly(context, heard) : beginning()), { status, headers });
+  return new Response(body.pipeThrough(ok ? eventsOnly(context, heard) : failureOnly()), { status, headers });
 }
 
 /** What a provider says in an answer that is an error. */
@@ -65,15 +65,32 @@ function eventsOnly(context: ErrorContext, heard: Watch["heard"]): TransformStre
   });
 }
 
-function beginning(): TransformStream<Uint8Array, Uint8Array> {
-  let length = 0;
+/** As much of it as anybody reads. Of a list, as Google sends it, the first: the SDK knows no other form. */
+function failureOnly(): TransformStream<Uint8Array, Uint8Array> {
+  const decoder = new TextDecoder();
+  let said = "";
+  const end = (controller: TransformStreamDefaultController<Uint8Array>): void => {
+    controller.enqueue(Buffer.from(/^\s*\[/.test(said) ? firstOf(said) : said));
+  };
   return new TransformStream<Uint8Array, Uint8Array>({
     transform(bytes, controller) {
-      length += bytes.length;
-      controller.enqueue(bytes);
-      if (length > SAID_CHARACTERS) controller.terminate();
+      said += decoder.decode(bytes, { stream: true });
+      if (said.length <= SAID_CHARACTERS) return;
+      end(controller);
+      controller.terminate();
     },
+    flush: end,
   });
+}
+
+function firstOf(list: string): string {
+  if (jsonFault(list) !== undefined) return list;
+  try {
+    const [first] = JSON.parse(list) as readonly unknown[];
+    return JSON.stringify(first) ?? list;
+  } catch {
+    return list;
+  }
 }
 
 const SPACE = new Set([...Buffer.from(" \t\r\n"), 0xef, 0xbb, 0xbf]);

@@ -22,6 +22,8 @@ export interface ProviderFailure {
   readonly type?: string | undefined;
   readonly message?: string | undefined;
   readonly headers?: Headers | undefined;
+  /** What else the body holds, for wishes in it. */
+  readonly details?: string | undefined;
 }
 
 interface Verdict {
@@ -76,7 +78,7 @@ export function providerError(failure: ProviderFailure, context: ErrorContext): 
   const shouldRetry = failure.headers?.get("x-should-retry");
   const retryable = shouldRetry === "true" || (shouldRetry !== "false" && verdict.retryable);
   const message = said === "" ? verdict.what : `${verdict.what}: ${said}`;
-  return new BackendError(verdict.code, message, { retryable, retryAfterMs: retryAfterMs(failure.headers) });
+  return new BackendError(verdict.code, message, { retryable, retryAfterMs: wishOf(failure) });
 }
 
 /** What the body of an error says, or an event in the middle of a stream: in an `error` of its own or beside it, as a text or in parts. */
@@ -84,13 +86,17 @@ export function saidIn(body: unknown): ProviderFailure {
   if (typeof body === "string") return { message: body };
   if (typeof body !== "object" || body === null) return {};
   if ("error" in body && body.error) return saidIn(body.error);
-  const { code, type, message } = body as Readonly<Record<string, unknown>>;
+  if (Array.isArray(body)) return saidIn(body[0]);
+  const { code, type, message, details } = body as Readonly<Record<string, unknown>>;
   return {
+    ...(typeof details === "object" ? { details: JSON.stringify(details).slice(0, DETAILS_CHARACTERS) } : {}),
     ...(typeof code === "string" || typeof code === "number" ? { code: String(code) } : {}),
     ...(typeof type === "string" ? { type } : {}),
     ...(typeof message === "string" ? { message } : {}),
   };
 }
+
+const DETAILS_CHARACTERS = 4_000;
 
 /** The error of a reply that ended before the provider had said that it is whole. */
 export function brokenStream(context: ErrorContext): BackendError {
@@ -162,13 +168,14 @@ function asProviderFailure(error: unknown): ProviderFailure | undefined {
   if (!(error instanceof Error)) return undefined;
   const { status, code, type, headers, error: body } = error as Error & Record<string, unknown>;
   if (typeof status !== "number" && body === undefined) return undefined;
-  const said = (body as { message?: unknown } | undefined)?.message;
+  const said = saidIn(body);
   return {
     status: typeof status === "number" ? status : undefined,
     code: typeof code === "string" || typeof code === "number" ? String(code) : undefined,
     type: typeof type === "string" ? type : undefined,
     // The SDK's words for an answer that has none.
-    message: typeof said === "string" ? said : error.message.replace(/^\d{3} (status code \(no body\))?/, ""),
+    message: said.message ?? error.message.replace(/^\d{3} (status code \(no body\))?/, ""),
+    details: said.details,
     headers: headers instanceof Headers ? headers : undefined,
   };
 }
@@ -199,7 +206,33 @@ function causes(error: unknown): { codes: string[]; names: string[]; message: st
   return found;
 }
 
-/** The provider's wish in milliseconds: `retry-after-ms`, or `retry-after` in seconds or as an HTTP date. */
+/** The provider's wish in milliseconds: in a header, else in its words (`try again in 1m2.5s`), else in the details (Google's `"retryDelay": "2s"`). */
+function wishOf({ headers, message = "", details = "" }: ProviderFailure): number | undefined {
+  const told = retryAfterMs(headers);
+  if (told !== undefined) return told;
+  const said = /(?:try again|retry)\s+(?:in|after)\s+(?=\d)/i.exec(message);
+  if (said) return spanMs(message.slice(said.index + said[0].length));
+  const [, delay] = /"retryDelay":\s?"([^"]{1,20})"/.exec(details) ?? [];
+  return delay === undefined ? undefined : spanMs(delay);
+}
+
+/** A span of time at the beginning of a text: numbers with units. */
+function spanMs(text: string): number | undefined {
+  const part = /\s*(\d[\d.]{0,9})\s?(milliseconds?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|h)(?![a-z])/iy;
+  let ms: number | undefined;
+  for (let found = part.exec(text); found !== null; found = part.exec(text)) {
+    ms = (ms ?? 0) + Number(found[1]) * unitMs(found[2]?.toLowerCase() ?? "");
+  }
+  return ms !== undefined && Number.isFinite(ms) ? Math.ceil(ms) : undefined;
+}
+
+function unitMs(unit: string): number {
+  if (unit === "ms" || unit.startsWith("mil")) return 1;
+  if (unit.startsWith("s")) return 1_000;
+  return unit.startsWith("m") ? 60_000 : 3_600_000;
+}
+
+/** `retry-after-ms`, or `retry-after` in seconds or as an HTTP date. */
 export function retryAfterMs(headers: Headers | undefined): number | undefined {
   const precise = Number(headers?.get("retry-after-ms") ?? Number.NaN);
   if (Number.isFinite(precise) && precise >= 0) return Math.ceil(precise);

@@ -53,6 +53,7 @@ export function readAnswer(response: Response, { wire, reader, silence }: Answer
   const stream = new TransformStream<Uint8Array, Uint8Array>({
     transform(bytes, controller) {
       for (const event of events.read(bytes)) take(event);
+      if (events.isInside) silence.eventGrew();
       const failure = reader.failure();
       // What a reply that was cut has cost comes behind the reason.
       if (failure !== undefined && failure.usage === undefined) throw failure;

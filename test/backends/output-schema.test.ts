@@ -21,6 +21,16 @@ test("an answer that fits comes back as a value, also out of a fence", () => {
 });
 
 test.each([
+  ["a byte order mark", '\ufeff{"city":"Oslo"}'],
+  ["thoughts before it", '<think>Norway, so {cold}.</think>\n{"city":"Oslo"}'],
+  ["words before it", 'Here is the JSON:\n\n{"city":"Oslo"}'],
+  ["words behind it", '{"city":"Oslo"}\n\nLet me know!'],
+  ["words around a fence", 'Here:\n```json\n{"city":"Oslo"}\n```\nBye.'],
+])("an answer with %s is read", (_, text) => {
+  expect(createOutputValidator(CITY)(text)).toEqual({ value: { city: "Oslo" } });
+});
+
+test.each([
   ["no JSON", "Oslo", /expected JSON, found "Oslo"/],
   ["nothing", "", /expected JSON/],
   ["a wrong type", '{"city":42}', /\/city must be string/],

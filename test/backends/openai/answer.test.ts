@@ -103,16 +103,27 @@ describe.each(WIRES)("over the %s wire", (wire) => {
   });
 });
 
-test("a model that thinks for long is waited for while its provider says that it lives", async () => {
-  const thinks: RequestListener = (_, response) => {
-    let notes = 0;
+/** Says these one after another, and then hello. */
+const beats =
+  (piece: string, [begin, end]: readonly [string, string] = ["", ""]): RequestListener =>
+  (_, response) => {
+    response.write(`: a beginning\n\n${begin}`);
+    let count = 0;
     const beat = setInterval(() => {
-      response.write(": still at it\n\n");
-      if (++notes < 8) return;
+      response.write(piece);
+      if (++count < 8) return;
       clearInterval(beat);
-      response.end(HELLO);
+      response.end(`${end}${HELLO}`);
     }, 150);
   };
 
-  expect((await step(thinks, "chat_completions", 1_000)).blocks).toEqual([{ type: "text", text: "hello" }]);
+test("comments of a gateway are no life of the model behind it", async () => {
+  await expect(step(beats(": still at it\n\n"), "chat_completions", 1_000)).rejects.toMatchObject({ code: "TIMEOUT" });
+});
+
+test.each([
+  ["pings of the provider", beats("data: {}\n\n")],
+  ["an event that comes in pieces", beats("long ", ['data: {"x": "', '"}\n\n'])],
+])("a model that thinks for long is waited for: %s", async (_, answer) => {
+  expect((await step(answer, "chat_completions", 1_000)).blocks).toEqual([{ type: "text", text: "hello" }]);
 });

@@ -93,6 +93,32 @@ describe.each(WIRES)("over the %s wire", (wire) => {
     expect(await wish({})).toBeUndefined();
   });
 
+  test.each([
+    ["Rate limit reached. Please try again in 2.5s.", 2_500],
+    ["Please try again in 1m2.5s. Visit https://provider.test", 62_500],
+    ["Please retry after 20 seconds.", 20_000],
+    ["try again in 350ms", 350],
+    ["Please retry in 33.5 seconds", 33_500],
+    ["Try again in 1 hour 2 minutes", 3_720_000],
+    ["try again in a while", undefined],
+    ["do not retry", undefined],
+  ])("a wish in its words: %s", async (message, ms) => {
+    const step = { status: 429, body: said("rate_limit_exceeded", message) };
+
+    expect((await failureOf(run(world, anInput({ wire, transcript: [scripted(step)] })))).retryAfterMs).toBe(ms);
+  });
+
+  test("a wish in the details of an error that is a list, and the header goes first", async () => {
+    const details = [{ "@type": "type.googleapis.com/google.rpc.RetryInfo", retryDelay: "2s" }];
+    const body = [{ error: { code: 429, message: "Resource exhausted", status: "RESOURCE_EXHAUSTED", details } }];
+    const failed = async (headers: Record<string, string> = {}) =>
+      await failureOf(run(world, anInput({ wire, transcript: [scripted({ status: 429, body, headers })] })));
+
+    expect(await failed()).toMatchObject({ code: "RATE_LIMIT", retryAfterMs: 2_000 });
+    expect((await failed()).message).toContain("Resource exhausted");
+    expect((await failed({ "retry-after": "7" })).retryAfterMs).toBe(7_000);
+  });
+
   test("a key in the provider's words is not passed on, and endless words are cut", async () => {
     const message = `bad key ${KEY}, Bearer abc.def, sk-proj-abcdefghijkl ${"x".repeat(5_000)}`;
     const transcript = [scripted({ status: 401, body: said("invalid_api_key", message) })];
