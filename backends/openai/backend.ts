@@ -15,7 +15,7 @@ import {
 import { SilenceGuard } from "../silence.ts";
 import { watched } from "./answer.ts";
 import { ChatReader } from "./chat-stream.ts";
-import { Concessions } from "./concessions.ts";
+import { Concessions, refusesReasoning } from "./concessions.ts";
 import { createSend } from "./connection.ts";
 import { type ErrorContext, toBackendError } from "./errors.ts";
 import { TranscriptEncoder, type Wire } from "./items.ts";
@@ -68,9 +68,10 @@ class OpenAiBackend implements SteppedBackend {
       try {
         return await this.#call({ input, sink, signal, model, client, context });
       } catch (error) {
-        if (error instanceof BackendError || !this.#concessions.learn(model, error)) {
-          throw error instanceof SinkFailure ? error.error : toBackendError(error, context);
-        }
+        const isWorthAnother =
+          !(error instanceof BackendError) &&
+          (this.#concessions.learn(model, error) || this.#canDoWithout(input, error));
+        if (!isWorthAnother) throw error instanceof SinkFailure ? error.error : toBackendError(error, context);
       }
     }
   }
@@ -130,6 +131,13 @@ class OpenAiBackend implements SteppedBackend {
     if (signal.aborted) throw aborted();
     if (silence.broken) throw silence.error(context.origin);
     return finished(reader);
+  }
+
+  /** Whether the conversation's reasoning was refused: then it is worth another try without it. */
+  #canDoWithout({ agent, transcript }: StepInput, error: unknown): boolean {
+    return (
+      refusesReasoning(error) && this.#encoder.leaveOutReasoning(transcript, agent.modelSettings.api ?? "responses")
+    );
   }
 
   #pieces({ agent, transcript }: StepInput, wire: Wire): readonly Uint8Array[] {

@@ -13,6 +13,8 @@ export class ChatReader implements ReplyReader {
   readonly #calls: ChatCalls;
   /** The text or thinking that is growing now. */
   #open: OpenBlock | undefined;
+  /** What the open thought came with, under the server's own names: it may want that back. */
+  #thought: { field: string; readonly details: unknown[] } | undefined;
   #hasSpoken = false;
   #hasCalls = false;
   #finish: string | undefined;
@@ -75,8 +77,16 @@ export class ChatReader implements ReplyReader {
 
   #readDelta(delta: Raw): void {
     // Two names of the same thing: no standard has it.
-    const thought = textIn(delta["reasoning_content"] ?? delta["reasoning"]);
-    if (thought !== "") this.#grow("thinking", thought);
+    const field = typeof delta["reasoning_content"] === "string" ? "reasoning_content" : "reasoning";
+    const [thought, details] = [
+      textIn(delta["reasoning_content"] ?? delta["reasoning"]),
+      list(delta["reasoning_details"]),
+    ];
+    if (thought !== "") {
+      this.#grow("thinking", thought);
+      this.#thought ??= { field, details: [] };
+    }
+    this.#thought?.details.push(...details);
     for (const { kind, text } of saidParts(delta["content"])) {
       this.#grow(kind === "thinking" ? "thinking" : "text", text);
       if (kind === "refusal") this.#reply.refuse(text);
@@ -124,6 +134,10 @@ export class ChatReader implements ReplyReader {
     const block = this.#open;
     this.#open = undefined;
     if (block?.type === "text") this.#reply.completeText(block, block.text);
-    if (block?.type === "thinking") this.#reply.completeThinking(block, block.text);
+    if (block?.type !== "thinking") return;
+    const { field, details } = this.#thought ?? { details: [] };
+    this.#thought = undefined;
+    const chat = { ...(field && { [field]: block.text }), ...(details.length > 0 && { reasoning_details: details }) };
+    this.#reply.completeThinking(block, block.text, field && { chat });
   }
 }

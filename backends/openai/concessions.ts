@@ -48,3 +48,10 @@ function refusedField(error: unknown): Concession | undefined {
   if (/reasoning summar/i.test(words)) return "reasoning.summary";
   return FIELDS.find((field) => param === field) ?? FIELDS.find((field) => new RegExp(`\\b${field}\\b`).test(words));
 }
+
+/** Whether a provider cannot read the reasoning that is sent back to it: of another key, deployment or model, or of none of its own. */
+export function refusesReasoning(error: unknown): boolean {
+  const { status, code, message } = error as { status?: unknown; code?: unknown; message?: unknown };
+  const words = `${typeof code === "string" ? code : ""} ${typeof message === "string" ? message : ""}`;
+  return (status === 400 || status === 422) && /encrypted.content|reasoning|thinking|thought/i.test(words);
+}

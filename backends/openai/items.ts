@@ -19,6 +19,9 @@ type Json = Readonly<Record<string, unknown>>;
 /** A conversation that was turned into bytes, as far as it had come. */
 interface Encoded {
   readonly messages: TranscriptMessage[];
+  /** So many of its messages are without the reasoning that came with them: the provider cannot read it. */
+  readonly plainUpTo: number;
+  hasReasoning: boolean;
   /** Has room behind `length`, so that what is new is put at its end. */
   bytes: Buffer;
   length: number;
@@ -40,20 +43,45 @@ export class TranscriptEncoder {
     if (first === undefined) return Buffer.alloc(0);
     let encoded = this.#known[wire].get(first);
     if (encoded === undefined || encoded.messages.some((message, i) => message !== transcript[i])) {
-      encoded = { messages: [], bytes: Buffer.alloc(0), length: 0 };
+      encoded = nothing(encoded?.plainUpTo ?? 0);
       this.#known[wire].set(first, encoded);
     }
     for (const message of transcript.slice(encoded.messages.length)) {
-      append(
-        encoded,
-        itemsOf(message, { wire, isNew: message === transcript.at(-1) })
-          .map((item) => wellFormedJson(item))
-          .join(","),
-      );
+      const isPlain = encoded.messages.length < encoded.plainUpTo;
+      const items = itemsOf(isPlain ? withoutThinking(message) : message, {
+        wire,
+        isNew: message === transcript.at(-1),
+      });
+      append(encoded, items.map((item) => wellFormedJson(item)).join(","));
+      encoded.hasReasoning ||= !isPlain && message.blocks.some((block) => carriesReasoning(block, wire));
       encoded.messages.push(message);
     }
     return encoded.bytes.subarray(0, encoded.length);
   }
+
+  /**
+   * From now on without the reasoning that is in it by now, such as of another key, deployment or model. False: it has none,
+   * so that cannot be why it was refused.
+   */
+  leaveOutReasoning(transcript: readonly TranscriptMessage[], wire: Wire): boolean {
+    const [first] = transcript;
+    if (first === undefined || !this.#known[wire].get(first)?.hasReasoning) return false;
+    this.#known[wire].set(first, nothing(transcript.length));
+    return true;
+  }
+}
+
+function nothing(plainUpTo: number): Encoded {
+  return { messages: [], plainUpTo, hasReasoning: false, bytes: Buffer.alloc(0), length: 0 };
+}
+
+function withoutThinking(message: TranscriptMessage): TranscriptMessage {
+  return { ...message, blocks: message.blocks.filter(({ type }) => type !== "thinking") };
+}
+
+function carriesReasoning(block: Block, wire: Wire): boolean {
+  if (block.type !== "thinking") return false;
+  return (wire === "responses" ? reasoningItem(block) : chatReasoning(block)) !== undefined;
 }
 
 function itemsOf(message: TranscriptMessage, at: { readonly wire: Wire; readonly isNew: boolean }): readonly Json[] {
@@ -157,8 +185,13 @@ function chatMessages(message: TranscriptMessage, isNew: boolean): readonly Json
   }
   const texts: string[] = [];
   const calls: Json[] = [];
+  const reasoning: Record<string, unknown> = {};
   for (const block of message.blocks) {
-    if (block.type === "thinking") continue;
+    if (block.type === "thinking") {
+      for (const [field, value] of Object.entries(chatReasoning(block) ?? {}))
+        reasoning[field] = joined(reasoning[field], value);
+      continue;
+    }
     if (block.type === "tool_call") {
       const call = { name: shownToolName(block.name), arguments: argumentsText(block) };
       calls.push({ id: wireCallId(block.callId), type: "function", function: call });
@@ -167,8 +200,25 @@ function chatMessages(message: TranscriptMessage, isNew: boolean): readonly Json
   const text = texts.filter((part) => part !== "").join("\n\n");
   if (text === "" && calls.length === 0) return [];
   return [
-    { role: "assistant", content: text === "" ? null : text, ...(calls.length === 0 ? {} : { tool_calls: calls }) },
+    {
+      role: "assistant",
+      ...reasoning,
+      content: text === "" ? null : text,
+      ...(calls.length === 0 ? {} : { tool_calls: calls }),
+    },
   ];
+}
+
+/** What came with a thought under names of the server's own, which it wants to see again (DeepSeek, Kimi, OpenRouter). */
+function chatReasoning(block: ThinkingBlock): Json | undefined {
+  if (block.opaque?.backend !== "openai") return undefined;
+  const { chat } = (block.opaque.item ?? {}) as { readonly chat?: Json };
+  return typeof chat === "object" && chat !== null ? chat : undefined;
+}
+
+function joined(before: unknown, more: unknown): unknown {
+  if (typeof before === "string" && typeof more === "string") return before + more;
+  return Array.isArray(before) && Array.isArray(more) ? [...before, ...more] : more;
 }
 
 function chatContent(block: Block, isNew: boolean): Json {

@@ -79,7 +79,7 @@ export class ResponseItems {
     if (kind === undefined) return;
     const known = this.#known(index, kind, raw);
     if (known !== undefined) this.#done(known, raw);
-    else if (wordsOf(raw) !== "")
+    else if (kind !== "text" || wordsOf(raw) !== "")
       this.#done(this.#make({ id: word(raw["id"]), index: undefined, part: 0 }, kind, raw), raw);
   }
 

@@ -131,6 +131,12 @@ describe("events that a gateway leaves out of the Responses wire", () => {
     expect(textOf(responses(events))).toBe("just text");
   });
 
+  test("a call without arguments that only the response holds is one", () => {
+    const bare = { ...item, arguments: "" };
+
+    expect(responses([completed(bare)]).blocks).toMatchObject([{ type: "tool_call", name: "bash", arguments: {} }]);
+  });
+
   test("two calls that all have the same number are two", () => {
     const second = { ...item, id: "fc2", call_id: "d", arguments: '{"command":"two"}' };
     const secondArgs = { ...args, item_id: "fc2", delta: second.arguments };
