@@ -15,15 +15,16 @@ import {
 import { SilenceGuard } from "../silence.ts";
 import { watched } from "./answer.ts";
 import { ChatReader } from "./chat-stream.ts";
-import { Concessions, refusesReasoning } from "./concessions.ts";
+import { Concessions, refusesPictures, refusesReasoning } from "./concessions.ts";
 import { createSend } from "./connection.ts";
 import { type ErrorContext, toBackendError } from "./errors.ts";
-import { TranscriptEncoder, type Wire } from "./items.ts";
+import type { Wire } from "./items.ts";
 import { readAnswer } from "./read-answer.ts";
 import { modelRequest } from "./request.ts";
 import { BodySplicer } from "./request-body.ts";
 import { ResponsesReader } from "./responses-stream.ts";
 import { loadSdk, type Sdk } from "./sdk.ts";
+import { hasPicture, TranscriptEncoder } from "./transcript-encoder.ts";
 
 export interface OpenAiBackendOptions {
   /** Without one the backend can be made, and each step fails with AUTH_REQUIRED. */
@@ -133,11 +134,16 @@ class OpenAiBackend implements SteppedBackend {
     return finished(reader);
   }
 
-  /** Whether the conversation's reasoning was refused: then it is worth another try without it. */
+  /**
+   * Whether something was refused that the conversation can do without: then it is worth another try. Of a picture that has just
+   * come its sender is told; later requests go without it.
+   */
   #canDoWithout({ agent, transcript }: StepInput, error: unknown): boolean {
-    return (
-      refusesReasoning(error) && this.#encoder.leaveOutReasoning(transcript, agent.modelSettings.api ?? "responses")
-    );
+    const wire = agent.modelSettings.api ?? "responses";
+    if (refusesReasoning(error) && this.#encoder.leaveOut(transcript, wire, "reasoning")) return true;
+    if (!refusesPictures(error) || !this.#encoder.leaveOut(transcript, wire, "pictures")) return false;
+    const newest = transcript.at(-1);
+    return newest === undefined || !hasPicture(newest);
   }
 
   #pieces({ agent, transcript }: StepInput, wire: Wire): readonly Uint8Array[] {

@@ -55,3 +55,14 @@ export function refusesReasoning(error: unknown): boolean {
   const words = `${typeof code === "string" ? code : ""} ${typeof message === "string" ? message : ""}`;
   return (status === 400 || status === 422) && /encrypted.content|reasoning|thinking|thought/i.test(words);
 }
+
+/** Whether a provider says that it cannot take a picture or a file: too large, of a kind that it does not know, or of a model without eyes. */
+export function refusesPictures(error: unknown): boolean {
+  const { status, code, message } = error as { status?: unknown; code?: unknown; message?: unknown };
+  const words = `${typeof code === "string" ? code : ""} ${typeof message === "string" ? message : ""}`;
+  const isRefusal = status === 400 || status === 404 || status === 413 || status === 415 || status === 422;
+  return (
+    isRefusal &&
+    /image|picture|vision|multi-?modal|media.type|pdf|document|input_file|file_data|attachment/i.test(words)
+  );
+}

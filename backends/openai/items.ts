@@ -1,4 +1,4 @@
-/** The transcript as the two wires want it: each message is turned into bytes once, and these are kept for as long as the conversation is. */
+/** The messages of a transcript as the two wires want them. */
 import { createHash } from "node:crypto";
 import type {
   Block,
@@ -8,102 +8,27 @@ import type {
   ToolCallBlock,
   TranscriptMessage,
 } from "../../contract/blocks.ts";
-import { wellFormedJson } from "../../contract/cut-text.ts";
 import { INTERRUPTED_NOTE } from "../interrupted-note.ts";
 import { shownToolName } from "../tool-name.ts";
 import { unshownFile } from "../unshown-file.ts";
 
 export type Wire = "responses" | "chat_completions";
-type Json = Readonly<Record<string, unknown>>;
+export type Json = Readonly<Record<string, unknown>>;
 
-/** A conversation that was turned into bytes, as far as it had come. */
-interface Encoded {
-  readonly messages: TranscriptMessage[];
-  /** So many of its messages are without the reasoning that came with them: the provider cannot read it. */
-  readonly plainUpTo: number;
-  hasReasoning: boolean;
-  /** Has room behind `length`, so that what is new is put at its end. */
-  bytes: Buffer;
-  length: number;
-}
-
-export class TranscriptEncoder {
-  /** By the first message: a conversation's bytes live as long as it does. */
-  readonly #known: Readonly<Record<Wire, WeakMap<TranscriptMessage, Encoded>>> = {
-    responses: new WeakMap(),
-    chat_completions: new WeakMap(),
-  };
-
-  /**
-   * The JSON of all items, separated by commas, without brackets. A longer transcript of the same messages only costs
-   * what is new in it; the bytes that were given out before stay as they are.
-   */
-  encode(transcript: readonly TranscriptMessage[], wire: Wire): Uint8Array {
-    const [first] = transcript;
-    if (first === undefined) return Buffer.alloc(0);
-    let encoded = this.#known[wire].get(first);
-    if (encoded === undefined || encoded.messages.some((message, i) => message !== transcript[i])) {
-      encoded = nothing(encoded?.plainUpTo ?? 0);
-      this.#known[wire].set(first, encoded);
-    }
-    for (const message of transcript.slice(encoded.messages.length)) {
-      const isPlain = encoded.messages.length < encoded.plainUpTo;
-      const items = itemsOf(isPlain ? withoutThinking(message) : message, {
-        wire,
-        isNew: message === transcript.at(-1),
-      });
-      append(encoded, items.map((item) => wellFormedJson(item)).join(","));
-      encoded.hasReasoning ||= !isPlain && message.blocks.some((block) => carriesReasoning(block, wire));
-      encoded.messages.push(message);
-    }
-    return encoded.bytes.subarray(0, encoded.length);
-  }
-
-  /**
-   * From now on without the reasoning that is in it by now, such as of another key, deployment or model. False: it has none,
-   * so that cannot be why it was refused.
-   */
-  leaveOutReasoning(transcript: readonly TranscriptMessage[], wire: Wire): boolean {
-    const [first] = transcript;
-    if (first === undefined || !this.#known[wire].get(first)?.hasReasoning) return false;
-    this.#known[wire].set(first, nothing(transcript.length));
-    return true;
-  }
-}
-
-function nothing(plainUpTo: number): Encoded {
-  return { messages: [], plainUpTo, hasReasoning: false, bytes: Buffer.alloc(0), length: 0 };
-}
-
-function withoutThinking(message: TranscriptMessage): TranscriptMessage {
-  return { ...message, blocks: message.blocks.filter(({ type }) => type !== "thinking") };
-}
-
-function carriesReasoning(block: Block, wire: Wire): boolean {
+/** Whether it brings something of the provider's own that it wants to see again. */
+export function carriesReasoning(block: Block, wire: Wire): boolean {
   if (block.type !== "thinking") return false;
   return (wire === "responses" ? reasoningItem(block) : chatReasoning(block)) !== undefined;
 }
 
-function itemsOf(message: TranscriptMessage, at: { readonly wire: Wire; readonly isNew: boolean }): readonly Json[] {
+export function itemsOf(
+  message: TranscriptMessage,
+  at: { readonly wire: Wire; readonly isNew: boolean },
+): readonly Json[] {
   const items = at.wire === "responses" ? responsesItems(message) : chatMessages(message, at.isNew);
   if (message.interrupted !== true || items.length === 0) return items;
   // Of the user's role: in the model's own words it would learn to write so itself.
   return [...items, { role: "user", content: INTERRUPTED_NOTE }];
-}
-
-const ROOM_MIN = 4_096;
-
-function append(encoded: Encoded, text: string): void {
-  if (text === "") return;
-  const addition = Buffer.from(encoded.length === 0 ? text : `,${text}`);
-  const length = encoded.length + addition.length;
-  if (length > encoded.bytes.length) {
-    const roomier = Buffer.allocUnsafeSlow(Math.max(ROOM_MIN, Math.ceil(length * 1.5)));
-    encoded.bytes.copy(roomier, 0, 0, encoded.length);
-    encoded.bytes = roomier;
-  }
-  addition.copy(encoded.bytes, encoded.length);
-  encoded.length = length;
 }
 
 // Responses

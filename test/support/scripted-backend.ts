@@ -14,7 +14,7 @@ import {
   type StepSink,
 } from "../../backends/backend.ts";
 import { providerError } from "../../backends/openai/errors.ts";
-import { TranscriptEncoder } from "../../backends/openai/items.ts";
+import { TranscriptEncoder } from "../../backends/openai/transcript-encoder.ts";
 import type { ReplyBlock } from "../../contract/blocks.ts";
 import { newId } from "../../contract/ids.ts";
 import { argumentsOf, breakOf, numbers, piecesOf } from "./model-replies.ts";

@@ -1,4 +1,4 @@
-/** Reasoning that a provider wants back, and reasoning that it cannot read. */
+/** What a provider wants back, and what it refuses of a conversation that can go on without it. */
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { expect, test } from "vitest";
@@ -103,6 +103,43 @@ test("reasoning that the provider cannot read is left out, of what came until th
 
   expect(model.bodies).toHaveLength(5);
   expect(reasoning(model.bodies.at(-1))).toEqual(["of the new key"]);
+});
+
+test.each(["responses", "chat_completions"] as const)(
+  "a picture that is refused is told once, and left out of later requests (%s)",
+  async (wire) => {
+    const hasPicture = (body: Body | undefined): boolean => /image_url|input_image/.test(JSON.stringify(body));
+    await using model = await provider((body) => {
+      if (hasPicture(body)) return { refused: { message: "Could not process image", type: "invalid_request_error" } };
+      return wire === "responses"
+        ? { events: [{ type: "response.completed", response: { output: [{ type: "message", content: "fine" }] } }] }
+        : { events: [delta({ content: "fine" }, "stop")] };
+    });
+    const picture = { type: "image", data: "iVBORw0KGgo=", mediaType: "image/png" } as const;
+    const transcript: TranscriptMessage[] = [
+      { role: "user", blocks: [{ type: "text", text: "what is this?" }, picture] },
+    ];
+
+    await expect(model.step(wire, transcript)).rejects.toMatchObject({ code: "INVALID_INPUT" });
+    transcript.push(says("never mind"));
+    expect((await model.step(wire, transcript)).blocks).toEqual([{ type: "text", text: "fine" }]);
+
+    expect(model.bodies.map(hasPicture)).toEqual([true, false]);
+    expect(JSON.stringify(model.bodies.at(-1))).toContain("A picture was here. The model provider refused it");
+  },
+);
+
+test("a worker that did not see the refusal asks once more, and goes on", async () => {
+  await using model = await provider((body) =>
+    JSON.stringify(body).includes("image_url")
+      ? { refused: { message: "m is not a multimodal model", type: "BadRequestError" } }
+      : { events: [delta({ content: "fine" }, "stop")] },
+  );
+  const picture = { type: "image", url: "https://pictures.test/a.png" } as const;
+  const transcript: TranscriptMessage[] = [{ role: "user", blocks: [picture] }, says("never mind")];
+
+  expect((await model.step("chat_completions", transcript)).blocks).toEqual([{ type: "text", text: "fine" }]);
+  expect(model.bodies).toHaveLength(2);
 });
 
 test("a refusal that has another reason is told as it is, after one try", async () => {
