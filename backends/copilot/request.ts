@@ -6,6 +6,7 @@ import type { TranscriptMessage } from "../../contract/blocks.ts";
 import type { StepInput } from "../backend.ts";
 import { INTERRUPTED_NOTE } from "../interrupted-note.ts";
 import { fitsStrictMode } from "../openai/schema.ts";
+import { WireCallIds } from "../wire-call-ids.ts";
 import { contentOf, promptOf } from "./attachments.ts";
 import type { Wire } from "./connection.ts";
 
@@ -29,6 +30,7 @@ export function shapeRequest(body: Json, parts: RequestParts): Json {
     if (message["refusal"] === null) delete message["refusal"];
     if (message["role"] === "user") message["content"] = prompts.content(message["content"]);
   }
+  if (!parts.isGithub) applyCallIds(messages);
   // Its fields come in one order from a session that was resumed, and in another from one that stayed open.
   if (parts.wire === "chat_completions") body["messages"] = messages.map(({ role, ...rest }) => ({ role, ...rest }));
   applySettings(body, parts);
@@ -112,6 +114,25 @@ class Prompts {
       return { prompt, rest: text.length === length ? undefined : text.slice(length + JOINT.length) };
     }
     return undefined;
+  }
+}
+
+/** In the fields of all three wires. */
+function applyCallIds(messages: readonly Json[]): void {
+  const ids = new WireCallIds();
+  const apply = (part: Json, field: string, made: "called" | "answered"): void => {
+    const id = part[field];
+    if (typeof id === "string") part[field] = ids[made](id);
+  };
+  for (const message of messages) {
+    if (message["type"] === "function_call") apply(message, "call_id", "called");
+    if (message["type"] === "function_call_output") apply(message, "call_id", "answered");
+    for (const call of list(message["tool_calls"])) apply(call, "id", "called");
+    apply(message, "tool_call_id", "answered");
+    for (const part of list(message["content"])) {
+      if (part["type"] === "tool_use") apply(part, "id", "called");
+      if (part["type"] === "tool_result") apply(part, "tool_use_id", "answered");
+    }
   }
 }
 

@@ -1,5 +1,4 @@
 /** The messages of a transcript as the two wires want them. */
-import { createHash } from "node:crypto";
 import type {
   Block,
   FileBlock,
@@ -11,6 +10,7 @@ import type {
 import { INTERRUPTED_NOTE } from "../interrupted-note.ts";
 import { shownToolName } from "../tool-name.ts";
 import { unshownFile } from "../unshown-file.ts";
+import { wireCallId } from "../wire-call-ids.ts";
 
 export type Wire = "responses" | "chat_completions";
 export type Json = Readonly<Record<string, unknown>>;
@@ -183,23 +183,6 @@ function asKind<K extends Block["type"]>(
 
 function link(block: ImageBlock | FileBlock): string {
   return block.url ?? `data:${block.mediaType ?? "application/octet-stream"};base64,${block.data ?? ""}`;
-}
-
-const LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-const ID_LETTERS = 9;
-
-/**
- * An id of ours for a call. Those of providers come again in each turn, or are such as another provider refuses; nine letters
- * and digits are what the strictest of them takes (Mistral).
- */
-function wireCallId(callId: string): string {
-  let left = createHash("sha256").update(callId).digest().readBigUInt64BE();
-  let id = "";
-  for (let count = 0; count < ID_LETTERS; count++) {
-    id += LETTERS[Number(left % 62n)];
-    left /= 62n;
-  }
-  return id;
 }
 
 /** Always valid JSON: some providers parse what the model once wrote, and would refuse the whole conversation for ever. */

@@ -99,6 +99,8 @@ class ScriptedBackend implements SteppedBackend {
       reasoningTokens: used.thought,
     };
     const refusal = step.refusal === undefined ? {} : { refusal: step.refusal };
+    if (!performance.blocks.some(({ type }) => type !== "thinking"))
+      throw new BackendError("INVALID_RESPONSE", "the model's reply holds nothing", { retryable: true, usage });
     return { blocks: performance.blocks, usage, model: conversation.model, state, ...refusal };
   }
 

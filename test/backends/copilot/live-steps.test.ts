@@ -1,6 +1,7 @@
 /** Steps that go on with the session that the step before left open in the runtime, and steps that must not. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { StepOutput } from "../../../backends/backend.ts";
+import { WireCallIds } from "../../../backends/wire-call-ids.ts";
 import { linesOf, readConversation } from "../../support/seen-conversation.ts";
 import { failureOf, Memory, says, scripted } from "../openai/step-builder.ts";
 import {
@@ -116,8 +117,11 @@ describe.each(ALL_WIRES)("over the %s wire", (wire) => {
 
     expect(texts(output)).toBe("b");
     const sent = world.model.requests.at(-1)?.raw?.toString("utf8") ?? "";
-    for (const { providerCallId = "none" } of callsOf(committed.blocks)) expect(sent).toContain(providerCallId);
-    for (const { providerCallId = "none" } of callsOf(superseded.blocks)) expect(sent).not.toContain(providerCallId);
+    const sentAs = (id: string): string => new WireCallIds().called(id);
+    for (const { providerCallId = "none" } of callsOf(committed.blocks)) expect(sent).toContain(sentAs(providerCallId));
+    for (const { providerCallId = "none" } of callsOf(superseded.blocks)) {
+      expect(sent).not.toContain(sentAs(providerCallId));
+    }
     expect(world.shown().filter((line) => line.startsWith("result"))).toHaveLength(3);
   });
 

@@ -40,10 +40,10 @@ describe.each<[Wire, Record<string, unknown>, readonly string[]]>([
 
   test("each kind of model call is one request, also when it fails", async () => {
     await using world = await startCopilotWorld({ wire });
-    const steps = [{ status: 429 }, { status: 500 }, { text: "half", cut: true }, { tools: [{ name: "leap" }] }, {}];
+    const steps = [{ status: 429 }, { status: 500 }, { text: "half", cut: true }, {}, { tools: [{ name: "leap" }] }];
     for (const [i, step] of steps.entries()) {
       const session = new Conversation().say(scripted(step));
-      if (i < 3) await failureOf(session.step(world));
+      if (i < 4) await failureOf(session.step(world));
       else await session.step(world);
 
       expect(world.model.requests.length).toBe(i + 1);
